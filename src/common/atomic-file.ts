@@ -1,0 +1,43 @@
+/** Files that appear whole or not at all: written beside their name, synced, renamed. */
+
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+/**
+ * Writes `data` to `path` so that a crash leaves the old file or the new one.
+ * @throws the Node system error of the failing step; the temporary file is removed
+ */
+export async function writeFileAtomic(path: string, data: Uint8Array | string, mode = 0o600): Promise<void> {
+  const temporary = temporaryName(path);
+  try {
+    const file = await open(temporary, 'wx', mode);
+    try {
+      await file.writeFile(data);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await renameDurably(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** Renames and syncs the folder, so that the new name survives a power cut. */
+export async function renameDurably(from: string, to: string): Promise<void> {
+  await rename(from, to);
+  let folder: FileHandle | undefined;
+  try {
+    folder = await open(dirname(to), 'r');
+    await folder.sync();
+  } finally {
+    await folder?.close();
+  }
+}
+
+/** A name beside `path` that nothing else uses. */
+export function temporaryName(path: string): string {
+  return `${path}.${randomBytes(6).toString('hex')}.tmp`;
+}

@@ -1,0 +1,72 @@
+/**
+ * The system calls that Node lacks, by FFI from the running process (koffi). Each wrapper throws a
+ * {@link SystemError} with the errno. They block the calling thread: a mount or umount may look into a
+ * FUSE mount of this very process only because its workers answer look-ups without the main thread.
+ */
+
+import koffi from 'koffi';
+import { constants } from 'node:os';
+
+/** A failed system call. `code` is the errno's name, as Node's own system errors have it. */
+export class SystemError extends Error {
+  override readonly name = 'SystemError';
+  readonly code: string;
+  readonly errno: number;
+  readonly syscall: string;
+
+  constructor(syscall: string, errno: number, subject: string) {
+    const code = errnoName(errno);
+    super(`${code}: ${syscall} ${subject}`);
+    this.code = code;
+    this.errno = errno;
+    this.syscall = syscall;
+  }
+}
+
+/** Flags of mount(2), from <sys/mount.h>. */
+export const MS = {
+  RDONLY: 1,
+  NOSUID: 2,
+  NODEV: 4,
+  NOEXEC: 8,
+  REMOUNT: 32,
+  BIND: 4096,
+  REC: 16384,
+  PRIVATE: 1 << 18,
+} as const;
+
+/** Flags of umount2(2). */
+export const MNT = { FORCE: 1, DETACH: 2, NOFOLLOW: 8 } as const;
+
+const process_ = koffi.load(null);
+const mount_ = process_.func(
+  'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
+);
+const umount2_ = process_.func('int umount2(const char *target, int flags)');
+
+/** mount(2). `data` is the options string of the file system, at most one page. */
+export function mount(options: MountCall): void {
+  const { source, target, type, flags = 0, data = null } = options;
+  if (mount_(source, target, type, flags, data) !== 0) {
+    throw new SystemError('mount', koffi.errno(), target);
+  }
+}
+
+export interface MountCall {
+  source: string;
+  target: string;
+  /** File system type; empty for bind mounts and remounts. */
+  type: string;
+  flags?: number;
+  data?: string | null;
+}
+
+/** umount2(2). */
+export function umount(target: string, flags = 0): void {
+  if (umount2_(target, flags) !== 0) throw new SystemError('umount2', koffi.errno(), target);
+}
+
+function errnoName(errno: number): string {
+  for (const [name, value] of Object.entries(constants.errno)) if (value === errno) return name;
+  return `errno ${errno}`;
+}
