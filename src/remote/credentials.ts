@@ -1,0 +1,208 @@
+/**
+ * Credentials as docker, podman and skopeo store them: the `auths` of `config.json` or `auth.json`,
+ * and the credential helpers those files name.
+ */
+
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { SiphonError, systemCode } from '../common/errors.js';
+import { parseDocument } from './descriptor.js';
+
+export interface Credentials {
+  username: string;
+  password: string;
+  /** An OAuth2 refresh token, which stands in for the password. */
+  identityToken?: string;
+}
+
+/** Finds credentials for a repository; `undefined` means to ask anonymously. */
+export type CredentialSource = (
+  host: string,
+  repository: string,
+) => Promise<Credentials | undefined>;
+
+/** For registries that need none. */
+export const anonymous: CredentialSource = async () => undefined;
+
+/** What the environment says about where credentials lie. */
+export type CredentialEnvironment = Partial<
+  Record<'REGISTRY_AUTH_FILE' | 'DOCKER_CONFIG' | 'XDG_RUNTIME_DIR' | 'HOME' | 'PATH', string>
+>;
+
+/** Docker stores the Hub's credentials under this name. */
+const HUB_KEY = 'https://index.docker.io/v1/';
+/** How long a credential helper may take, in ms. */
+const HELPER_TIMEOUT = 10_000;
+const HELPER_NAME = /^[\w.-]+$/;
+
+const authSchema = z.object({
+  auth: z.string().optional(),
+  username: z.string().optional(),
+  password: z.string().optional(),
+  identitytoken: z.string().optional(),
+});
+const fileSchema = z.object({
+  auths: z.record(z.string(), authSchema).optional(),
+  credHelpers: z.record(z.string(), z.string()).optional(),
+  credsStore: z.string().optional(),
+});
+type AuthFile = z.infer<typeof fileSchema>;
+
+/**
+ * Reads the credential files at each call, so that a new login takes effect without a restart. The
+ * first file with an entry wins: `REGISTRY_AUTH_FILE` alone where set, else `auth.json` in
+ * `XDG_RUNTIME_DIR`, else `config.json` in `DOCKER_CONFIG` or `~/.docker`.
+ * @throws SiphonError (from the source) `invalid` where a file is malformed, `permission` where it
+ * cannot be read
+ */
+export function storedCredentials(
+  environment: CredentialEnvironment = process.env,
+): CredentialSource {
+  return async (host, repository) => {
+    for (const path of credentialFiles(environment)) {
+      const file = await readAuthFile(path);
+      const found = file && (await credentialsIn(file, host, repository, environment));
+      if (found) return found;
+    }
+    return undefined;
+  };
+}
+
+/** Entries of an `auths` table that suit, most specific first: `host/team/app`, `host/team`, `host`. */
+export function authKeys(host: string, repository: string): string[] {
+  const parts = [host, ...repository.split('/')];
+  const keys = parts.map((_, index) => parts.slice(0, parts.length - index).join('/'));
+  keys.push(`https://${host}`, `http://${host}`);
+  if (host === 'docker.io') keys.push(HUB_KEY, 'index.docker.io');
+  return keys;
+}
+
+function credentialFiles(environment: CredentialEnvironment): string[] {
+  if (environment.REGISTRY_AUTH_FILE) return [environment.REGISTRY_AUTH_FILE];
+  const runtime = environment.XDG_RUNTIME_DIR;
+  const docker = environment.DOCKER_CONFIG || join(environment.HOME || homedir(), '.docker');
+  return [...(runtime ? [join(runtime, 'containers/auth.json')] : []), join(docker, 'config.json')];
+}
+
+async function readAuthFile(path: string): Promise<AuthFile | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    const code = systemCode(cause);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw new SiphonError('permission', `Cannot read credentials "${path}": ${code ?? 'failed'}`, {
+      cause,
+    });
+  }
+  return parseDocument(fileSchema, parseAuthJson(text, path), `credentials "${path}"`);
+}
+
+/** No cause is kept: a JSON error quotes the text, which holds passwords. */
+function parseAuthJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new SiphonError('invalid', `Cannot read credentials "${path}": it is not JSON`);
+  }
+}
+
+async function credentialsIn(
+  file: AuthFile,
+  host: string,
+  repository: string,
+  environment: CredentialEnvironment,
+): Promise<Credentials | undefined> {
+  const keys = authKeys(host, repository);
+  const stored = keys.map((key) => file.auths?.[key]).find((entry) => entry && hasSecret(entry));
+  if (stored) return decodeAuth(stored, host);
+  const helper = keys.map((key) => file.credHelpers?.[key]).find(Boolean) ?? file.credsStore;
+  if (!helper) return undefined;
+  return await askHelper(helper, host === 'docker.io' ? HUB_KEY : host, environment);
+}
+
+type Auth = z.infer<typeof authSchema>;
+
+function hasSecret(entry: Auth): boolean {
+  return Boolean(entry.auth || entry.username || entry.identitytoken);
+}
+
+function decodeAuth(entry: Auth, host: string): Credentials {
+  const decoded = entry.auth ? Buffer.from(entry.auth, 'base64').toString('utf8') : undefined;
+  const colon = decoded?.indexOf(':') ?? 0;
+  if (colon < 0) {
+    throw new SiphonError(
+      'invalid',
+      `Cannot read credentials of "${host}": "auth" is malformed, expected base64 of "user:password"`,
+    );
+  }
+  return {
+    username: decoded?.slice(0, colon) ?? entry.username ?? '',
+    // Some tools pad the decoded text with NULs.
+    password: decoded?.slice(colon + 1).replace(/\0+$/, '') ?? entry.password ?? '',
+    ...(entry.identitytoken ? { identityToken: entry.identitytoken } : {}),
+  };
+}
+
+const helperSchema = z.object({ Username: z.string(), Secret: z.string() });
+
+/** Speaks docker's credential helper protocol: the server's name in, a JSON object out. */
+async function askHelper(
+  name: string,
+  server: string,
+  environment: CredentialEnvironment,
+): Promise<Credentials | undefined> {
+  if (!HELPER_NAME.test(name)) {
+    throw new SiphonError('invalid', `Cannot ask credential helper "${name}": malformed name`);
+  }
+  const output = await runHelper(`docker-credential-${name}`, server, environment);
+  if (output === undefined) return undefined;
+  const answer = parseDocument(
+    helperSchema,
+    parseAuthJson(output, `docker-credential-${name}`),
+    `answer of credential helper "${name}"`,
+  );
+  const isToken = answer.Username === '<token>';
+  return {
+    username: isToken ? '' : answer.Username,
+    password: isToken ? '' : answer.Secret,
+    ...(isToken ? { identityToken: answer.Secret } : {}),
+  };
+}
+
+/** Standard output of the helper, or `undefined` where it exits otherwise: it has no credentials. */
+function runHelper(
+  command: string,
+  input: string,
+  environment: CredentialEnvironment,
+): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, ['get'], {
+      env: { ...process.env, ...environment },
+      stdio: ['pipe', 'pipe', 'ignore'],
+      timeout: HELPER_TIMEOUT,
+    });
+    const chunks: Buffer[] = [];
+    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+    child.on('error', (cause) =>
+      reject(
+        new SiphonError(
+          'unavailable',
+          `Cannot ask credential helper "${command}": it does not run`,
+          {
+            cause,
+          },
+        ),
+      ),
+    );
+    child.on('close', (code) =>
+      resolve(code === 0 ? Buffer.concat(chunks).toString('utf8') : undefined),
+    );
+    // A helper that exits early closes its input; its exit code tells.
+    child.stdin.on('error', () => {});
+    child.stdin.end(input);
+  });
+}
