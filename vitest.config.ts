@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    // Many tests start real programs: two files at once are what a small machine bears.
+    maxWorkers: 2,
+    minWorkers: 1,
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    teardownTimeout: 10_000,
+    retry: 0,
+    // `#src/…` is the compiled product, worker threads included: Node loads it, not vite.
+    server: { deps: { external: [/\/dist\//] } },
+    execArgv: ['--enable-source-maps'],
+  },
+});
