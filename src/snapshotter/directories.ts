@@ -1,0 +1,86 @@
+/**
+ * The folders of snapshots: `snapshots/<id>/fs` holds the content, `snapshots/<id>/work` is overlay's.
+ *
+ * A folder is made before its snapshot is recorded and removed after the record went. A crash in
+ * between leaves a folder without a record, never the other way round; {@link removeOrphans} finds it.
+ */
+
+import { chmod, chown, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Permissions of the root of an image that says nothing of its own. */
+const ROOT_MODE = 0o755;
+const PERMISSIONS = 0o7777;
+
+export class SnapshotDirectories {
+  readonly #root: string;
+  /** Folders whose snapshots are about to be recorded. */
+  readonly #unrecorded = new Set<number>();
+
+  /** Makes `<root>/snapshots` where it is missing. */
+  static async open(root: string): Promise<SnapshotDirectories> {
+    const directories = new SnapshotDirectories(join(root, 'snapshots'));
+    await mkdir(directories.#root, { recursive: true, mode: 0o700 });
+    return directories;
+  }
+
+  private constructor(root: string) {
+    this.#root = root;
+  }
+
+  fs(id: number): string {
+    return join(this.#root, String(id), 'fs');
+  }
+
+  work(id: number): string {
+    return join(this.#root, String(id), 'work');
+  }
+
+  /**
+   * Makes the folders of a new snapshot and keeps them while `record` succeeds.
+   * @param like folder whose owner and permissions the new root takes
+   */
+  async create<T>(id: number, like: string | undefined, record: () => T): Promise<T> {
+    this.#unrecorded.add(id);
+    try {
+      await this.#make(id, like);
+      return record();
+    } catch (error) {
+      await this.remove(id);
+      throw error;
+    } finally {
+      this.#unrecorded.delete(id);
+    }
+  }
+
+  /** Removes a snapshot's folders, or what there is of them. */
+  async remove(id: number): Promise<void> {
+    await rm(join(this.#root, String(id)), { recursive: true, force: true });
+  }
+
+  /**
+   * Removes folders that belong to no snapshot.
+   * @param recorded ids of all snapshots, asked for after the folders were listed, so that a snapshot
+   * recorded in between keeps its folder
+   * @returns the names of what went
+   */
+  async removeOrphans(recorded: () => Set<number>): Promise<string[]> {
+    const names = await readdir(this.#root);
+    const known = recorded();
+    const orphans = names.filter(
+      (name) => !known.has(Number(name)) && !this.#unrecorded.has(Number(name)),
+    );
+    for (const name of orphans) await rm(join(this.#root, name), { recursive: true, force: true });
+    return orphans;
+  }
+
+  async #make(id: number, like: string | undefined): Promise<void> {
+    await mkdir(join(this.#root, String(id)), { mode: 0o700 });
+    await mkdir(this.work(id), { mode: 0o711 });
+    await mkdir(this.fs(id));
+    if (like === undefined) return chmod(this.fs(id), ROOT_MODE);
+    const { uid, gid, mode } = await stat(like);
+    await chown(this.fs(id), uid, gid);
+    await chmod(this.fs(id), mode & PERMISSIONS);
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * containerd's filter expressions, as List takes them.
+ *
+ *     filter   = selector { "," selector }          all must match
+ *     selector = path [ ( "==" | "!=" | "~=" ) value ]
+ *     path     = field { "." field }
+ *     field    = word | quoted        word: a letter, then letters, digits and "_"
+ *     value    = quoted | anything up to a comma or white space
+ *
+ * Quoted text is a Go string, `"…"` with its escapes or `` `…` `` without; the pattern of `~=` may
+ * also stand between two `/` or `|`.
+ */
+
+import { SiphonError, errorMessage } from '../common/errors.js';
+import { unquoteGo } from './go-string.js';
+import type { Snapshot } from './snapshot.js';
+
+export type SnapshotFilter = (snapshot: Snapshot) => boolean;
+
+/**
+ * One predicate for several filters, any of which may match; none of them matches everything.
+ * @throws SiphonError `invalid` naming the place in the filter
+ */
+export function parseFilters(filters: readonly string[]): SnapshotFilter {
+  const parsed = filters.map(parseFilter);
+  if (parsed.length === 0) return () => true;
+  return (snapshot) => parsed.some((matches) => matches(snapshot));
+}
+
+/** The predicate of one filter; an empty text matches everything. */
+function parseFilter(text: string): SnapshotFilter {
+  const cursor = new Cursor(text);
+  const selectors: SnapshotFilter[] = [];
+  if (cursor.atEnd()) return () => true;
+  do selectors.push(parseSelector(cursor));
+  while (cursor.take(/,/y) !== undefined);
+  if (!cursor.atEnd()) cursor.fail('expected "," or the end');
+  return (snapshot) => selectors.every((matches) => matches(snapshot));
+}
+
+function parseSelector(cursor: Cursor): SnapshotFilter {
+  const path = parsePath(cursor);
+  const operator = cursor.take(/\s*(==|!=|~=)\s*/y)?.trim();
+  switch (operator) {
+    case undefined:
+      return (snapshot) => fieldOf(snapshot, path) !== undefined;
+    case '==': {
+      const value = parseValue(cursor);
+      return (snapshot) => fieldOf(snapshot, path) === value;
+    }
+    case '!=': {
+      const value = parseValue(cursor);
+      return (snapshot) => (fieldOf(snapshot, path) ?? '') !== value;
+    }
+    default: {
+      const pattern = parsePattern(cursor);
+      return (snapshot) => pattern.test(fieldOf(snapshot, path) ?? '');
+    }
+  }
+}
+
+function parsePath(cursor: Cursor): string[] {
+  const path = [parseField(cursor)];
+  while (cursor.take(/\./y) !== undefined) path.push(parseField(cursor));
+  return path;
+}
+
+function parseField(cursor: Cursor): string {
+  return (
+    cursor.quoted() ??
+    cursor.take(/[A-Za-z][A-Za-z0-9_]*/y) ??
+    cursor.fail('expected the name of a field')
+  );
+}
+
+function parseValue(cursor: Cursor): string {
+  return cursor.quoted() ?? cursor.take(/[^\s,"`]+/y) ?? cursor.fail('expected a value');
+}
+
+function parsePattern(cursor: Cursor): RegExp {
+  const delimited = cursor.take(/\/(?:[^/\\]|\\.)*\/|\|(?:[^|\\]|\\.)*\|/y);
+  const pattern = delimited === undefined ? parseValue(cursor) : delimited.slice(1, -1);
+  try {
+    return goPattern(pattern);
+  } catch (error) {
+    return cursor.fail(`${errorMessage(error)}, expected a regular expression`);
+  }
+}
+
+/** Go writes flags and named groups in ways of its own: `(?i)…`, `(?P<name>…)`. */
+function goPattern(pattern: string): RegExp {
+  const [prefix = '', flags = ''] = /^\(\?([ims]+)\)/.exec(pattern) ?? [];
+  return new RegExp(pattern.slice(prefix.length).replaceAll('(?P<', '(?<'), flags);
+}
+
+/** The value of a field, or `undefined` where the snapshot has none. */
+function fieldOf(snapshot: Snapshot, path: readonly string[]): string | undefined {
+  const [first, ...rest] = path;
+  if (first === 'labels') return rest.length === 0 ? undefined : ownLabel(snapshot, rest.join('.'));
+  if (rest.length > 0) return undefined;
+  switch (first) {
+    case 'name':
+      return snapshot.name;
+    case 'parent':
+      return snapshot.parent;
+    case 'kind':
+      return snapshot.kind;
+    default:
+      return undefined;
+  }
+}
+
+function ownLabel(snapshot: Snapshot, label: string): string | undefined {
+  return Object.hasOwn(snapshot.labels, label) ? snapshot.labels[label] : undefined;
+}
+
+/** A place in the text. */
+class Cursor {
+  readonly #text: string;
+  #position = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  atEnd(): boolean {
+    return this.#position === this.#text.length;
+  }
+
+  /** Takes what the sticky `pattern` matches here, or nothing. */
+  take(pattern: RegExp): string | undefined {
+    pattern.lastIndex = this.#position;
+    const match = pattern.exec(this.#text)?.[0];
+    if (match !== undefined) this.#position += match.length;
+    return match;
+  }
+
+  /** Takes a quoted text and returns what it means. */
+  quoted(): string | undefined {
+    const start = this.#position;
+    const literal = this.take(/"(?:[^"\\\n]|\\.)*"|`[^`]*`/y);
+    if (literal === undefined) return undefined;
+    const value = unquoteGo(literal);
+    if (value !== undefined) return value;
+    this.#position = start;
+    return this.fail('expected escapes as Go has them');
+  }
+
+  fail(reason: string): never {
+    throw new SiphonError(
+      'invalid',
+      `Cannot read filter "${this.#text}": at character ${this.#position + 1}, ${reason}`,
+    );
+  }
+}

@@ -1,0 +1,239 @@
+/**
+ * Remote snapshots: committed ones whose content is a lazy layer instead of a folder.
+ *
+ * Invariants: a layer is recorded by a snapshot before whoever asked for it hears of success; a layer
+ * is released only while nobody prepares one, because a prepare may just be receiving the number of a
+ * layer that is served already; a release is recorded with the removal that caused it, so that a later
+ * process makes good what this one did not come to.
+ */
+
+import { digestHex, digestOf } from '../common/digest.js';
+import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import { type LayerNaming, layerNaming, targetLabel } from './labels.js';
+import type { LazyLayers } from './lazy-layers.js';
+import type { Metadata } from './metadata.js';
+import { SharedWork, untilAborted } from './shared-work.js';
+import type { Labels, Snapshot, Usage } from './snapshot.js';
+
+/** Layers restored at once at start. */
+const RESTORES = 4;
+
+export interface LazySnapshotRequest {
+  key: string;
+  parent: string;
+  labels: Labels;
+}
+
+export class LazySnapshots {
+  readonly #lazy: LazyLayers | undefined;
+  readonly #metadata: Metadata;
+  readonly #log: Logger;
+  readonly #preparing = new SharedWork<void>();
+  /** Layers that this process has made servable, or is about to. */
+  readonly #served = new Map<number, Promise<void>>();
+  #holders = 0;
+  #draining: Promise<void> | undefined;
+
+  constructor(parts: { lazy: LazyLayers | undefined; metadata: Metadata; log: Logger }) {
+    this.#lazy = parts.lazy;
+    this.#metadata = parts.metadata;
+    this.#log = parts.log;
+  }
+
+  /**
+   * Tries to commit the layer that the labels name as a remote snapshot.
+   * @returns the name it was to be committed as, or `undefined` where the layer is left to containerd;
+   * the reason is logged
+   * @throws what aborted `signal`
+   */
+  async tryCommit(request: LazySnapshotRequest, signal: AbortSignal): Promise<string | undefined> {
+    const target = request.labels[targetLabel];
+    const naming = layerNaming(request.labels);
+    if (!target || this.#lazy === undefined || naming === undefined) return undefined;
+    const lazy = this.#lazy;
+    try {
+      const key = JSON.stringify([target, request.parent, naming.layerDigest]);
+      await this.#preparing.run(key, signal, (shared) =>
+        this.#commit({ ...request, lazy, target, naming }, shared),
+      );
+      return target;
+    } catch (error) {
+      if (signal.aborted || errorCode(error) === 'cancelled') throw error;
+      const { reference, layerDigest } = naming;
+      const about = { key: request.key, target, reference, layerDigest, code: errorCode(error) };
+      // Without a code it is a defect, which is worth its stack.
+      const detail = errorCode(error) === undefined ? { ...about, err: error } : about;
+      this.#log.warn(detail, `layer is left to containerd: ${errorMessage(error)}`);
+      return undefined;
+    }
+  }
+
+  /**
+   * Makes sure that the lazy layers among `snapshots` can be read.
+   * @throws SiphonError `unavailable` naming the snapshot; what aborted `signal`
+   */
+  async serve(snapshots: readonly Snapshot[], signal: AbortSignal): Promise<void> {
+    const waits = snapshots.map(async ({ name, lazyNumber }) => {
+      if (lazyNumber === undefined) return;
+      try {
+        await untilAborted(this.#serveLayer(lazyNumber), signal);
+      } catch (error) {
+        if (signal.aborted) throw error;
+        const message = `Cannot serve snapshot "${name}" from lazy layer ${lazyNumber}: ${errorMessage(error)}`;
+        throw new SiphonError('unavailable', message, { cause: error });
+      }
+    });
+    await Promise.all(waits);
+  }
+
+  /** Restores every layer in use; what fails is logged, and tried again when it is needed. */
+  async restoreAll(signal: AbortSignal): Promise<void> {
+    const numbers = this.#lazy === undefined ? [] : this.#metadata.lazyNumbers();
+    const restoreSome = async (): Promise<void> => {
+      for (
+        let number = numbers.shift();
+        number !== undefined && !signal.aborted;
+        number = numbers.shift()
+      ) {
+        await this.#serveLayer(number).catch((error: unknown) => {
+          this.#log.warn(
+            { layer: number, err: error },
+            `lazy layer is not restored: ${errorMessage(error)}`,
+          );
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: RESTORES }, restoreSome));
+  }
+
+  /** The folder of a lazy layer. @throws SiphonError `unavailable` where none are served */
+  path(number: number): string {
+    return this.#layers().path(number);
+  }
+
+  /** What a lazy layer takes on this machine's disk. */
+  usage(number: number): Promise<Usage> {
+    return this.#layers().usage(number);
+  }
+
+  /** Releases the layers that no snapshot uses; failures are logged and tried again the next time. */
+  async releaseUnused(): Promise<void> {
+    if (this.#lazy === undefined || this.#holders > 0) return;
+    const lazy = this.#lazy;
+    this.#draining ??= this.#drain(lazy);
+    await this.#draining;
+  }
+
+  /** Resolves when no layer is being prepared or released. */
+  async idle(): Promise<void> {
+    await this.#preparing.idle();
+    await this.#draining;
+  }
+
+  async #commit(
+    request: LazySnapshotRequest & { lazy: LazyLayers; target: string; naming: LayerNaming },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { lazy, target, parent, labels, naming } = request;
+    if (this.#freeName(target, parent) === undefined) return;
+    // What is wrong with the parent is told by the ordinary way, before a layer is fetched in vain.
+    this.#metadata.parentChain(parent);
+    await this.#hold(async () => {
+      const { number } = await lazy.prepare({ ...naming, signal });
+      try {
+        signal.throwIfAborted();
+        const name = this.#freeName(target, parent);
+        if (name === undefined) return;
+        const id = this.#metadata.allocateId();
+        this.#metadata.create({ id, name, parent, kind: 'committed', labels, lazyNumber: number });
+        this.#served.set(number, Promise.resolve());
+      } finally {
+        if (!this.#metadata.usesLayer(number)) this.#metadata.requestRelease(number);
+      }
+    });
+  }
+
+  /**
+   * The name for a remote snapshot, or `undefined` where it exists. Usually the target; but the same
+   * target on another parent (one namespace has unpacked the layers below, another has them lazily)
+   * needs a name of its own, which containerd learns from List.
+   */
+  #freeName(target: string, parent: string): string | undefined {
+    const names = [target, `${target}+${digestHex(digestOf(parent)).slice(0, 16)}`];
+    for (const name of names) {
+      const found = this.#metadata.find(name);
+      if (found === undefined) return name;
+      const fits =
+        found.kind === 'committed' &&
+        found.parent === parent &&
+        found.labels[targetLabel] === target;
+      if (fits) return undefined;
+    }
+    throw new SiphonError(
+      'already-exists',
+      `Cannot commit "${target}": other snapshots have its names`,
+    );
+  }
+
+  #serveLayer(number: number): Promise<void> {
+    const known = this.#served.get(number);
+    if (known !== undefined) return known;
+    const restoring = this.#restore(number);
+    this.#served.set(number, restoring);
+    restoring.catch(() => {
+      if (this.#served.get(number) === restoring) this.#served.delete(number);
+    });
+    return restoring;
+  }
+
+  async #restore(number: number): Promise<void> {
+    await this.#layers().restore(number);
+  }
+
+  #layers(): LazyLayers {
+    if (this.#lazy !== undefined) return this.#lazy;
+    throw new SiphonError(
+      'unavailable',
+      'lazy layers are switched off, expected them on as when it was pulled',
+    );
+  }
+
+  async #hold(work: () => Promise<void>): Promise<void> {
+    while (this.#draining !== undefined) await this.#draining;
+    this.#holders += 1;
+    try {
+      await work();
+    } finally {
+      this.#holders -= 1;
+      await this.releaseUnused();
+    }
+  }
+
+  /** Ends with `#draining` cleared in the same step that found nothing more to do. */
+  async #drain(lazy: LazyLayers): Promise<void> {
+    const failed = new Set<number>();
+    for (;;) {
+      const number = this.#metadata.pendingReleases().find((pending) => !failed.has(pending));
+      if (number === undefined) break;
+      try {
+        if (!this.#metadata.usesLayer(number)) await this.#release(lazy, number);
+        this.#metadata.confirmRelease(number);
+      } catch (error) {
+        failed.add(number);
+        this.#log.warn(
+          { layer: number, err: error },
+          `lazy layer is not released: ${errorMessage(error)}`,
+        );
+      }
+    }
+    this.#draining = undefined;
+  }
+
+  async #release(lazy: LazyLayers, number: number): Promise<void> {
+    // A restore that still runs must not come after the release; whether it succeeds does not matter.
+    await this.#served.get(number)?.catch(() => undefined);
+    this.#served.delete(number);
+    await lazy.release(number);
+  }
+}

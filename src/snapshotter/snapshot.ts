@@ -1,0 +1,27 @@
+/** A snapshot as the metadata knows it. */
+
+export type SnapshotKind = 'view' | 'active' | 'committed';
+
+export type Labels = Readonly<Record<string, string>>;
+
+export interface Snapshot {
+  /** Names the snapshot's folder; stays the same when the snapshot is committed; never used twice. */
+  readonly id: number;
+  /** The key while active or a view, the name once committed. Unique among all snapshots. */
+  readonly name: string;
+  /** Name of the committed snapshot below; empty at the bottom. */
+  readonly parent: string;
+  readonly kind: SnapshotKind;
+  /** Nanoseconds since the Unix epoch, as `updatedAt`. */
+  readonly createdAt: bigint;
+  readonly updatedAt: bigint;
+  readonly labels: Labels;
+  /** Number of the lazy layer that is this snapshot's content; absent where a folder is. */
+  readonly lazyNumber: number | undefined;
+}
+
+export interface Usage {
+  /** Bytes on disk. */
+  size: number;
+  inodes: number;
+}

@@ -1,0 +1,244 @@
+/**
+ * A private containerd: its own root, state, socket and namespace, so that it never meets one that the
+ * machine runs. What it starts is found again by its socket's address and stopped by process id.
+ */
+
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, open, readFile, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { MNT, umount } from '#src/ffi/libc.js';
+
+export interface ContainerdOptions {
+  /** Socket of the snapshotter, which becomes the proxy plugin `siphon`; without, there is none. */
+  siphonAddress?: string;
+  /** Keep containerd's CRI plugin, and what goes into its section of the configuration. */
+  cri?: string;
+}
+
+export interface CommandResult {
+  stdout: string;
+  stderr: string;
+}
+
+export interface Containerd {
+  /** Path of the gRPC socket. */
+  address: string;
+  /** Namespace that {@link ctr} works in; also names the containers' cgroups. */
+  namespace: string;
+  /** Holds containerd's root and state. */
+  folder: string;
+  /** Runs ctr against this containerd. @throws with its standard error where it fails */
+  ctr(args: readonly string[]): Promise<CommandResult>;
+  /** Runs Debian's ctr-remote so. */
+  ctrRemote(args: readonly string[]): Promise<CommandResult>;
+  /** Ends containers, shims and containerd, and leaves no mount and no folder. */
+  close(): Promise<void>;
+}
+
+/** Milliseconds that containerd may take to answer, or to end. */
+const START_TIMEOUT = 30_000;
+const STOP_TIMEOUT = 10_000;
+const COMMAND_TIMEOUT = 120_000;
+/** Where shims put their sockets whatever containerd's own state folder is. */
+const shimSockets = '/run/containerd/s';
+
+const run = promisify(execFile);
+
+/** Why no containerd can be started here, or `undefined`; for tests that skip. */
+export function containerdMissing(): string | undefined {
+  if (process.getuid?.() !== 0) return 'needs root';
+  for (const program of ['containerd', 'ctr', 'containerd-shim-runc-v2', 'runc']) {
+    const found = (process.env['PATH'] ?? '')
+      .split(':')
+      .some((folder) => existsSync(join(folder, program)));
+    if (!found) return `needs ${program} on the path`;
+  }
+  return undefined;
+}
+
+export async function startContainerd(options: ContainerdOptions = {}): Promise<Containerd> {
+  const folder = await mkdtemp(join(tmpdir(), 'siphon-containerd-'));
+  const address = join(folder, 'containerd.sock');
+  const namespace = basename(folder);
+  const stopping = new AbortController();
+  const stop = async (): Promise<void> => {
+    stopping.abort();
+    await stopShims(address);
+    await unmountBelow(folder);
+    await removeCgroups(namespace);
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  };
+  try {
+    const daemon = await startDaemon(folder, address, options);
+    const command = (program: string) => (args: readonly string[]) =>
+      runCommand(program, ['--address', address, '--namespace', namespace, ...args], folder);
+    const ctr = command('ctr');
+    const close = async (): Promise<void> => {
+      await endContainers(ctr);
+      await daemon.stop();
+      await stop();
+    };
+    return { address, namespace, folder, ctr, ctrRemote: command('ctr-remote'), close };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+interface Daemon {
+  stop(): Promise<void>;
+}
+
+async function startDaemon(
+  folder: string,
+  address: string,
+  options: ContainerdOptions,
+): Promise<Daemon> {
+  const config = join(folder, 'config.toml');
+  await mkdir(join(folder, 'tmp'));
+  await writeFile(config, configuration(folder, address, options));
+  const logPath = join(folder, 'containerd.log');
+  const log = await open(logPath, 'w');
+  const env = { ...process.env, TMPDIR: join(folder, 'tmp') };
+  const child = spawn('containerd', ['--config', config], {
+    stdio: ['ignore', log.fd, log.fd],
+    env,
+  });
+  await log.close();
+  const exited = once(child, 'exit');
+  const stop = async (): Promise<void> => {
+    child.kill('SIGTERM');
+    const late = new AbortController();
+    const ended = exited.then(() => late.abort());
+    await delay(STOP_TIMEOUT, undefined, { signal: late.signal }).catch(() => undefined);
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+    await ended;
+  };
+  for (const deadline = Date.now() + START_TIMEOUT; !(await accepts(address)); await delay(50)) {
+    if (child.exitCode === null && child.signalCode === null && Date.now() < deadline) continue;
+    await stop();
+    throw new Error(
+      `containerd does not start:\n${(await readFile(logPath, 'utf8')).slice(-4_000)}`,
+    );
+  }
+  return { stop };
+}
+
+function configuration(folder: string, address: string, options: ContainerdOptions): string {
+  const disabled = ['io.containerd.internal.v1.tracing', 'io.containerd.tracing.processor.v1.otlp'];
+  disabled.push('io.containerd.snapshotter.v1.aufs', 'io.containerd.snapshotter.v1.devmapper');
+  disabled.push('io.containerd.snapshotter.v1.btrfs', 'io.containerd.snapshotter.v1.zfs');
+  if (options.cri === undefined) disabled.push('io.containerd.grpc.v1.cri');
+  const lines = [
+    'version = 2',
+    `root = "${join(folder, 'root')}"`,
+    `state = "${join(folder, 'state')}"`,
+    `disabled_plugins = ${JSON.stringify(disabled)}`,
+    '[grpc]',
+    `  address = "${address}"`,
+    '[ttrpc]',
+    `  address = "${address}.ttrpc"`,
+    '[plugins."io.containerd.internal.v1.opt"]',
+    `  path = "${join(folder, 'opt')}"`,
+  ];
+  if (options.siphonAddress !== undefined) {
+    lines.push(
+      '[proxy_plugins.siphon]',
+      '  type = "snapshot"',
+      `  address = "${options.siphonAddress}"`,
+    );
+  }
+  if (options.cri !== undefined) lines.push(options.cri);
+  return `${lines.join('\n')}\n`;
+}
+
+function accepts(address: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(address);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+async function runCommand(program: string, args: string[], folder: string): Promise<CommandResult> {
+  const env = { ...process.env, TMPDIR: join(folder, 'tmp') };
+  const options = { env, timeout: COMMAND_TIMEOUT, maxBuffer: 64 * 1024 * 1024 };
+  try {
+    return await run(program, args, options);
+  } catch (error) {
+    const { stderr = '', stdout = '' } = error as Partial<CommandResult>;
+    throw new Error(`${program} ${args.slice(4).join(' ')}: ${stderr}${stdout}`, { cause: error });
+  }
+}
+
+/** Best effort: whatever survives this is stopped by {@link stopShims}. */
+async function endContainers(ctr: Containerd['ctr']): Promise<void> {
+  const list = async (args: string[]): Promise<string[]> => {
+    const { stdout } = await ctr(args).catch(() => ({ stdout: '' }));
+    return stdout.split('\n').filter((line) => line !== '');
+  };
+  for (const id of await list(['tasks', 'ls', '-q'])) {
+    await ctr(['tasks', 'rm', '--force', id]).catch(() => undefined);
+  }
+  for (const id of await list(['containers', 'ls', '-q'])) {
+    await ctr(['containers', 'rm', id]).catch(() => undefined);
+  }
+}
+
+/** Shims name their containerd's address in their arguments; their children die with their cgroup. */
+async function stopShims(address: string): Promise<void> {
+  for (const pid of await readdir('/proc')) {
+    if (!/^\d+$/.test(pid)) continue;
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    const words = command.split('\0');
+    if (!words[0]?.includes('containerd-shim') || !words.includes(address)) continue;
+    for (const child of await childrenOf(pid)) kill(child);
+    kill(Number(pid));
+  }
+}
+
+async function childrenOf(pid: string): Promise<number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
+  return text.split(' ').filter(Boolean).map(Number);
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+async function unmountBelow(folder: string): Promise<void> {
+  const mounts = await readFile('/proc/self/mountinfo', 'utf8');
+  const points = mounts.split('\n').flatMap((line) => line.split(' ')[4] ?? []);
+  for (const point of points.reverse()) {
+    if (point.startsWith(`${folder}/`)) umount(point, MNT.DETACH);
+  }
+}
+
+/** runc removes the containers' own cgroups and leaves the namespace's. */
+async function removeCgroups(namespace: string): Promise<void> {
+  const controllers = await readdir('/sys/fs/cgroup').catch(() => []);
+  for (const controller of ['', ...controllers]) {
+    await rmdir(join('/sys/fs/cgroup', controller, namespace)).catch(() => undefined);
+  }
+}
+
+/** Sockets that shims of `address` left; their names say nothing, so only what nobody answers on goes. */
+export async function staleShimSockets(): Promise<string[]> {
+  const names = await readdir(shimSockets).catch(() => []);
+  const stale = [];
+  for (const name of names) if (!(await accepts(join(shimSockets, name)))) stale.push(name);
+  return stale;
+}
