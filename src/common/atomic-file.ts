@@ -8,7 +8,11 @@ import { dirname } from 'node:path';
  * Writes `data` to `path` so that a crash leaves the old file or the new one.
  * @throws the Node system error of the failing step; the temporary file is removed
  */
-export async function writeFileAtomic(path: string, data: Uint8Array | string, mode = 0o600): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  data: Uint8Array | string,
+  mode = 0o600,
+): Promise<void> {
   const temporary = temporaryName(path);
   try {
     const file = await open(temporary, 'wx', mode);

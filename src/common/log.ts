@@ -8,7 +8,10 @@ export type LogLevel = (typeof logLevels)[number];
 
 /** A logger that writes JSON lines to standard error, synchronously, so that no line is lost at exit. */
 export function createLogger(level: LogLevel): Logger {
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination({ fd: 2, sync: true }));
+  return pino(
+    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    destination({ fd: 2, sync: true }),
+  );
 }
 
 /** A logger that says nothing, for callers that gave none. */

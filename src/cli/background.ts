@@ -1,0 +1,127 @@
+/**
+ * A command that goes on after its caller got the prompt back: the same command line is started again
+ * in the foreground, detached, and tells its parent over IPC how far it is. The parent shows that,
+ * and ends when the child is ready or has failed.
+ */
+
+import { fork, type ChildProcess } from 'node:child_process';
+import { mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { type ErrorCode, SiphonError, errorCode } from '../common/errors.js';
+import type { LayerEvent } from '../layers/layer-event.js';
+import { createProgress } from './progress.js';
+import { settingsOf } from './settings.js';
+
+type Message =
+  | { kind: 'event'; event: LayerEvent }
+  | { kind: 'ready' }
+  | { kind: 'failed'; code: ErrorCode; message: string; hint?: string };
+
+/** Starts the mount and waits until it is there. @throws SiphonError what the child failed with */
+export async function mountInBackground(
+  source: string,
+  directory: string,
+  command: Command,
+): Promise<void> {
+  const { root } = settingsOf(command);
+  const child = startDetached(root, foregroundArguments(source, directory, command));
+  const progress = createProgress();
+  const interrupt = (): void => child.disconnect();
+  process.once('SIGINT', interrupt);
+  try {
+    await waitUntilReady(child, (event) => progress.update(event));
+  } finally {
+    process.off('SIGINT', interrupt);
+    progress.end();
+    if (child.connected) child.disconnect();
+    child.unref();
+  }
+}
+
+export interface ParentLink {
+  update(event: LayerEvent): void;
+  end(): void;
+  ready(): void;
+  /** Aborted when the parent went before this process was ready. */
+  gone: AbortSignal;
+}
+
+/** The link to the process that started this one in the background, or `undefined`. */
+export function reportToParent(): ParentLink | undefined {
+  if (process.send === undefined || process.env['SIPHON_BACKGROUND'] !== '1') return undefined;
+  const gone = new AbortController();
+  const leave = (): void => gone.abort();
+  process.once('disconnect', leave);
+  return {
+    update: (event) => tell({ kind: 'event', event }),
+    end() {},
+    ready() {
+      process.off('disconnect', leave);
+      process.chdir('/');
+      tell({ kind: 'ready' });
+    },
+    gone: gone.signal,
+  };
+}
+
+/** Tells the parent, if there is one, why this process gives up. @returns whether there was one */
+export function reportFailureToParent(error: unknown): boolean {
+  const code = errorCode(error);
+  if (process.env['SIPHON_BACKGROUND'] !== '1' || !process.connected || code === undefined)
+    return false;
+  const { message, hint } = error as SiphonError; // errorCode knows only these
+  tell({ kind: 'failed', code, message, ...(hint === undefined ? {} : { hint }) });
+  process.disconnect();
+  return true;
+}
+
+function tell(message: Message): void {
+  if (process.connected) process.send?.(message);
+}
+
+function startDetached(root: string, args: string[]): ChildProcess {
+  mkdirSync(join(root, 'logs'), { recursive: true, mode: 0o700 });
+  const log = openSync(join(root, 'logs', 'mount.log'), 'a', 0o600);
+  return fork(process.argv[1] ?? '', args, {
+    detached: true,
+    env: { ...process.env, SIPHON_BACKGROUND: '1' },
+    stdio: ['ignore', log, log, 'ipc'],
+  });
+}
+
+/** The same command, in the foreground. */
+function foregroundArguments(source: string, directory: string, command: Command): string[] {
+  const { root, platform, plainHttp, logLevel } = command.optsWithGlobals();
+  return [
+    ...['--root', root, '--log-level', logLevel],
+    ...(platform === undefined ? [] : ['--platform', platform]),
+    ...(plainHttp === true ? ['--plain-http'] : []),
+    ...['mount', '--foreground', source, directory],
+  ];
+}
+
+function waitUntilReady(child: ChildProcess, onEvent: (event: LayerEvent) => void): Promise<void> {
+  return new Promise((done, fail) => {
+    child.on('message', (message: Message) => {
+      if (message.kind === 'event') onEvent(message.event);
+      else if (message.kind === 'ready') done();
+      else
+        fail(
+          new SiphonError(message.code, message.message, {
+            ...(message.hint === undefined ? {} : { hint: message.hint }),
+          }),
+        );
+    });
+    child.once('error', fail);
+    child.once('exit', (status, signal) => {
+      fail(
+        new SiphonError(
+          'internal',
+          `Cannot mount in the background: the server ended with ${signal ?? `exit code ${status}`}`,
+          { hint: 'logs/mount.log below the root folder says more.' },
+        ),
+      );
+    });
+  });
+}

@@ -1,0 +1,40 @@
+import { Command } from 'commander';
+import { parseSource } from '../../content/source.js';
+import { mountImage } from '../../layers/image-mount.js';
+import { mountInBackground, reportToParent } from '../background.js';
+import { onInterrupt } from '../interruption.js';
+import { createProgress } from '../progress.js';
+import { requireRoot, settingsOf } from '../settings.js';
+
+/** `siphon mount SOURCE DIR` */
+export function mountCommand(): Command {
+  return new Command('mount')
+    .description(
+      'show an image or a layer tar as a read-only folder, drawing contents when they are read',
+    )
+    .argument('<source>', 'docker://HOST/REPO[:TAG|@DIGEST], oci:DIR[:REF], a tar (path or URL), …')
+    .argument('<dir>', 'an empty folder')
+    .option('--foreground', 'stay until the folder is unmounted')
+    .action(async (text: string, directory: string, options: { foreground?: boolean }, command) => {
+      requireRoot('mount an image');
+      if (options.foreground === true) await mountHere(text, directory, command);
+      else await mountInBackground(text, directory, command);
+    });
+}
+
+async function mountHere(text: string, target: string, command: Command): Promise<void> {
+  const interrupted = onInterrupt();
+  const { json: _, ...settings } = settingsOf(command);
+  const parent = reportToParent();
+  const progress = parent ?? createProgress();
+  const mounted = await mountImage({
+    ...settings,
+    source: parseSource(text),
+    target,
+    signal: parent === undefined ? interrupted : AbortSignal.any([interrupted, parent.gone]),
+    onEvent: (event) => progress.update(event),
+  }).finally(() => progress.end());
+  parent?.ready();
+  await mounted.unmounted(interrupted);
+  await mounted.close();
+}

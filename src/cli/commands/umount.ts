@@ -1,0 +1,14 @@
+import { Command } from 'commander';
+import { unmountImage } from '../../layers/image-mount.js';
+import { requireRoot, settingsOf } from '../settings.js';
+
+/** `siphon umount DIR` */
+export function umountCommand(): Command {
+  return new Command('umount')
+    .description('unmount what siphon mounted, and end its server')
+    .argument('<dir>')
+    .action(async (directory: string, _options: object, command: Command) => {
+      requireRoot('unmount an image');
+      await unmountImage(settingsOf(command).root, directory);
+    });
+}

@@ -1,0 +1,39 @@
+/** The service's configuration file (TOML). Unknown keys are refused, so that a typo is noticed. */
+
+import { readFile } from 'node:fs/promises';
+import { parse } from 'smol-toml';
+import { z } from 'zod';
+import { SiphonError, errorMessage } from '../common/errors.js';
+
+const configSchema = z.strictObject({
+  /** Folder for content, layers, snapshots and state. */
+  root: z.string().optional(),
+  /** Path of the unix socket that containerd connects to. */
+  address: z.string().optional(),
+  /** Whether to serve layers lazily at all; without, siphon is an ordinary overlay snapshotter. */
+  lazy: z.boolean().default(true),
+  /** How long a read waits for a registry before it fails, in seconds. */
+  fetch_timeout: z.number().positive().max(3600).default(60),
+});
+
+export type ServiceConfig = z.infer<typeof configSchema>;
+
+/** Defaults for everything where `path` is undefined. @throws SiphonError `usage` naming file and key */
+export async function readConfig(path: string | undefined): Promise<ServiceConfig> {
+  if (path === undefined) return configSchema.parse({});
+  let content: unknown;
+  try {
+    content = parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    throw new SiphonError('usage', `Cannot read configuration "${path}": ${errorMessage(error)}`);
+  }
+  const result = configSchema.safeParse(content);
+  if (result.success) return result.data;
+  throw new SiphonError('usage', `Cannot use configuration "${path}": ${describe(result.error)}`);
+}
+
+function describe(error: z.ZodError): string {
+  return error.issues
+    .map((issue) => `${issue.path.length > 0 ? `${issue.path.join('.')}: ` : ''}${issue.message}`)
+    .join('; ');
+}

@@ -1,0 +1,25 @@
+/** How a failure ends the command: what is printed, and which exit code it gives. */
+
+import { type ErrorCode, SiphonError, errorCode } from '../common/errors.js';
+
+export const exitFailed = 1;
+export const exitUsage = 2;
+
+/** The exit code for anything thrown: 2 for wrong usage, else 1. */
+export function exitCodeOf(error: unknown): number {
+  const code: ErrorCode | undefined = errorCode(error);
+  return code === 'usage' ? exitUsage : exitFailed;
+}
+
+/** What a person sees: one sentence and its hint; the stack only of what is a defect of ours. */
+export function describeFailure(error: unknown): string {
+  if (error instanceof SiphonError) {
+    return `siphon: ${error.message}\n${error.hint === undefined ? '' : `${error.hint}\n`}`;
+  }
+  if (isSystemError(error)) return `siphon: Cannot go on: ${error.message}\n`;
+  return `siphon: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`;
+}
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error;
+}

@@ -1,0 +1,46 @@
+/** The command line: `siphon <command>`. Exit codes: 0; 1 failed; 2 wrong usage; else the process's own. */
+
+import { Command, CommanderError } from 'commander';
+import { indexCommand } from './commands/index-build.js';
+import { mountCommand } from './commands/mount.js';
+import { runCommand } from './commands/run.js';
+import { serveCommand } from './commands/serve.js';
+import { umountCommand } from './commands/umount.js';
+import { reportFailureToParent } from './background.js';
+import { describeFailure, exitCodeOf, exitUsage } from './exit-status.js';
+import { addGlobalOptions } from './settings.js';
+import { packageVersion } from './version.js';
+
+/** Runs the command that `argv` (as in `process.argv`) asks for, and sets the exit code. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const program = createProgram();
+  try {
+    await program.parseAsync(argv);
+  } catch (error) {
+    process.exitCode = reportFailure(error);
+  }
+}
+
+function createProgram(): Command {
+  const program = addGlobalOptions(new Command('siphon'))
+    .description('Start containers before their image is here.')
+    .version(packageVersion())
+    .enablePositionalOptions()
+    .showHelpAfterError('(siphon --help shows what there is)');
+  for (const command of [serveCommand, mountCommand, umountCommand, runCommand, indexCommand]) {
+    program.addCommand(command());
+  }
+  applyToAll(program, (command) => command.exitOverride());
+  return program;
+}
+
+function applyToAll(command: Command, change: (command: Command) => unknown): void {
+  change(command);
+  for (const child of command.commands) applyToAll(child, change);
+}
+
+function reportFailure(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitUsage;
+  if (!reportFailureToParent(error)) process.stderr.write(describeFailure(error));
+  return exitCodeOf(error);
+}

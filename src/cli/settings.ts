@@ -1,0 +1,62 @@
+/** What every command takes, read once from the command line and the environment. */
+
+import { resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import { type LogLevel, type Logger, createLogger, logLevels } from '../common/log.js';
+import { SiphonError } from '../common/errors.js';
+
+export const defaultRoot = '/var/lib/siphon';
+
+export interface Settings {
+  root: string;
+  platform?: string;
+  plainHttp?: boolean;
+  json: boolean;
+  log: Logger;
+}
+
+interface GlobalOptions {
+  root: string;
+  platform?: string;
+  plainHttp?: boolean;
+  json?: boolean;
+  logLevel: LogLevel;
+}
+
+/** Adds the options that stand before or after any command's name. */
+export function addGlobalOptions(program: Command): Command {
+  return program
+    .addOption(
+      new Option('--root <dir>', 'folder for content, layers and state')
+        .env('SIPHON_ROOT')
+        .default(defaultRoot),
+    )
+    .option('--platform <os/arch[/variant]>', 'platform to take from a multi-platform image')
+    .option('--plain-http', 'speak plain HTTP to the registry (implied for loopback hosts)')
+    .option('--json', 'print results as JSON')
+    .addOption(
+      new Option('--log-level <level>', 'how much to log to standard error')
+        .choices(logLevels)
+        .default('warn'),
+    );
+}
+
+/** The settings of a command that is running. */
+export function settingsOf(command: Command): Settings {
+  const options = command.optsWithGlobals<GlobalOptions>();
+  return {
+    root: resolve(options.root),
+    json: options.json === true,
+    log: createLogger(options.logLevel),
+    ...(options.platform === undefined ? {} : { platform: options.platform }),
+    ...(options.plainHttp === undefined ? {} : { plainHttp: options.plainHttp }),
+  };
+}
+
+/** @throws SiphonError `permission` where this process is not root */
+export function requireRoot(what: string): void {
+  if (process.getuid?.() === 0) return;
+  throw new SiphonError('permission', `Cannot ${what}: this needs root, expected user id 0`, {
+    hint: 'Run it with sudo.',
+  });
+}

@@ -1,0 +1,205 @@
+/**
+ * The layers that this root knows: a number, a folder and an origin for each.
+ *
+ * A layer's number is given once and never again (SQLite AUTOINCREMENT), because the kernel keeps it
+ * in node ids for as long as it likes. The folder `<root>/layers/<number>` holds `index.db` and the
+ * span cache; a row without an index is a layer whose preparation has not ended yet.
+ *
+ * Several processes may share a root (a service and any number of standalone mounts). Each says which
+ * layers it holds, under its process id; a layer is only removed when no living process holds it.
+ */
+
+import Database from 'better-sqlite3';
+import { mkdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SiphonError } from '../common/errors.js';
+import type { Digest, DiffId } from '../common/digest.js';
+import { processIsAlive } from '../common/process.js';
+import { type LayerOrigin, layerOriginSchema } from '../content/layer-origin.js';
+
+/** A layer as recorded. `number` is at least 1. */
+export interface LayerRecord {
+  number: number;
+  /** The layer's name; where `identity` is `location`, not the digest of its bytes. */
+  blobDigest: Digest;
+  identity: 'content' | 'location';
+  /** Bytes of the blob, compressed as it is. */
+  blobSize: number;
+  mediaType: string;
+  /** Unknown for a bare tar until its index is there. */
+  diffId: DiffId | undefined;
+  origin: LayerOrigin;
+}
+
+const migrations = [
+  `CREATE TABLE layer (
+     number INTEGER PRIMARY KEY AUTOINCREMENT,
+     blob_digest TEXT NOT NULL UNIQUE,
+     identity TEXT NOT NULL CHECK (identity IN ('content', 'location')),
+     blob_size INTEGER NOT NULL,
+     media_type TEXT NOT NULL,
+     diff_id TEXT,
+     origin TEXT NOT NULL
+   ) STRICT;
+   CREATE TABLE holder (
+     layer INTEGER NOT NULL REFERENCES layer(number) ON DELETE CASCADE,
+     pid INTEGER NOT NULL,
+     PRIMARY KEY (layer, pid)
+   ) STRICT, WITHOUT ROWID;`,
+];
+
+export class LayerStore implements Disposable {
+  readonly #root: string;
+  readonly #database: Database.Database;
+
+  private constructor(root: string, database: Database.Database) {
+    this.#root = root;
+    this.#database = database;
+  }
+
+  /** Opens or creates `<root>/layers`. @throws the system error where the folder cannot be made */
+  static open(root: string): LayerStore {
+    const directory = join(root, 'layers');
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const database = new Database(join(directory, 'layers.db'));
+    try {
+      database.pragma('busy_timeout = 10000');
+      database.pragma('journal_mode = WAL');
+      database.pragma('foreign_keys = ON');
+      migrate(database);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+    return new LayerStore(directory, database);
+  }
+
+  /** The layer's record, made where it is new; the newest origin wins, for it is likelier to answer. */
+  register(layer: Omit<LayerRecord, 'number'>): LayerRecord {
+    this.#database
+      .prepare(
+        `INSERT INTO layer (blob_digest, identity, blob_size, media_type, diff_id, origin) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (blob_digest) DO UPDATE SET origin = excluded.origin`,
+      )
+      .run(
+        layer.blobDigest,
+        layer.identity,
+        layer.blobSize,
+        layer.mediaType,
+        layer.diffId ?? null,
+        JSON.stringify(layer.origin),
+      );
+    const row = this.#database
+      .prepare<[string], LayerRow>('SELECT * FROM layer WHERE blob_digest = ?')
+      .get(layer.blobDigest);
+    if (row === undefined) throw lost(layer.blobDigest);
+    return recordOf(row);
+  }
+
+  /** @throws SiphonError `not-found` */
+  get(number: number): LayerRecord {
+    const row = this.#database
+      .prepare<[number], LayerRow>('SELECT * FROM layer WHERE number = ?')
+      .get(number);
+    if (row === undefined) throw lost(String(number));
+    return recordOf(row);
+  }
+
+  /** `<root>/layers/<number>`, made where it is missing. */
+  directory(number: number): string {
+    const path = join(this.#root, String(number));
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    return path;
+  }
+
+  indexPath(number: number): string {
+    return join(this.#root, String(number), 'index.db');
+  }
+
+  /** Says that this process uses the layer, until {@link drop} or its end. */
+  hold(number: number): void {
+    this.#database
+      .prepare('INSERT OR IGNORE INTO holder (layer, pid) VALUES (?, ?)')
+      .run(number, process.pid);
+  }
+
+  /** This process uses the layer no more; its files stay for the next one. */
+  drop(number: number): void {
+    this.#database
+      .prepare('DELETE FROM holder WHERE layer = ? AND pid = ?')
+      .run(number, process.pid);
+  }
+
+  /** Removes a layer and its files, unless a living process holds it. @returns whether it went */
+  async remove(number: number): Promise<boolean> {
+    const gone = this.#database.transaction(() => {
+      if (this.#holders(number).length > 0) return false;
+      this.#database.prepare('DELETE FROM layer WHERE number = ?').run(number);
+      return true;
+    });
+    if (!gone.immediate()) return false;
+    await rm(join(this.#root, String(number)), { recursive: true, force: true });
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    this.#database.close();
+  }
+
+  #holders(number: number): number[] {
+    return this.#database
+      .prepare<[number], { pid: number }>('SELECT pid FROM holder WHERE layer = ?')
+      .all(number)
+      .map((row) => row.pid)
+      .filter(processIsAlive);
+  }
+}
+
+interface LayerRow {
+  number: number;
+  blob_digest: Digest;
+  identity: LayerRecord['identity'];
+  blob_size: number;
+  media_type: string;
+  diff_id: DiffId | null;
+  origin: string;
+}
+
+function recordOf(row: LayerRow): LayerRecord {
+  return {
+    number: row.number,
+    blobDigest: row.blob_digest,
+    identity: row.identity,
+    blobSize: row.blob_size,
+    mediaType: row.media_type,
+    diffId: row.diff_id ?? undefined,
+    origin: layerOriginSchema.parse(JSON.parse(row.origin)),
+  };
+}
+
+function lost(name: string): SiphonError {
+  return new SiphonError('not-found', `Cannot find layer "${name}": expected a layer of this root`);
+}
+
+function migrate(database: Database.Database): void {
+  const run = database.transaction(() => {
+    const version = Number(database.pragma('user_version', { simple: true }));
+    for (const sql of migrations.slice(version)) database.exec(sql);
+    database.pragma(`user_version = ${migrations.length}`);
+  });
+  run.immediate();
+}
+
+/** What an index must say of the layer it is for. */
+export function indexExpectation(layer: Omit<LayerRecord, 'number' | 'origin' | 'mediaType'>): {
+  blobSize: number;
+  blobDigest?: Digest;
+  diffId?: DiffId;
+} {
+  return {
+    blobSize: layer.blobSize,
+    ...(layer.identity === 'location' ? {} : { blobDigest: layer.blobDigest }),
+    ...(layer.diffId === undefined ? {} : { diffId: layer.diffId }),
+  };
+}

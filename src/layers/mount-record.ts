@@ -1,0 +1,55 @@
+/**
+ * Which process serves which mount point: one small file a mount, in `<root>/mounts`, so that another
+ * command can find and end it. A record whose process is gone is stale and may be replaced.
+ */
+
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { writeFileAtomic } from '../common/atomic-file.js';
+import { type ProcessIdentity, processIdentity } from '../common/process.js';
+
+const recordSchema = z.object({
+  directory: z.string(),
+  source: z.string(),
+  server: z.object({ pid: z.number(), startTime: z.string() }),
+});
+
+export type MountRecord = z.infer<typeof recordSchema> & { server: ProcessIdentity };
+
+/** Folder that belongs to the mount on `directory` (an absolute, resolved path). */
+export function mountHome(root: string, directory: string): string {
+  const name = createHash('sha256').update(directory).digest('hex').slice(0, 12);
+  return join(root, 'mounts', name);
+}
+
+/** Says that this process serves `directory`. */
+export async function writeMountRecord(
+  root: string,
+  mounted: { directory: string; source: string },
+): Promise<void> {
+  await mkdir(join(root, 'mounts'), { recursive: true, mode: 0o700 });
+  const record: MountRecord = { ...mounted, server: await processIdentity(process.pid) };
+  await writeFileAtomic(recordPath(root, mounted.directory), JSON.stringify(record));
+}
+
+/** The record, stale or not; `undefined` where there is none that can be read. */
+export async function readMountRecord(
+  root: string,
+  directory: string,
+): Promise<MountRecord | undefined> {
+  try {
+    return recordSchema.parse(JSON.parse(await readFile(recordPath(root, directory), 'utf8')));
+  } catch {
+    return undefined;
+  }
+}
+
+export async function removeMountRecord(root: string, directory: string): Promise<void> {
+  await rm(recordPath(root, directory), { force: true });
+}
+
+function recordPath(root: string, directory: string): string {
+  return `${mountHome(root, directory)}.json`;
+}

@@ -1,0 +1,79 @@
+/** The kernel's overlay over a stack of folders, mounted by ourselves. */
+
+import { SiphonError, systemCode } from '../common/errors.js';
+import { MS, mount } from '../ffi/libc.js';
+
+/** mount(2) takes one page of options, its closing zero byte included. */
+const optionsLimit = 4095;
+
+export interface OverlayStack {
+  /** Folder that all of `lowerdirs` lie in. */
+  base: string;
+  /** Names below `base`, topmost layer first; at least one. */
+  lowerdirs: readonly string[];
+  /** Where writes go; without it the overlay is read-only. Both on one file system. */
+  writable?: { upperdir: string; workdir: string };
+  target: string;
+}
+
+/**
+ * Mounts the stack on `target`. A single lower folder without a writable one is shown by a read-only
+ * bind mount, since the overlay wants two.
+ * @throws SiphonError `failed-precondition` where the kernel refuses
+ */
+export function mountOverlay(stack: OverlayStack): void {
+  const [only, ...others] = stack.lowerdirs;
+  try {
+    if (only !== undefined && others.length === 0 && stack.writable === undefined) {
+      bindReadOnly(`${stack.base}/${only}`, stack.target);
+    } else mountStack(stack);
+  } catch (error) {
+    throw new SiphonError(
+      systemCode(error) === 'EBUSY' ? 'busy' : 'failed-precondition',
+      `Cannot mount the image on "${stack.target}": ${systemCode(error) ?? 'unknown error'}, expected overlayfs over ${stack.lowerdirs.length} layers`,
+      { cause: error },
+    );
+  }
+}
+
+function bindReadOnly(source: string, target: string): void {
+  mount({ source, target, type: '', flags: MS.BIND });
+  mount({ source: '', target, type: '', flags: MS.BIND | MS.REMOUNT | MS.RDONLY });
+}
+
+function mountStack(stack: OverlayStack): void {
+  const long = overlayOptions(
+    stack,
+    stack.lowerdirs.map((name) => `${stack.base}/${name}`),
+  );
+  if (long.length <= optionsLimit) return mountWith(stack, long);
+  const before = process.cwd();
+  process.chdir(stack.base);
+  try {
+    mountWith(stack, overlayOptions(stack, stack.lowerdirs));
+  } finally {
+    process.chdir(before);
+  }
+}
+
+function mountWith(stack: OverlayStack, data: string): void {
+  const flags = stack.writable === undefined ? MS.RDONLY : 0;
+  mount({ source: 'siphon', target: stack.target, type: 'overlay', flags, data });
+}
+
+function overlayOptions(stack: OverlayStack, lowerdirs: readonly string[]): string {
+  const options = [`lowerdir=${lowerdirs.map(escapePath).join(':')}`];
+  if (stack.writable !== undefined) {
+    options.push(`upperdir=${escapeOption(stack.writable.upperdir)}`);
+    options.push(`workdir=${escapeOption(stack.writable.workdir)}`);
+  }
+  return options.join(',');
+}
+
+function escapePath(path: string): string {
+  return escapeOption(path.replaceAll('\\', '\\\\').replaceAll(':', '\\:'));
+}
+
+function escapeOption(text: string): string {
+  return text.replaceAll(',', '\\,');
+}
