@@ -1,0 +1,90 @@
+/**
+ * One folder for each container, `<root>/<id>`: its bundle (config.json), the runtime's state, log
+ * and pid file. The runtime is given a state root of the container's own, so that removing the
+ * folder removes every trace, and the folder's name reserves the id.
+ */
+
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { SiphonError, systemCode } from '../common/errors.js';
+import type { RuntimeSpec } from './runtime-spec.js';
+
+export class ContainerDirectory {
+  readonly path: string;
+  /** The runtime's `--root`. */
+  readonly stateRoot: string;
+  /** Where the runtime writes what went wrong, JSON lines. */
+  readonly logFile: string;
+  /** Written by the runtime as soon as the process exists. */
+  readonly pidFile: string;
+  readonly #id: string;
+
+  private constructor(path: string, id: string) {
+    this.path = path;
+    this.stateRoot = join(path, 'state');
+    this.logFile = join(path, 'runtime.log');
+    this.pidFile = join(path, 'pid');
+    this.#id = id;
+  }
+
+  /** @throws SiphonError `already-exists` where the id is taken */
+  static async create(root: string, id: string, spec: RuntimeSpec): Promise<ContainerDirectory> {
+    await mkdir(root, { recursive: true, mode: 0o711 });
+    const directory = new ContainerDirectory(resolve(root, id), id);
+    try {
+      await mkdir(directory.path, { mode: 0o700 });
+    } catch (error) {
+      throw systemCode(error) === 'EEXIST' ? taken(id, directory.path) : error;
+    }
+    try {
+      await mkdir(directory.stateRoot, { mode: 0o700 });
+      await writeFile(join(directory.path, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
+      return directory;
+    } catch (error) {
+      await directory.remove();
+      throw error;
+    }
+  }
+
+  /** Whether the runtime still holds state of the container. */
+  async hasState(): Promise<boolean> {
+    return exists(join(this.stateRoot, this.#id));
+  }
+
+  /** Whether the container's process ever existed. */
+  async hasStarted(): Promise<boolean> {
+    return exists(this.pidFile);
+  }
+
+  /** What the runtime logged; empty where it logged nothing. */
+  async log(): Promise<string> {
+    try {
+      return await readFile(this.logFile, 'utf8');
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return '';
+      throw error;
+    }
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.path, { recursive: true, force: true });
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+function taken(id: string, path: string): SiphonError {
+  return new SiphonError(
+    'already-exists',
+    `Cannot create container "${id}": "${path}" is there already, expected an unused name`,
+    { hint: 'Choose another name, or remove that container first.' },
+  );
+}
