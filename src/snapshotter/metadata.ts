@@ -212,8 +212,8 @@ export class Metadata implements Disposable {
   /** The disk usage noted for a committed snapshot. */
   usage(id: number): Usage | undefined {
     const row = this.#statements.usage.get(id);
-    if (row?.size == null || row.inodes == null) return undefined;
-    return { size: row.size, inodes: row.inodes };
+    const { size = null, inodes = null } = row ?? {};
+    return size === null || inodes === null ? undefined : { size, inodes };
   }
 
   noteUsage(id: number, usage: Usage): void {

@@ -45,8 +45,6 @@ export interface Containerd {
 const START_TIMEOUT = 30_000;
 const STOP_TIMEOUT = 10_000;
 const COMMAND_TIMEOUT = 120_000;
-/** Where shims put their sockets whatever containerd's own state folder is. */
-const shimSockets = '/run/containerd/s';
 
 const run = promisify(execFile);
 
@@ -66,10 +64,9 @@ export async function startContainerd(options: ContainerdOptions = {}): Promise<
   const folder = await mkdtemp(join(tmpdir(), 'siphon-containerd-'));
   const address = join(folder, 'containerd.sock');
   const namespace = basename(folder);
-  const stopping = new AbortController();
   const stop = async (): Promise<void> => {
-    stopping.abort();
     await stopShims(address);
+    await removeShimSockets(folder);
     await unmountBelow(folder);
     await removeCgroups(namespace);
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
@@ -222,7 +219,7 @@ function kill(pid: number): void {
 async function unmountBelow(folder: string): Promise<void> {
   const mounts = await readFile('/proc/self/mountinfo', 'utf8');
   const points = mounts.split('\n').flatMap((line) => line.split(' ')[4] ?? []);
-  for (const point of points.reverse()) {
+  for (const point of points.toReversed()) {
     if (point.startsWith(`${folder}/`)) umount(point, MNT.DETACH);
   }
 }
@@ -235,10 +232,12 @@ async function removeCgroups(namespace: string): Promise<void> {
   }
 }
 
-/** Sockets that shims of `address` left; their names say nothing, so only what nobody answers on goes. */
-export async function staleShimSockets(): Promise<string[]> {
-  const names = await readdir(shimSockets).catch(() => []);
-  const stale = [];
-  for (const name of names) if (!(await accepts(join(shimSockets, name)))) stale.push(name);
-  return stale;
+/** A killed shim leaves its socket outside containerd's folders; its bundle says where. */
+async function removeShimSockets(folder: string): Promise<void> {
+  const bundles = join(folder, 'state/io.containerd.runtime.v2.task');
+  for (const name of await readdir(bundles, { recursive: true }).catch(() => [])) {
+    if (basename(name) !== 'address') continue;
+    const address = await readFile(join(bundles, name), 'utf8').catch(() => '');
+    if (address.startsWith('unix://')) await rm(address.slice('unix://'.length), { force: true });
+  }
 }
