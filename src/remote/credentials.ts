@@ -121,7 +121,7 @@ async function credentialsIn(
   if (stored) return decodeAuth(stored, host);
   const helper = keys.map((key) => file.credHelpers?.[key]).find(Boolean) ?? file.credsStore;
   if (!helper) return undefined;
-  return await askHelper(helper, host === 'docker.io' ? HUB_KEY : host, environment);
+  return askHelper(helper, host === 'docker.io' ? HUB_KEY : host, environment);
 }
 
 type Auth = z.infer<typeof authSchema>;

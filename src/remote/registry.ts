@@ -1,79 +1,135 @@
+/**
+ * One repository of an OCI registry: manifests, blobs as addressable bytes, referrers, uploads. What
+ * comes by digest is verified, every wait ends, and what can be asked again is asked again.
+ */
+
 import type { BlobSource } from '../common/blob-source.js';
-import type { Digest } from '../common/digest.js';
+import { type Digest, digestOf } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
-import type { Logger } from '../common/log.js';
-import type { CredentialSource } from './credentials.js';
 import type { Descriptor } from './descriptor.js';
-import type { RemoteTimeouts, RetryPolicy } from './policy.js';
+import { Endpoint, type EndpointOptions } from './endpoint.js';
+import { type FetchedManifest, fetchManifest } from './fetch-manifest.js';
+import { hasBlob, pushBlob, pushManifest } from './push.js';
+import { RangedBlob } from './ranged-blob.js';
 import type { Reference } from './reference.js';
+import { listReferrers, pushReferrer } from './referrers.js';
+import type { ManifestTarget, UploadBody } from './target.js';
 
-export interface RegistryOptions {
-  reference: Reference;
-  /** Implied for loopback hosts. */
-  plainHttp?: boolean;
-  /** Default: {@link storedCredentials}. */
-  credentials?: CredentialSource;
-  timeouts?: Partial<RemoteTimeouts>;
-  retry?: Partial<RetryPolicy>;
-  log?: Logger;
-}
+export type { ManifestTarget, UploadBody } from './target.js';
+export type RegistryOptions = EndpointOptions;
 
-export type ManifestTarget = { tag: string } | { digest: Digest };
-/** Bytes to upload; a function is called again for each attempt. */
-export type UploadBody = Uint8Array | (() => AsyncIterable<Uint8Array>);
+/** Largest blob that {@link Registry.fetchBlob} takes into memory, in bytes. */
+const MAX_BLOB_IN_MEMORY = 64 * 1024 * 1024;
 
-/** One repository on one host. */
+/**
+ * All methods throw SiphonError: `not-found`, `unauthorized`, `unavailable`, `timeout`, `corrupt`,
+ * `cancelled` and those they name.
+ */
 export class Registry {
   readonly reference: Reference;
+  readonly #endpoint: Endpoint;
 
+  /** Connects to nothing yet. */
   constructor(options: RegistryOptions) {
     this.reference = options.reference;
+    this.#endpoint = new Endpoint(options);
   }
-  async fetchManifest(
-    _target: ManifestTarget,
-    _signal: AbortSignal,
-  ): Promise<{ descriptor: Descriptor; bytes: Buffer }> {
-    throw pending();
-  }
-  async fetchBlob(_descriptor: Descriptor, _signal: AbortSignal): Promise<Buffer> {
-    throw pending();
-  }
-  blobSource(_descriptor: Descriptor): BlobSource {
-    throw pending();
-  }
-  async referrers(
-    _subject: Digest,
-    _artifactType: string,
-    _signal: AbortSignal,
-  ): Promise<Descriptor[]> {
-    throw pending();
-  }
-  async hasBlob(_descriptor: Descriptor, _signal: AbortSignal): Promise<boolean> {
-    throw pending();
-  }
-  async pushBlob(_descriptor: Descriptor, _body: UploadBody, _signal: AbortSignal): Promise<void> {
-    throw pending();
-  }
-  async pushManifest(
-    _target: ManifestTarget,
-    _bytes: Uint8Array,
-    _mediaType: string,
-    _signal: AbortSignal,
-  ): Promise<Descriptor> {
-    throw pending();
-  }
-  async pushReferrer(
-    _manifestBytes: Uint8Array,
-    _descriptor: Descriptor,
-    _subject: Descriptor,
-    _artifactType: string,
-    _signal: AbortSignal,
-  ): Promise<void> {
-    throw pending();
-  }
-  async close(): Promise<void> {}
-}
 
-function pending(): SiphonError {
-  return new SiphonError('unsupported', 'Cannot reach registries: not built yet');
+  /**
+   * An image manifest or index of OCI or docker, verified where asked for by digest.
+   * @throws SiphonError `unsupported` for any other kind
+   */
+  async fetchManifest(target: ManifestTarget, signal: AbortSignal): Promise<FetchedManifest> {
+    return fetchManifest(this.#endpoint, target, signal);
+  }
+
+  /**
+   * A small blob whole, verified: a config, an index.
+   * @throws SiphonError `invalid` where it is larger than 64 MiB
+   */
+  async fetchBlob(descriptor: Descriptor, signal: AbortSignal): Promise<Buffer> {
+    const source = this.blobSource(descriptor);
+    if (descriptor.size > MAX_BLOB_IN_MEMORY) {
+      throw new SiphonError(
+        'invalid',
+        `Cannot read "${source.name}" into memory: it has ${descriptor.size} bytes, expected at most ${MAX_BLOB_IN_MEMORY}`,
+      );
+    }
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of source.stream(signal)) chunks.push(chunk);
+    const bytes = Buffer.concat(chunks);
+    const digest = digestOf(bytes);
+    if (digest === descriptor.digest) return bytes;
+    throw new SiphonError('corrupt', `Cannot read "${source.name}": it has digest ${digest}`);
+  }
+
+  /** The blob by ranges, unverified. Closing it does nothing; closing the registry ends its reads. */
+  blobSource(descriptor: Descriptor): BlobSource {
+    const { name, timeouts, retry } = this.#endpoint;
+    const blobName = `${name}@${descriptor.digest}`;
+    return new RangedBlob({
+      name: blobName,
+      size: descriptor.size,
+      timeouts,
+      retry,
+      get: (headers, signal) =>
+        this.#endpoint.send({
+          method: 'GET',
+          target: `blobs/${descriptor.digest}`,
+          headers,
+          access: 'pull',
+          signal,
+        }),
+      onRetry: (error, attempt) => this.#endpoint.noteRetry(`read "${blobName}"`, error, attempt),
+    });
+  }
+
+  /** What refers to `subject`, by the referrers API or else by the fallback tag. */
+  async referrers(
+    subject: Digest,
+    artifactType: string,
+    signal: AbortSignal,
+  ): Promise<Descriptor[]> {
+    return listReferrers(this.#endpoint, subject, artifactType, signal);
+  }
+
+  async hasBlob(descriptor: Descriptor, signal: AbortSignal): Promise<boolean> {
+    return hasBlob(this.#endpoint, descriptor, signal);
+  }
+
+  /** Uploads the blob unless it is there. */
+  async pushBlob(descriptor: Descriptor, body: UploadBody, signal: AbortSignal): Promise<void> {
+    await pushBlob(this.#endpoint, descriptor, body, signal);
+  }
+
+  /** Uploads a manifest whose blobs are there already; returns its descriptor. */
+  async pushManifest(
+    target: ManifestTarget,
+    bytes: Uint8Array,
+    mediaType: string,
+    signal: AbortSignal,
+  ): Promise<Descriptor> {
+    return (await pushManifest(this.#endpoint, target, bytes, mediaType, signal)).descriptor;
+  }
+
+  /**
+   * Uploads a manifest with a `subject` by its digest; where the registry does not keep the list of
+   * referrers, the fallback tag's index is brought up to date.
+   * @throws SiphonError `busy` where other clients keep overwriting that tag
+   */
+  async pushReferrer(
+    manifestBytes: Uint8Array,
+    descriptor: Descriptor,
+    subject: Descriptor,
+    artifactType: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const manifest = { bytes: manifestBytes, descriptor, artifactType };
+    await pushReferrer(this.#endpoint, manifest, subject.digest, signal);
+  }
+
+  /** Ends running requests too. */
+  async close(): Promise<void> {
+    await this.#endpoint.close();
+  }
 }

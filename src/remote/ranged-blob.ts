@@ -1,0 +1,179 @@
+/**
+ * A blob behind HTTP as addressable bytes. A read is one range request, and an answer is believed only
+ * if it says that it holds exactly the bytes asked for. A server that ignores ranges sends the whole:
+ * then a read near the start takes its part and hangs up, and any other is refused, since each would
+ * cost the whole blob. A stream that breaks goes on where it stopped.
+ */
+
+import type { BlobSource } from '../common/blob-source.js';
+import { SiphonError } from '../common/errors.js';
+import { parseContentRange } from './content-range.js';
+import { expectStatus } from './http-answer.js';
+import type { HttpResponse } from './http-exchange.js';
+import type { RemoteTimeouts, RetryPolicy } from './policy.js';
+import { RemoteError, isRetryable } from './remote-error.js';
+import { pause, retryDelay, withRetries } from './retry.js';
+import { throwIfCancelled } from './watchdog.js';
+
+export interface RangedBlobOptions {
+  name: string;
+  /** Bytes. */
+  size: number;
+  /** One GET of the blob with these headers besides; any status. */
+  get: (headers: Record<string, string>, signal: AbortSignal) => Promise<HttpResponse>;
+  timeouts: RemoteTimeouts;
+  retry: RetryPolicy;
+  /** `ETag` or `Last-Modified` that answers must have where they have one. */
+  validator?: string;
+  onRetry?: (error: unknown, attempt: number) => void;
+  close?: () => Promise<void>;
+}
+
+/** Bytes from the start of a whole body that are read for the sake of a range within them. */
+const CHEAP_PREFIX = 1024 * 1024;
+
+export class RangedBlob implements BlobSource {
+  readonly name: string;
+  readonly size: number;
+  readonly local = false;
+  readonly #options: RangedBlobOptions;
+
+  constructor(options: RangedBlobOptions) {
+    this.name = options.name;
+    this.size = options.size;
+    this.#options = options;
+  }
+
+  async read(offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
+    this.#checkBounds(offset, length);
+    throwIfCancelled(signal);
+    if (length === 0) return Buffer.alloc(0);
+    const context = { ...this.#options, signal, task: `read "${this.name}"`, bytes: length };
+    return withRetries(context, async (attemptSignal) => {
+      const response = await this.#open(offset, offset + length - 1, attemptSignal);
+      const skip = response.status === 206 ? 0 : offset;
+      if (skip + length > CHEAP_PREFIX && response.status !== 206) throw this.#noRanges(response);
+      return this.#take(response, skip, length);
+    });
+  }
+
+  async *stream(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const { retry, onRetry } = this.#options;
+    let done = 0;
+    let failures = 0;
+    while (done < this.size) {
+      throwIfCancelled(signal);
+      try {
+        for await (const chunk of this.#rest(done, signal)) {
+          done += chunk.byteLength;
+          failures = 0;
+          yield chunk;
+        }
+      } catch (error) {
+        failures += 1;
+        if (signal.aborted || !isRetryable(error) || failures >= retry.attempts) throw error;
+        onRetry?.(error, failures);
+        await pause(retryDelay(retry, failures, error), signal);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#options.close?.();
+  }
+
+  /** From `done` to the end, in one request. */
+  async *#rest(done: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const last = done === 0 ? undefined : this.size - 1;
+    const response = await this.#open(done, last, signal);
+    let position = response.status === 206 ? done : 0;
+    for await (const chunk of response.body) {
+      const fresh = chunk.subarray(Math.max(0, done - position));
+      position += chunk.byteLength;
+      if (position > this.size) throw this.#wrong(`more than ${this.size} bytes`);
+      if (fresh.byteLength > 0) yield fresh;
+    }
+    if (position < this.size) throw this.#wrong(`an end after ${position} of ${this.size} bytes`);
+  }
+
+  /** An answer with status 200 or 206 whose headers fit the blob and the range. */
+  async #open(first: number, last: number | undefined, signal: AbortSignal): Promise<HttpResponse> {
+    const headers: Record<string, string> =
+      last === undefined ? {} : { range: `bytes=${first}-${last}` };
+    const response = await this.#options.get(headers, signal);
+    const expected = last === undefined ? [200] : [206, 200];
+    await expectStatus(response, expected, `read "${this.name}"`);
+    const problem = this.#headerProblem(response, first, last);
+    if (problem === undefined) return response;
+    response.discard();
+    throw this.#wrong(problem);
+  }
+
+  #headerProblem(
+    response: HttpResponse,
+    first: number,
+    last: number | undefined,
+  ): string | undefined {
+    const encoding = response.header('content-encoding');
+    if (encoding !== undefined && encoding !== 'identity') return `encoding "${encoding}"`;
+    const validator = responseValidator(response);
+    const { validator: opened } = this.#options;
+    if (opened !== undefined && validator !== undefined && validator !== opened) {
+      return 'other content than when it was opened';
+    }
+    if (response.status === 200) {
+      const length = response.header('content-length');
+      const fits = length === undefined || Number(length) === this.size;
+      return fits ? undefined : `${length} bytes instead of ${this.size}`;
+    }
+    const got = response.header('content-range');
+    const parsed = parseContentRange(got);
+    const rangeFits = parsed?.range?.first === first && parsed.range.last === last;
+    const totalFits = parsed?.total === undefined || parsed.total === this.size;
+    if (rangeFits && totalFits) return undefined;
+    return `range "${got ?? ''}" instead of "bytes ${first}-${last}/${this.size}"`;
+  }
+
+  /** `length` bytes of the body after the first `skip`. */
+  async #take(response: HttpResponse, skip: number, length: number): Promise<Buffer> {
+    const end = skip + length;
+    const bytes = Buffer.allocUnsafe(length);
+    let position = 0;
+    for await (const chunk of response.body) {
+      const from = Math.max(skip, position);
+      const to = Math.min(end, position + chunk.byteLength);
+      if (from < to) bytes.set(chunk.subarray(from - position, to - position), from - skip);
+      position += chunk.byteLength;
+      if (response.status === 206 && position > end) throw this.#wrong(`more than ${length} bytes`);
+      if (position >= end && response.status === 200) break;
+    }
+    if (position < end) throw this.#wrong(`${position} bytes instead of ${end}`);
+    return bytes;
+  }
+
+  #checkBounds(offset: number, length: number): void {
+    const end = offset + length;
+    if (offset >= 0 && length >= 0 && Number.isSafeInteger(end) && end <= this.size) return;
+    throw new SiphonError(
+      'invalid',
+      `Cannot read "${this.name}": bytes ${offset} to ${end} asked for, expected within 0 to ${this.size}`,
+    );
+  }
+
+  #noRanges(response: HttpResponse): SiphonError {
+    response.discard();
+    return new SiphonError(
+      'unsupported',
+      `Cannot read "${this.name}" in parts: "${response.url.host}" ignores byte ranges, expected status 206`,
+    );
+  }
+
+  #wrong(got: string): RemoteError {
+    return new RemoteError('corrupt', `Cannot read "${this.name}": the server sends ${got}`);
+  }
+}
+
+/** What names the version of the content, if anything does. */
+export function responseValidator(response: HttpResponse): string | undefined {
+  return response.header('etag') ?? response.header('last-modified');
+}

@@ -1,0 +1,96 @@
+/** Failures of remote work, with what the retry policy needs to know about them. */
+
+import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
+import type { ErrorCode } from '../common/errors.js';
+
+export interface RemoteErrorOptions {
+  hint?: string;
+  cause?: unknown;
+  /** HTTP status that caused it. */
+  status?: number;
+  /** Milliseconds the server asks to wait. */
+  retryAfter?: number;
+  /** Trying again cannot help: a refused certificate. */
+  permanent?: boolean;
+}
+
+/** A {@link SiphonError} as any other to everybody outside of `src/remote`. */
+export class RemoteError extends SiphonError {
+  readonly status: number | undefined;
+  readonly retryAfter: number | undefined;
+  readonly permanent: boolean;
+
+  constructor(code: ErrorCode, message: string, options: RemoteErrorOptions = {}) {
+    super(code, message, options);
+    this.status = options.status;
+    this.retryAfter = options.retryAfter;
+    this.permanent = options.permanent ?? false;
+  }
+}
+
+/** Whether the same idempotent request may succeed a moment later. */
+export function isRetryable(error: unknown): boolean {
+  return (
+    error instanceof RemoteError &&
+    !error.permanent &&
+    (error.code === 'unavailable' || error.code === 'timeout')
+  );
+}
+
+/** The code for an answer that is no success (distribution-spec, "Error Codes"). */
+export function codeForStatus(status: number): ErrorCode {
+  if (status === 401 || status === 403) return 'unauthorized';
+  if (status === 404 || status === 410) return 'not-found';
+  if (status === 405 || status === 501) return 'unsupported';
+  if (status === 408 || status === 425 || status === 429 || status >= 500) return 'unavailable';
+  if (status === 416) return 'corrupt';
+  return 'failed-precondition';
+}
+
+/**
+ * What a failed connection means.
+ * @param host as dialed
+ * @param thrown what undici or Node threw
+ */
+export function connectionError(host: string, thrown: unknown): RemoteError {
+  const cause = innermost(thrown);
+  const code = systemCode(cause) ?? '';
+  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
+    return new RemoteError('timeout', `Cannot reach "${host}": no connection in time`, { cause });
+  }
+  if (code === 'EPROTO' || code === 'ERR_SSL_WRONG_VERSION_NUMBER') {
+    return new RemoteError('unavailable', `Cannot reach "${host}": it does not speak TLS`, {
+      hint: 'Use --plain-http if the registry has no TLS.',
+      cause,
+      permanent: true,
+    });
+  }
+  const permanent = /CERT|TLS|SELF_SIGNED|UNABLE_TO/.test(code);
+  return new RemoteError('unavailable', `Cannot reach "${host}": ${describeCause(code, cause)}`, {
+    cause,
+    permanent,
+  });
+}
+
+const CAUSES: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset',
+  EPIPE: 'connection closed',
+  UND_ERR_SOCKET: 'connection closed',
+  ENOTFOUND: 'the name does not resolve',
+  EAI_AGAIN: 'the name does not resolve',
+  EHOSTUNREACH: 'no route',
+  ENETUNREACH: 'no route',
+};
+
+function describeCause(code: string, cause: unknown): string {
+  return CAUSES[code] ?? (code === '' ? errorMessage(cause) : `${errorMessage(cause)} (${code})`);
+}
+
+/** Several addresses were tried, or one error wraps another: the first that says why. */
+function innermost(thrown: unknown): unknown {
+  if (thrown instanceof AggregateError && thrown.errors.length > 0) {
+    return innermost(thrown.errors[0]);
+  }
+  return thrown;
+}
