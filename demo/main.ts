@@ -1,12 +1,19 @@
-import { writeLayout } from './image/write-layout.js';
-import { DEMO_PROCESS, demoLayers } from './image/demo-image.js';
-console.time('image');
-const image = await writeLayout({
-  layout: process.argv[2] ?? '/tmp/demo-layout',
-  tag: 'latest',
-  layers: await demoLayers(),
-  process: DEMO_PROCESS,
-  onLayer: (l, t) => console.log(t, l),
-});
-console.timeEnd('image');
-console.log(image);
+/** `npm run demo`, after the build. Ctrl-C ends it early and leaves nothing behind either. */
+
+import { runDemo } from './run-demo.js';
+import { Screen } from './screen.js';
+
+class Interrupted extends Error {
+  override readonly message = 'Interrupted; everything is cleaned up.';
+}
+
+const interruption = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(name, () => interruption.abort(new Interrupted()));
+}
+try {
+  await runDemo(new Screen(), interruption.signal);
+} catch (error) {
+  console.error(error instanceof Error ? `\n${error.message}` : error);
+  process.exitCode = interruption.signal.aborted ? 130 : 1;
+}

@@ -3,8 +3,9 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { rename, stat } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { type Header, type Pack, pack } from 'tar-stream';
@@ -27,44 +28,71 @@ const GZIP_LEVEL = 6;
 type EntryHeader = Partial<Header> & { name: string };
 type Sink = ReturnType<Pack['entry']>;
 
-/** Writes the layer to `<folder>/<hex digest>`. */
+/** Writes the layer to `<folder>/<hex digest>`; `signal` ends it early. */
 export async function writeLayer(
   folder: string,
   entries: Iterable<Entry>,
-  compression: LayerCompression = 'gzip',
+  options: { compression?: LayerCompression; signal?: AbortSignal } = {},
 ): Promise<WrittenLayer> {
+  const { compression = 'gzip' } = options;
   const temporary = temporaryName(join(folder, 'layer'));
+  try {
+    const written = await stream(entries, { ...options, compression, path: temporary });
+    await rename(temporary, join(folder, digestHex(written.digest)));
+    return written;
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+interface StreamOptions {
+  path: string;
+  compression: LayerCompression;
+  signal?: AbortSignal;
+}
+
+async function stream(entries: Iterable<Entry>, options: StreamOptions): Promise<WrittenLayer> {
+  const { path, compression, signal } = options;
   const tar = pack();
   const packed = tar as AsyncIterable<Uint8Array>; // streamx types all that it reads as unknown
-  const [tarTap, blobTap] = [new Tap(), new Tap()];
-  const output = createWriteStream(temporary);
-  const piped =
-    compression === 'gzip'
-      ? pipeline(packed, tarTap.pass, createGzip({ level: GZIP_LEVEL }), blobTap.pass, output)
-      : pipeline(packed, tarTap.pass, blobTap.pass, output);
-  await Promise.all([piped, packAll(tar, entries)]);
-  const digest = digestFromHash(blobTap.digest());
-  await rename(temporary, join(folder, digestHex(digest)));
-  const { size } = await stat(join(folder, digestHex(digest)));
-  const diffId = digestFromHash(tarTap.digest()) as DiffId; // this is where a diff id comes from
-  return { compression, digest, size, diffId, tarSize: tarTap.length };
+  const [plain, stored] = [new Meter(), new Meter()];
+  const compressor = compression === 'gzip' ? createGzip({ level: GZIP_LEVEL }) : new PassThrough();
+  await Promise.all([
+    pipeline(
+      packed,
+      (chunks) => plain.pass(chunks),
+      compressor,
+      (chunks) => stored.pass(chunks),
+      createWriteStream(path),
+      { signal },
+    ),
+    packAll(tar, entries),
+  ]);
+  return {
+    compression,
+    digest: stored.digest(),
+    size: stored.length,
+    diffId: plain.digest() as DiffId, // this is where a diff id comes from
+    tarSize: plain.length,
+  };
 }
 
 /** Hashes and counts what flows through. */
-class Tap {
+class Meter {
   length = 0;
   readonly #hash = createHash('sha256');
 
-  readonly pass = async function* (this: Tap, chunks: AsyncIterable<Uint8Array>) {
+  async *pass(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     for await (const chunk of chunks) {
       this.#hash.update(chunk);
       this.length += chunk.length;
       yield chunk;
     }
-  }.bind(this);
+  }
 
-  digest(): Buffer {
-    return this.#hash.digest();
+  digest(): Digest {
+    return digestFromHash(this.#hash.digest());
   }
 }
 

@@ -13,6 +13,7 @@ export interface LayoutOptions {
   layers: readonly LayerPlan[];
   /** The `config` object of the image configuration: Env, Cmd, WorkingDir, … */
   process: Record<string, unknown>;
+  signal?: AbortSignal;
   /** Called with each finished layer. */
   onLayer?: (layer: WrittenLayer, title: string) => void;
 }
@@ -40,12 +41,12 @@ const LAYER = {
 
 /** Writes one image of one platform, this machine's. Layers are written side by side. */
 export async function writeLayout(options: LayoutOptions): Promise<WrittenImage> {
-  const { layout, tag, process } = options;
+  const { layout, tag, process, signal } = options;
   const blobs = join(layout, 'blobs/sha256');
   await mkdir(blobs, { recursive: true });
   const layers = await Promise.all(
     options.layers.map(async ({ title, entries, compression }) => {
-      const layer = await writeLayer(blobs, entries, compression);
+      const layer = await writeLayer(blobs, entries, { compression, signal });
       options.onLayer?.(layer, title);
       return layer;
     }),
