@@ -9,4 +9,7 @@ export interface BuildOptions {
   signal?: AbortSignal;
 }
 
-export declare function buildIndex(input: AsyncIterable<Uint8Array>, options: BuildOptions): Promise<LayerInfo>;
+export declare function buildIndex(
+  input: AsyncIterable<Uint8Array>,
+  options: BuildOptions,
+): Promise<LayerInfo>;

@@ -2,7 +2,14 @@ import type { Digest, DiffId } from '../common/digest.js';
 import type { DirectoryEntry, Inode, LayerInfo, Segment, Span } from './layer-model.js';
 
 export { rootIno } from './layer-model.js';
-export type { Compression, DirectoryEntry, Inode, LayerInfo, Segment, Span } from './layer-model.js';
+export type {
+  Compression,
+  DirectoryEntry,
+  Inode,
+  LayerInfo,
+  Segment,
+  Span,
+} from './layer-model.js';
 
 /** What the caller knows of the layer that an index claims to describe. */
 export interface ExpectedLayer {

@@ -48,7 +48,8 @@ export interface DirectoryEntry {
 }
 
 /** A piece of a file: bytes of the tar, or zeros that are nowhere stored. */
-export type Segment = { kind: 'data'; tarOffset: number; length: number } | { kind: 'hole'; length: number };
+export type Segment =
+  { kind: 'data'; tarOffset: number; length: number } | { kind: 'hole'; length: number };
 
 /** A stretch of the tar that can be had without anything before it. */
 export interface Span {

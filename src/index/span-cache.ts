@@ -1,5 +1,8 @@
 export declare class SpanCache implements Disposable {
-  static open(directory: string, shape: Float64Array | { spanCount: number; tarSize: number }): SpanCache;
+  static open(
+    directory: string,
+    shape: Float64Array | { spanCount: number; tarSize: number },
+  ): SpanCache;
   /** Sparse file, addressed by uncompressed offset. */
   readonly dataPath: string;
   readonly fd: number;

@@ -1,0 +1,38 @@
+/** Paths of tar entries as byte strings: lexical operations only. */
+
+import type { ByteString } from './tar-header.js';
+
+/** NAME_MAX and PATH_MAX of Linux. */
+export const MAX_NAME = 255;
+export const MAX_PATH = 4096;
+
+/**
+ * The components of `path` seen from the root: no empty ones, no `.`; `..` goes up lexically and stops
+ * at the root.
+ */
+export function components(path: ByteString): ByteString[] {
+  const clean: ByteString[] = [];
+  for (const part of path.split('/')) {
+    if (part === '' || part === '.') continue;
+    if (part === '..') clean.pop();
+    else clean.push(part);
+  }
+  return clean;
+}
+
+/** Where a symlink in the directory `from` (components from the root) points to, lexically. */
+export function linkTarget(from: readonly ByteString[], target: ByteString): ByteString[] {
+  return components(target.startsWith('/') ? target : `${from.join('/')}/${target}`);
+}
+
+/** Everything but the last component, and the last component; both empty for the root. */
+export function splitPath(path: readonly ByteString[]): {
+  directory: ByteString[];
+  name: ByteString | undefined;
+} {
+  return { directory: path.slice(0, -1), name: path.at(-1) };
+}
+
+export function toBytes(text: ByteString): Buffer {
+  return Buffer.from(text, 'latin1');
+}

@@ -1,0 +1,141 @@
+/**
+ * Builds an index in the calling thread: blob bytes in, index file out, in one pass and in flat memory.
+ * {@link buildIndex} runs one in a worker.
+ */
+
+import { createHash } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { type DiffId, digestFromHash } from '../common/digest.js';
+import { SiphonError } from '../common/errors.js';
+import { SIGNATURE_SIZE, detectCompression } from './compression.js';
+import { IndexWriter } from './index-writer.js';
+import type { Compression, LayerInfo } from './layer-model.js';
+import { type ExpectedLayer, checkExpected } from './expected-layer.js';
+import { type SpanDecoder, spanDecoder } from './span-decoder.js';
+import { SpanRecorder } from './span-recorder.js';
+import { TarReader } from './tar-reader.js';
+import { TreeBuilder } from './tree-builder.js';
+
+/** Uncompressed bytes between checkpoints. Larger spans make a smaller index and larger reads. */
+export const DEFAULT_SPAN_SIZE = 2 << 20;
+const MIN_SPAN_SIZE = 64 << 10;
+const MAX_SPAN_SIZE_OPTION = 16 << 20;
+
+export interface IndexBuilderOptions {
+  /** File to create; on failure the caller calls {@link IndexBuilder.abort}. */
+  path: string;
+  spanSize?: number | undefined;
+  expected?: ExpectedLayer | undefined;
+}
+
+export class IndexBuilder {
+  readonly #path: string;
+  readonly #stagingPath: string;
+  readonly #spanSize: number;
+  readonly #expected: ExpectedLayer;
+  readonly #writer: IndexWriter;
+  readonly #tar: TarReader;
+  readonly #tree: TreeBuilder;
+  readonly #recorder: SpanRecorder;
+  readonly #blobHash = createHash('sha256');
+  #blobSize = 0;
+  #head: Buffer = Buffer.alloc(0);
+  #decoder: { compression: Compression; spans: SpanDecoder } | undefined;
+
+  /** @throws SiphonError `usage` where the span size is out of bounds */
+  constructor(options: IndexBuilderOptions) {
+    this.#path = options.path;
+    this.#stagingPath = `${options.path}.staging`;
+    this.#spanSize = checkSpanSize(options.spanSize ?? DEFAULT_SPAN_SIZE);
+    this.#expected = options.expected ?? {};
+    this.#writer = new IndexWriter(this.#path, this.#stagingPath);
+    this.#tree = new TreeBuilder(this.#writer.tree);
+    this.#tar = new TarReader((entry, dataOffset) => this.#tree.add(entry, dataOffset));
+    this.#recorder = new SpanRecorder(
+      (span, window) => this.#writer.addSpan(span, window),
+      (bytes) => this.#tar.push(bytes),
+    );
+  }
+
+  /** Takes the next bytes of the blob; they must not change until this returns. */
+  push(bytes: Buffer): void {
+    this.#blobHash.update(bytes);
+    this.#blobSize += bytes.length;
+    checkExpectedLength(this.#blobSize, this.#expected);
+    if (this.#decoder !== undefined) {
+      this.#decoder.spans.push(bytes);
+      return;
+    }
+    this.#head = Buffer.concat([this.#head, bytes]);
+    if (this.#head.length >= SIGNATURE_SIZE) this.#startDecoding().push(this.#head);
+  }
+
+  /**
+   * Says that the blob is complete, checks what is expected of it, and completes the file.
+   * @throws SiphonError `corrupt` where blob or tar are cut, or differ from what is expected
+   */
+  finish(): LayerInfo {
+    if (this.#decoder === undefined) this.#startDecoding().push(this.#head);
+    const decoder = this.#decoder;
+    if (decoder === undefined) throw new Error('No decoder was started');
+    const blobEnd = this.#finishDecoding(decoder.spans);
+    const facts = {
+      compression: decoder.compression,
+      blobDigest: digestFromHash(this.#blobHash.digest()),
+      blobSize: this.#blobSize,
+      diffId: digestFromHash(this.#recorder.finish(blobEnd)) as DiffId,
+      tarSize: this.#recorder.tarSize,
+      spanSize: this.#spanSize,
+      spanCount: this.#recorder.spanCount,
+      hasRootEntry: this.#tree.hasRootEntry,
+    };
+    checkExpected(facts, this.#expected);
+    const info = this.#writer.finish(facts);
+    rmSync(this.#stagingPath, { force: true });
+    return info;
+  }
+
+  /** Removes what is there so far. */
+  abort(): void {
+    this.#decoder?.spans.close();
+    this.#writer.close();
+    rmSync(this.#stagingPath, { force: true });
+    rmSync(this.#path, { force: true });
+  }
+
+  /** A blob that is shorter than it should be is said to be so, rather than where its tar was cut. */
+  #finishDecoding(spans: SpanDecoder): number {
+    const expected = this.#expected.blobSize;
+    if (expected !== undefined && this.#blobSize !== expected)
+      throw wrongLength(this.#blobSize, expected);
+    const end = spans.finish();
+    spans.close();
+    this.#tar.finish();
+    return end;
+  }
+
+  #startDecoding(): SpanDecoder {
+    const compression = detectCompression(this.#head);
+    const spans = spanDecoder(compression, this.#spanSize, this.#recorder);
+    this.#decoder = { compression, spans };
+    return spans;
+  }
+}
+
+function checkSpanSize(size: number): number {
+  if (Number.isInteger(size) && size >= MIN_SPAN_SIZE && size <= MAX_SPAN_SIZE_OPTION) return size;
+  throw new SiphonError(
+    'usage',
+    `Cannot index with span size ${size}: expected ${MIN_SPAN_SIZE} to ${MAX_SPAN_SIZE_OPTION} bytes`,
+  );
+}
+
+function checkExpectedLength(soFar: number, expected: ExpectedLayer): void {
+  if (expected.blobSize !== undefined && soFar > expected.blobSize)
+    throw wrongLength(soFar, expected.blobSize);
+}
+
+function wrongLength(size: number, expected: number): SiphonError {
+  const verdict = size > expected ? `${size} bytes or more` : `${size} bytes`;
+  return new SiphonError('corrupt', `Cannot index layer: it has ${verdict}, expected ${expected}`);
+}

@@ -1,0 +1,125 @@
+/** Writes an index file: the SQL of the building side, apart from the growing tree. */
+
+import { closeSync, fsyncSync, openSync } from 'node:fs';
+import BetterSqlite3 from 'better-sqlite3';
+import type { LayerInfo } from './layer-model.js';
+import { APPLICATION_ID, FORMAT_VERSION, PAGE_ENTRIES, TABLES } from './schema.js';
+import type { RecordedSpan } from './span-recorder.js';
+import { StagingTree } from './staging.js';
+
+/** SQLite's page cache for each of the two files, in KiB. */
+const CACHE_KIB = 24 * 1024;
+
+export class IndexWriter {
+  readonly #path: string;
+  readonly #database: BetterSqlite3.Database;
+  readonly tree: StagingTree;
+  readonly #addSpan: BetterSqlite3.Statement;
+  readonly #addWindow: BetterSqlite3.Statement;
+
+  /** Creates `path` and `stagingPath`; neither survives a crash, so nothing is journalled. */
+  constructor(path: string, stagingPath: string) {
+    this.#path = path;
+    this.#database = new BetterSqlite3(path);
+    const database = this.#database;
+    database.pragma('journal_mode = OFF');
+    database.pragma('synchronous = OFF');
+    database.pragma(`cache_size = -${CACHE_KIB}`);
+    database.pragma(`application_id = ${APPLICATION_ID}`);
+    database.pragma(`user_version = ${FORMAT_VERSION}`);
+    database.prepare('ATTACH ? AS staging').run(stagingPath);
+    database.pragma('staging.journal_mode = OFF');
+    database.pragma('staging.synchronous = OFF');
+    database.pragma(`staging.cache_size = -${CACHE_KIB}`);
+    database.exec('BEGIN');
+    for (const table of TABLES) database.exec(table);
+    this.tree = new StagingTree(database);
+    this.#addSpan = database.prepare('INSERT INTO span VALUES (?, ?, ?, ?, ?, ?)');
+    this.#addWindow = database.prepare('INSERT INTO window VALUES (?, ?)');
+  }
+
+  addSpan(span: RecordedSpan, window: Buffer | undefined): void {
+    const { number, tarOffset, blobOffset, blobLength, bits, digest } = span;
+    this.#addSpan.run(number, tarOffset, blobOffset, blobLength, bits, digest);
+    if (window !== undefined) this.#addWindow.run(number, window);
+  }
+
+  /** Copies the tree in its final order, adds the facts, and syncs the file. */
+  finish(
+    facts: Omit<LayerInfo, 'formatVersion' | 'entryCount' | 'inodeCount' | 'hasXattrs'>,
+  ): LayerInfo {
+    copyTree(this.#database, this.tree.isDense);
+    const info: LayerInfo = {
+      ...facts,
+      formatVersion: FORMAT_VERSION,
+      entryCount: this.tree.countEntries(),
+      inodeCount: this.tree.nodeCount,
+      hasXattrs:
+        this.#database.prepare('SELECT EXISTS(SELECT 1 FROM main.xattr)').pluck().get() === 1,
+    };
+    writeInfo(this.#database, info);
+    this.#database.exec('COMMIT');
+    this.close();
+    syncFile(this.#path);
+    return info;
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+}
+
+function copyTree(database: BetterSqlite3.Database, isDense: boolean): void {
+  if (!isDense) database.exec(RENUMBER);
+  database.exec(`CREATE TABLE staging.subdirectories AS
+    SELECT parent, count(*) AS n FROM staging.node WHERE parent IS NOT NULL GROUP BY parent;
+    CREATE UNIQUE INDEX staging.subdirectories_parent ON subdirectories(parent);`);
+  const renumbered = (column: string) =>
+    isDense ? column : `(SELECT new FROM staging.renumber WHERE old = ${column})`;
+  database.exec(`
+    INSERT INTO main.inode SELECT ${renumbered('n.ino')}, mode,
+      CASE mode & 61440 WHEN 16384
+        THEN 2 + coalesce((SELECT s.n FROM staging.subdirectories s WHERE s.parent = n.ino), 0)
+        ELSE nlink END,
+      uid, gid, size, mtime, mtime_nsec, rdev_major, rdev_minor,
+      CASE n.ino WHEN 1 THEN 1 ELSE ${renumbered('n.parent')} END, data_offset, target
+      FROM staging.node n ORDER BY n.ino;
+    INSERT INTO main.entry SELECT ${renumbered('c.parent')}, name, ${renumbered('c.ino')}
+      FROM staging.child c ORDER BY c.parent, c.name;
+    INSERT INTO main.page SELECT parent, position, name
+      FROM (SELECT parent, name, row_number() OVER (PARTITION BY parent ORDER BY name) AS position FROM main.entry)
+      WHERE position % ${PAGE_ENTRIES} = 0;
+    INSERT INTO main.xattr SELECT ${renumbered('x.ino')}, name, value FROM staging.xattr x ORDER BY x.ino, x.name;
+    INSERT INTO main.implicit SELECT ${renumbered('n.ino')} FROM staging.node n WHERE implicit = 1 ORDER BY n.ino;
+  `);
+}
+
+const RENUMBER = `CREATE TABLE staging.renumber(old INTEGER PRIMARY KEY, new INTEGER);
+  INSERT INTO staging.renumber SELECT ino, row_number() OVER (ORDER BY ino) FROM staging.node;`;
+
+function writeInfo(database: BetterSqlite3.Database, info: LayerInfo): void {
+  database
+    .prepare('INSERT INTO layer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+    .run(
+      info.compression,
+      info.blobDigest,
+      info.blobSize,
+      info.diffId,
+      info.tarSize,
+      info.spanSize,
+      info.spanCount,
+      info.entryCount,
+      info.inodeCount,
+      info.hasXattrs ? 1 : 0,
+      info.hasRootEntry ? 1 : 0,
+    );
+}
+
+function syncFile(path: string): void {
+  const file = openSync(path, 'r');
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}

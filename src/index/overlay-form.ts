@@ -1,0 +1,48 @@
+/**
+ * How a layer speaks of the layers below it: whiteouts as the OCI image specification writes them
+ * (layer.md, "Whiteouts"), turned into what overlayfs understands. Pure.
+ */
+
+import { SiphonError } from '../common/errors.js';
+import type { Xattr } from './tar-entry.js';
+import { type ByteString, printable } from './tar-header.js';
+
+/** Xattr that hides what lower layers have in a directory. */
+export const OPAQUE_XATTR: Xattr = { name: 'trusted.overlay.opaque', value: 'y' };
+
+export type NameMeaning =
+  { kind: 'plain' } | { kind: 'opaque' } | { kind: 'whiteout'; hidden: ByteString };
+
+const WHITEOUT_PREFIX = '.wh.';
+const OPAQUE_NAME = '.wh..wh..opq';
+
+/** @throws SiphonError `invalid` for a whiteout that hides nothing that has a name */
+export function meaningOf(name: ByteString): NameMeaning {
+  if (name === OPAQUE_NAME) return { kind: 'opaque' };
+  if (!name.startsWith(WHITEOUT_PREFIX)) return { kind: 'plain' };
+  const hidden = name.slice(WHITEOUT_PREFIX.length);
+  if (hidden === '' || hidden === '.' || hidden === '..') {
+    throw new SiphonError(
+      'invalid',
+      `Cannot apply whiteout "${printable(name)}": it hides "${hidden}", expected a file name`,
+    );
+  }
+  return { kind: 'whiteout', hidden };
+}
+
+/** Namespaces that file systems store as they are (xattr(7)), on any type of file. */
+const ANY_FILE = ['security.', 'system.'];
+/** `user.` is for files and directories only. */
+const PLAIN_FILE = ['user.'];
+
+/**
+ * Whether an xattr of a tar is kept. `trusted.` is not an archive's to set, overlay's own names would
+ * change what the merged tree shows, and other namespaces no file system takes.
+ */
+export function keepsXattr(name: ByteString, isFileOrDirectory: boolean): boolean {
+  if (name.startsWith('user.overlay.')) return false;
+  const namespaces = isFileOrDirectory ? [...ANY_FILE, ...PLAIN_FILE] : ANY_FILE;
+  return namespaces.some(
+    (namespace) => name.startsWith(namespace) && name.length > namespace.length,
+  );
+}

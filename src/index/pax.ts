@@ -1,0 +1,93 @@
+/**
+ * PAX extended headers: records `<length> <key>=<value>\n` that override the header after them
+ * (POSIX.1-2024 pax, "pax Extended Header"). Pure; keys and values are byte strings.
+ */
+
+import { SiphonError } from '../common/errors.js';
+import { type ByteString, printable } from './tar-header.js';
+
+/** Later records of the same key win. */
+export type PaxRecords = Map<ByteString, ByteString>;
+
+/** Time of a PAX record; nanoseconds are added to the seconds also where those are negative. */
+export interface PaxTime {
+  seconds: number;
+  nanoseconds: number;
+}
+
+const MAX_LENGTH_DIGITS = 10;
+const NANOSECOND_DIGITS = 9;
+const BILLION = 1_000_000_000;
+
+/** Keys whose values are names, so that a NUL can only be a lie. */
+const NAME_KEYS = new Set(['path', 'linkpath', 'uname', 'gname']);
+
+/** @throws SiphonError `corrupt` where a record's length, key or value breaks the format */
+export function parsePaxRecords(data: Buffer): PaxRecords {
+  const records: PaxRecords = new Map();
+  let offset = 0;
+  while (offset < data.length) {
+    const end = recordEnd(data, offset);
+    const [key, value] = parseRecord(
+      data.toString('latin1', data.indexOf(0x20, offset) + 1, end - 1),
+    );
+    records.set(key, value);
+    offset = end;
+  }
+  return records;
+}
+
+/** `[-]digits[.digits]`; digits past the ninth are cut. `undefined` where it is anything else. */
+export function parsePaxTime(value: ByteString): PaxTime | undefined {
+  const match = /^(-?)(\d+)(?:\.(\d*))?$/.exec(value);
+  if (match === null) return undefined;
+  const [, sign = '', whole = '', fraction = ''] = match;
+  const seconds = Number(whole);
+  const nanoseconds = Number(fraction.slice(0, NANOSECOND_DIGITS).padEnd(NANOSECOND_DIGITS, '0'));
+  if (!Number.isSafeInteger(seconds)) return undefined;
+  if (sign === '') return { seconds, nanoseconds };
+  if (nanoseconds === 0) return { seconds: 0 - seconds, nanoseconds };
+  return { seconds: -seconds - 1, nanoseconds: BILLION - nanoseconds };
+}
+
+/** A decimal number that may have a sign, as PAX has sizes and ids. */
+export function parsePaxNumber(value: ByteString): number | undefined {
+  if (!/^-?\d+$/.test(value)) return undefined;
+  const parsed = Number(value);
+  return Number.isSafeInteger(parsed) ? parsed : undefined;
+}
+
+function recordEnd(data: Buffer, offset: number): number {
+  const blank = data.indexOf(0x20, offset);
+  const digits =
+    blank === -1
+      ? ''
+      : data.toString('latin1', offset, Math.min(blank, offset + MAX_LENGTH_DIGITS + 1));
+  const end = offset + Number(digits);
+  // The least record is a blank, a key of one byte, "=" and the line's end.
+  if (
+    !/^\d{1,10}$/.test(digits) ||
+    end > data.length ||
+    end < blank + 4 ||
+    data[end - 1] !== 0x0a
+  ) {
+    throw new SiphonError(
+      'corrupt',
+      `Cannot read PAX record at byte ${offset}: its length is "${printable(digits)}", expected one that ends at a line's end`,
+    );
+  }
+  return end;
+}
+
+function parseRecord(record: ByteString): [ByteString, ByteString] {
+  const equals = record.indexOf('=');
+  const key = record.slice(0, Math.max(equals, 0));
+  const value = record.slice(equals + 1);
+  if (key === '' || key.includes('\0') || (NAME_KEYS.has(key) && value.includes('\0'))) {
+    throw new SiphonError(
+      'corrupt',
+      `Cannot read PAX record "${printable(record.slice(0, 64))}": expected "key=value" without NUL`,
+    );
+  }
+  return [key, value];
+}

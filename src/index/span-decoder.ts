@@ -1,0 +1,215 @@
+/**
+ * A layer blob as it streams by, turned into the bytes of its tar, with the places from which decoding
+ * can start again ("checkpoints").
+ *
+ * A deflate stream can be entered between two of its blocks if three things are known: the bit where the
+ * block begins, which need not be the first of a byte; and the 32 KiB of output before it, which the
+ * block may copy from (the window). zlib stops at such places when asked with `Z_BLOCK`. The first one
+ * after `spanSize` bytes of output becomes a checkpoint. The start of a gzip member needs no window.
+ */
+
+import { SiphonError } from '../common/errors.js';
+import { Inflate, Z } from '../ffi/zlib.js';
+import type { Compression } from './layer-model.js';
+
+/** A place from which decoding can start. */
+export interface Checkpoint {
+  /** First byte of the blob that holds any of the bits from here on. */
+  blobOffset: number;
+  /** How many high bits of that byte are meant; 0 means all of it. */
+  bits: number;
+  /** The output before, where the decoder needs it. */
+  window: Buffer | undefined;
+  /** Where the bytes needed before this place end; beyond `blobOffset` where they share a byte. */
+  previousEnd: number;
+}
+
+export interface DecoderListener {
+  /** Next bytes of the tar; valid during the call only. */
+  output(bytes: Buffer): void;
+  /** The next output begins at this place. */
+  checkpoint(at: Checkpoint): void;
+}
+
+export interface SpanDecoder {
+  push(bytes: Buffer): void;
+  /** Says that no more comes; returns where the meaningful bytes of the blob ended. */
+  finish(): number;
+  close(): void;
+}
+
+export function spanDecoder(
+  compression: Compression,
+  spanSize: number,
+  listener: DecoderListener,
+): SpanDecoder {
+  return compression === 'gzip'
+    ? new GzipDecoder(spanSize, listener)
+    : new PlainDecoder(spanSize, listener);
+}
+
+/** Output is handed on in pieces of this size, which stay in the processor's cache. */
+const OUTPUT_SIZE = 256 * 1024;
+const GZIP_MAGIC = 0x1f;
+
+class GzipDecoder implements SpanDecoder {
+  readonly #spanSize: number;
+  readonly #listener: DecoderListener;
+  readonly #inflate = new Inflate('gzip');
+  readonly #output = Buffer.allocUnsafeSlow(OUTPUT_SIZE);
+  #handedOn = 0;
+  #chunk: Buffer = Buffer.alloc(0);
+  /** Bytes of the blob before the present chunk. */
+  #base = 0;
+  #place: 'start' | 'member' | 'between' | 'padding' = 'start';
+  #memberEnd = 0;
+  /** Output since the last checkpoint, counted at block boundaries. */
+  #sinceCheckpoint = Number.POSITIVE_INFINITY;
+  #outputLeftBefore = OUTPUT_SIZE;
+
+  constructor(spanSize: number, listener: DecoderListener) {
+    this.#spanSize = spanSize;
+    this.#listener = listener;
+    this.#inflate.setOutput(this.#output);
+  }
+
+  push(bytes: Buffer): void {
+    this.#chunk = bytes;
+    this.#inflate.setInput(bytes);
+    while (this.#enterMember() && this.#step());
+    this.#handOn();
+    this.#base += bytes.length;
+  }
+
+  finish(): number {
+    if (this.#place === 'start' || this.#place === 'member') {
+      throw new SiphonError(
+        'corrupt',
+        `Cannot inflate layer: it ends at byte ${this.#base} in the middle of the gzip data, expected more`,
+      );
+    }
+    return this.#memberEnd;
+  }
+
+  close(): void {
+    this.#inflate.close();
+  }
+
+  /** Whether there is a member to go on with; skips what may stand between members. */
+  #enterMember(): boolean {
+    if (this.#place === 'start') this.#place = 'member';
+    if (this.#place === 'member') return true;
+    const rest = this.#chunk.subarray(this.#chunk.length - this.#inflate.inputLeft);
+    if (rest.length === 0) return false;
+    if (this.#place === 'between' && rest[0] === GZIP_MAGIC) {
+      this.#inflate.reset('gzip');
+      this.#place = 'member';
+      return true;
+    }
+    this.#skipPadding(rest);
+    return false;
+  }
+
+  #skipPadding(rest: Buffer): void {
+    this.#place = 'padding';
+    const other = rest.findIndex((byte) => byte !== 0);
+    if (other === -1) return;
+    const at = this.#base + this.#chunk.length - rest.length + other;
+    throw new SiphonError(
+      'corrupt',
+      `Cannot inflate layer: byte ${at} follows the end of the gzip data, expected another member, zeros or nothing`,
+    );
+  }
+
+  /** Decodes up to the next block boundary; false where that takes more input. */
+  #step(): boolean {
+    const code = this.#inflate.run(Z.BLOCK);
+    this.#sinceCheckpoint += this.#outputLeftBefore - this.#inflate.outputLeft;
+    this.#outputLeftBefore = this.#inflate.outputLeft;
+    if (code !== Z.OK && code !== Z.BUF_ERROR && code !== Z.STREAM_END) throw this.#damaged();
+    const isFull = this.#inflate.outputLeft === 0;
+    if (isFull) this.#handOn();
+    if (code === Z.STREAM_END) {
+      this.#place = 'between';
+      this.#memberEnd = this.#consumed();
+      return true;
+    }
+    const { atBoundary, last, bits } = this.#inflate.position;
+    if (atBoundary && !last && this.#sinceCheckpoint >= this.#spanSize) this.#checkpoint(bits);
+    return atBoundary || isFull || this.#inflate.inputLeft > 0;
+  }
+
+  #checkpoint(bits: number): void {
+    this.#handOn();
+    this.#sinceCheckpoint = 0;
+    const consumed = this.#consumed();
+    const window = this.#inflate.window();
+    const startsMember = window.length === 0;
+    this.#listener.checkpoint({
+      blobOffset: bits === 0 ? consumed : consumed - 1,
+      bits,
+      window: startsMember ? undefined : window,
+      previousEnd: startsMember ? this.#memberEnd : consumed,
+    });
+  }
+
+  #consumed(): number {
+    return this.#base + this.#chunk.length - this.#inflate.inputLeft;
+  }
+
+  /** Passes on what is decoded and not yet passed on. */
+  #handOn(): void {
+    const end = OUTPUT_SIZE - this.#inflate.outputLeft;
+    if (end > this.#handedOn) this.#listener.output(this.#output.subarray(this.#handedOn, end));
+    this.#handedOn = end;
+    if (end < OUTPUT_SIZE) return;
+    this.#handedOn = 0;
+    this.#outputLeftBefore = OUTPUT_SIZE;
+    this.#inflate.setOutput(this.#output);
+  }
+
+  #damaged(): SiphonError {
+    return new SiphonError(
+      'corrupt',
+      `Cannot inflate layer: damaged gzip data near byte ${this.#consumed()} (${this.#inflate.message})`,
+    );
+  }
+}
+
+class PlainDecoder implements SpanDecoder {
+  readonly #spanSize: number;
+  readonly #listener: DecoderListener;
+  #offset = 0;
+
+  constructor(spanSize: number, listener: DecoderListener) {
+    this.#spanSize = spanSize;
+    this.#listener = listener;
+  }
+
+  push(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length;) {
+      const inSpan = this.#offset % this.#spanSize;
+      if (inSpan === 0) {
+        const start = {
+          blobOffset: this.#offset,
+          bits: 0,
+          window: undefined,
+          previousEnd: this.#offset,
+        };
+        this.#listener.checkpoint(start);
+      }
+      const piece = bytes.subarray(at, at + this.#spanSize - inSpan);
+      this.#listener.output(piece);
+      at += piece.length;
+      this.#offset += piece.length;
+    }
+  }
+
+  finish(): number {
+    return this.#offset;
+  }
+
+  close(): void {
+    // Holds nothing.
+  }
+}

@@ -1,0 +1,201 @@
+/**
+ * A tar as it streams by: pieces of any size in, entries out, contents skipped. Holds one header block
+ * and the payload of PAX and long-name headers, which is limited; nothing else is kept.
+ */
+
+import { SiphonError } from '../common/errors.js';
+import { parsePaxRecords } from './pax.js';
+import { type HeaderOverrides, type TarEntry, tarEntry } from './tar-entry.js';
+import { BLOCK_SIZE, type TarHeader, parseTarHeader, printable, untilNul } from './tar-header.js';
+
+/** Called for each entry, with the tar offset of its content. */
+export type EntryListener = (entry: TarEntry, dataOffset: number) => void;
+
+/** Payload of a PAX or long-name header; more is an attack. Go's archive/tar has the same limit. */
+const MAX_METADATA_SIZE = 1 << 20;
+
+type MetadataType = 'x' | 'L' | 'K';
+
+type State =
+  | { kind: 'header' }
+  | { kind: 'metadata'; type: MetadataType; payload: Buffer; filled: number; padding: number }
+  | { kind: 'content'; left: number; padding: number; path: string }
+  | { kind: 'end' };
+
+export class TarReader {
+  readonly #onEntry: EntryListener;
+  readonly #block = Buffer.alloc(BLOCK_SIZE);
+  #blockFilled = 0;
+  /** Tar offset of the next byte to come. */
+  #offset = 0;
+  #state: State = { kind: 'header' };
+  #overrides: HeaderOverrides = {};
+  #sawZeroBlock = false;
+
+  constructor(onEntry: EntryListener) {
+    this.#onEntry = onEntry;
+  }
+
+  /**
+   * Takes the next bytes; they are not kept.
+   * @throws SiphonError `corrupt`, `unsupported`, `invalid`, or whatever the listener throws
+   */
+  push(bytes: Buffer): void {
+    let at = 0;
+    while (at < bytes.length) {
+      const used = this.#take(bytes, at);
+      at += used;
+      this.#offset += used;
+      this.#settle();
+    }
+  }
+
+  /** Says that no more comes. @throws SiphonError `corrupt` where the tar ends in the middle of something */
+  finish(): void {
+    const state = this.#state;
+    const cut =
+      (state.kind === 'header' && this.#blockFilled > 0 && 'a header') ||
+      (state.kind === 'metadata' && 'an extended header') ||
+      (state.kind === 'content' && state.left > 0 && `the content of "${printable(state.path)}"`);
+    if (!cut) return;
+    throw new SiphonError(
+      'corrupt',
+      `Cannot read tar: it ends at byte ${this.#offset} in the middle of ${cut}`,
+    );
+  }
+
+  /** Consumes some of the bytes from `at` on; returns how many. */
+  #take(bytes: Buffer, at: number): number {
+    const state = this.#state;
+    const available = bytes.length - at;
+    switch (state.kind) {
+      case 'header': {
+        const used = bytes.copy(
+          this.#block,
+          this.#blockFilled,
+          at,
+          at + BLOCK_SIZE - this.#blockFilled,
+        );
+        this.#blockFilled += used;
+        return used;
+      }
+      case 'metadata': {
+        const copied = bytes.copy(state.payload, state.filled, at);
+        state.filled += copied;
+        const skipped = Math.min(available - copied, state.padding);
+        state.padding -= skipped;
+        return copied + skipped;
+      }
+      case 'content': {
+        const content = Math.min(available, state.left);
+        const padding = Math.min(available - content, state.padding);
+        state.left -= content;
+        state.padding -= padding;
+        return content + padding;
+      }
+      case 'end':
+        return available;
+    }
+  }
+
+  /** Moves on to the next state once the present one has all its bytes. */
+  #settle(): void {
+    const state = this.#state;
+    if (state.kind === 'header' && this.#blockFilled === BLOCK_SIZE) {
+      this.#blockFilled = 0;
+      this.#onHeader(parseHeaderAt(this.#block, this.#offset - BLOCK_SIZE));
+    } else if (
+      state.kind === 'metadata' &&
+      state.filled === state.payload.length &&
+      state.padding === 0
+    ) {
+      this.#onMetadata(state.type, state.payload);
+      this.#state = { kind: 'header' };
+    } else if (state.kind === 'content' && state.left === 0 && state.padding === 0) {
+      this.#state = { kind: 'header' };
+    }
+  }
+
+  #onHeader(header: TarHeader | undefined): void {
+    if (header === undefined) {
+      // Two blocks of zeros end the archive; what follows is padding.
+      if (this.#sawZeroBlock) this.#state = { kind: 'end' };
+      this.#sawZeroBlock = true;
+      return;
+    }
+    if (this.#sawZeroBlock) {
+      throw new SiphonError(
+        'corrupt',
+        `Cannot read tar: a header follows one block of zeros at byte ${this.#offset - BLOCK_SIZE}, expected two or none`,
+      );
+    }
+    switch (header.type) {
+      case 'x':
+      case 'L':
+      case 'K':
+        this.#beginMetadata(header.type, header.size);
+        break;
+      case 'g':
+        this.#skip(header.size, 'a global PAX header');
+        break;
+      default:
+        this.#onEntryHeader(header);
+    }
+  }
+
+  #beginMetadata(type: MetadataType, size: number): void {
+    if (size < 0 || size > MAX_METADATA_SIZE) {
+      throw new SiphonError(
+        'corrupt',
+        `Cannot read tar: the extended header before byte ${this.#offset} has ${size} bytes, expected at most ${MAX_METADATA_SIZE}`,
+      );
+    }
+    this.#state = {
+      kind: 'metadata',
+      type,
+      payload: Buffer.alloc(size),
+      filled: 0,
+      padding: paddingOf(size),
+    };
+    this.#settle();
+  }
+
+  #onMetadata(type: MetadataType, payload: Buffer): void {
+    if (type === 'x') this.#overrides.pax = parsePaxRecords(payload);
+    else if (type === 'L') this.#overrides.longName = untilNul(payload.toString('latin1'));
+    else this.#overrides.longLink = untilNul(payload.toString('latin1'));
+  }
+
+  #onEntryHeader(header: TarHeader): void {
+    const entry = tarEntry(header, this.#overrides);
+    this.#overrides = {};
+    this.#skip(entry.size, entry.path);
+    this.#onEntry(entry, this.#offset);
+  }
+
+  #skip(size: number, path: string): void {
+    if (size < 0)
+      throw new SiphonError(
+        'corrupt',
+        `Cannot read tar: ${path} has ${size} bytes, expected 0 or more`,
+      );
+    this.#state = { kind: 'content', left: size, padding: paddingOf(size), path };
+    this.#settle();
+  }
+}
+
+function parseHeaderAt(block: Buffer, offset: number): TarHeader | undefined {
+  try {
+    return parseTarHeader(block);
+  } catch (error) {
+    if (!(error instanceof SiphonError)) throw error;
+    throw new SiphonError(error.code, `${error.message} (header at byte ${offset} of the tar)`, {
+      cause: error,
+    });
+  }
+}
+
+/** Contents are padded to whole blocks. */
+function paddingOf(size: number): number {
+  return (BLOCK_SIZE - (size % BLOCK_SIZE)) % BLOCK_SIZE;
+}
