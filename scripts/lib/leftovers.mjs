@@ -96,5 +96,5 @@ function read(path) {
 
 /** mountinfo writes blanks as \040. @param {string} text */
 function unescapeOctal(text) {
-  return text.replace(/\\([0-7]{3})/g, (_, digits) => String.fromCharCode(parseInt(digits, 8)));
+  return text.replace(/\\[0-7]{3}/g, (escape) => String.fromCharCode(parseInt(escape.slice(1), 8)));
 }

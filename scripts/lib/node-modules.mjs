@@ -69,5 +69,7 @@ function npmEnvironment() {
  * @returns {LockedPackages | undefined}
  */
 function lockedPackages(path) {
-  return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')).packages : undefined;
+  if (!existsSync(path)) return undefined;
+  const lock = /** @type {{ packages: LockedPackages }} */ (JSON.parse(readFileSync(path, 'utf8')));
+  return lock.packages;
 }

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { RUN_MARK, sweep } from './leftovers.mjs';
 import { root, tool } from './tree.mjs';
 
@@ -43,7 +43,7 @@ function vitest(filters, { folder, report }) {
   const child = spawn(tool('vitest'), ['run', ...reporters, ...filters], {
     cwd: root,
     stdio: 'inherit',
-    env: { ...process.env, TMPDIR: folder, [RUN_MARK]: folder },
+    env: { ...process.env, PATH: programPath(), TMPDIR: folder, [RUN_MARK]: folder },
   });
   const stop = () => endSoon(child);
   const deadline = setTimeout(() => {
@@ -55,6 +55,11 @@ function vitest(filters, { folder, report }) {
     child.once('error', () => resolve(127));
     child.once('close', (code) => resolve(code ?? 128));
   }).finally(() => clearTimeout(deadline));
+}
+
+/** The Node that runs this also runs the tests and what they start. */
+function programPath() {
+  return `${dirname(process.execPath)}${delimiter}${process.env['PATH'] ?? ''}`;
 }
 
 /** @param {import('node:child_process').ChildProcess} child */
@@ -69,8 +74,7 @@ function endSoon(child) {
  * @returns {Counts}
  */
 function count(report) {
-  /** @type {FileResult[]} */
-  const files = JSON.parse(readFileSync(report, 'utf8')).testResults;
+  const { testResults: files } = readReport(report);
   const statuses = files.flatMap((file) => file.assertionResults.map((test) => test.status));
   const failedTests = statuses.filter((status) => status === 'failed').length;
   const brokenFiles = files.filter(
@@ -83,4 +87,12 @@ function count(report) {
     failed: failedTests + brokenFiles,
     skipped: statuses.length - passed - failedTests,
   };
+}
+
+/**
+ * @param {string} path
+ * @returns {{ testResults: FileResult[] }}
+ */
+function readReport(path) {
+  return /** @type {{ testResults: FileResult[] }} */ (JSON.parse(readFileSync(path, 'utf8')));
 }
