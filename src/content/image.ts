@@ -1,11 +1,16 @@
 /** Opens images from every kind of source. */
 
-import { SiphonError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { CredentialSource } from '../remote/credentials.js';
 import type { ContentStore } from './content-store.js';
+import { openDockerArchive } from './docker-archive.js';
 import type { Image } from './image-model.js';
+import { LayoutHome } from './layout-home.js';
+import { openManifestImage } from './manifest-image.js';
+import { hostPlatform, parsePlatform } from './platform.js';
+import { RegistryHome } from './registry-home.js';
 import type { Source } from './source.js';
+import { openTarFile, openTarUrl } from './tar-image.js';
 
 export type { Image, ImageLayer, PublishedIndex } from './image-model.js';
 
@@ -20,7 +25,30 @@ export interface OpenImageOptions {
   log?: Logger;
 }
 
-/** Opens an image: manifest and config are read and checked, layers are not touched. */
-export function openImage(_source: Source, _options: OpenImageOptions): Promise<Image> {
-  throw new SiphonError('unsupported', 'Cannot open images: not built yet');
+/**
+ * Reads and checks manifest and config; layers are not touched. Close the image when done.
+ * @throws SiphonError `usage`, `not-found` (also: not for this platform), `unauthorized`,
+ * `unavailable`, `timeout`, `corrupt`, `invalid`, `unsupported`, `cancelled`
+ */
+export async function openImage(source: Source, options: OpenImageOptions): Promise<Image> {
+  const { store, signal, plainHttp, credentials, log } = options;
+  const { platform: name } = options;
+  const platform = name === undefined ? hostPlatform() : parsePlatform(name);
+  const common = { store, platform, signal, log };
+  switch (source.kind) {
+    case 'registry': {
+      const { reference } = source;
+      const home = new RegistryHome({ reference, store, plainHttp, credentials, log });
+      return openManifestImage(home, common);
+    }
+    case 'oci-layout':
+    case 'oci-archive':
+      return openManifestImage(await LayoutHome.open(source, common), common);
+    case 'docker-archive':
+      return openDockerArchive(source, common);
+    case 'tar-file':
+      return openTarFile(source.path, common);
+    case 'tar-url':
+      return openTarUrl(source.url, common);
+  }
 }

@@ -27,8 +27,8 @@ export class Ingest {
   }
 
   /** Goes on with the file at `path`, which is made where it is missing; hashes what is there. */
-  static async open(path: string): Promise<Ingest> {
-    const file = await open(path, 'a+', 0o600);
+  static async open(path: string, mode = 0o600): Promise<Ingest> {
+    const file = await open(path, 'a+', mode);
     const ingest = new Ingest(path, file);
     try {
       for await (const chunk of createReadStream(path)) ingest.#take(chunk as Buffer);

@@ -1,6 +1,5 @@
 /** A layer tar at a plain http(s) URL. */
 
-import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError } from '../common/errors.js';
 import { parseContentRange } from './content-range.js';
 import { expectStatus } from './http-answer.js';
@@ -25,7 +24,7 @@ export async function openHttpBlob(
   url: string,
   signal: AbortSignal,
   options: HttpBlobOptions = {},
-): Promise<BlobSource> {
+): Promise<RangedBlob> {
   const timeouts = { ...defaultTimeouts, ...options.timeouts };
   const retry = { ...defaultRetry, ...options.retry };
   const target = parseTarget(url);

@@ -36,11 +36,14 @@ export class RangedBlob implements BlobSource {
   readonly name: string;
   readonly size: number;
   readonly local = false;
+  /** `ETag` or `Last-Modified` when it was opened: names the version that reads hold on to. */
+  readonly validator: string | undefined;
   readonly #options: RangedBlobOptions;
 
   constructor(options: RangedBlobOptions) {
     this.name = options.name;
     this.size = options.size;
+    this.validator = options.validator;
     this.#options = options;
   }
 

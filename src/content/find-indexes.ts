@@ -1,0 +1,47 @@
+/** Finds the indexes published beside an image. They are a convenience: nothing about them is fatal. */
+
+import type { Digest } from '../common/digest.js';
+import { errorCode, errorMessage } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import type { Descriptor } from '../remote/descriptor.js';
+import type { ImageHome } from './image-home.js';
+import type { PublishedIndex } from './image-model.js';
+import { indexArtifactType, parseIndexArtifact } from './index-artifact.js';
+
+/** Artifacts of our type about one image that are looked at; anybody may push one. */
+const MAX_ARTIFACTS = 16;
+
+/**
+ * Where several artifacts have an index of one layer, the first listed wins.
+ * @throws SiphonError `cancelled` only
+ */
+export async function findIndexes(
+  home: ImageHome,
+  subject: Descriptor,
+  { signal, log }: { signal: AbortSignal; log: Logger },
+): Promise<Map<Digest, PublishedIndex>> {
+  const found = new Map<Digest, PublishedIndex>();
+  const ignore = (error: unknown, artifact?: Digest): void => {
+    if (signal.aborted || errorCode(error) === 'cancelled') throw error;
+    const fields = { image: home.name, artifact, reason: errorMessage(error) };
+    log.warn(fields, 'published indexes ignored');
+  };
+  let artifacts: Descriptor[] = [];
+  try {
+    artifacts = await home.referrers(subject.digest, indexArtifactType, signal);
+  } catch (error) {
+    ignore(error);
+  }
+  for (const artifact of artifacts.slice(0, MAX_ARTIFACTS)) {
+    try {
+      const bytes = await home.readDocument(artifact, signal);
+      const expected = { digest: artifact.digest, subject: subject.digest };
+      for (const [layer, index] of parseIndexArtifact(bytes, expected)) {
+        if (!found.has(layer)) found.set(layer, (own = signal) => home.readBlob(index, own));
+      }
+    } catch (error) {
+      ignore(error, artifact.digest);
+    }
+  }
+  return found;
+}

@@ -1,0 +1,106 @@
+/** An image in an OCI layout: a folder, which can take artifacts in, or an archive of one. */
+
+import { stat } from 'node:fs/promises';
+import type { BlobSource } from '../common/blob-source.js';
+import type { Digest } from '../common/digest.js';
+import { SiphonError } from '../common/errors.js';
+import { FileBlob } from '../common/file-blob.js';
+import type { Descriptor } from '../remote/descriptor.js';
+import { openArchive } from './archive-files.js';
+import type { ContentStore } from './content-store.js';
+import { hashSlice } from './file-digest.js';
+import { folderFiles } from './file-set.js';
+import type { Artifact, ImageHome } from './image-home.js';
+import type { LayerOrigin } from './layer-origin.js';
+import { OciLayout, wrongDigest } from './layout.js';
+import { writeArtifact } from './layout-writer.js';
+import { type Source, formatSource } from './source.js';
+
+export type LayoutSource = Extract<Source, { kind: 'oci-layout' | 'oci-archive' }>;
+
+export class LayoutHome implements ImageHome {
+  readonly name: string;
+  readonly store: ContentStore;
+  readonly #source: LayoutSource;
+  readonly #layout: OciLayout;
+
+  private constructor(source: LayoutSource, store: ContentStore, layout: OciLayout) {
+    this.name = formatSource(source);
+    this.store = store;
+    this.#source = source;
+    this.#layout = layout;
+  }
+
+  /** @throws SiphonError `not-found` where there is no layout; as openArchive */
+  static async open(
+    source: LayoutSource,
+    options: { store: ContentStore; signal: AbortSignal },
+  ): Promise<LayoutHome> {
+    const isArchive = source.kind === 'oci-archive';
+    if (!isArchive) await requireFolder(source.path);
+    const files = isArchive ? await openArchive(source.path, options) : folderFiles(source.path);
+    return new LayoutHome(source, options.store, await OciLayout.open(files, options.signal));
+  }
+
+  resolve(signal: AbortSignal): Promise<Descriptor> {
+    return this.#layout.resolve(this.#source.ref, signal);
+  }
+
+  readDocument(descriptor: Descriptor, signal: AbortSignal): Promise<Buffer> {
+    return this.#layout.read(descriptor, signal);
+  }
+
+  async readBlob(descriptor: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+    const slice = await this.#layout.locate(descriptor);
+    const actual = await hashSlice(slice, signal);
+    if (actual !== descriptor.digest) throw wrongDigest(descriptor.digest, this.name, actual);
+    return streamAndClose(await FileBlob.open(slice.path, slice), signal);
+  }
+
+  async openBlob(descriptor: Descriptor): Promise<BlobSource> {
+    const slice = await this.#layout.locate(descriptor);
+    return FileBlob.open(slice.path, slice);
+  }
+
+  async origin(descriptor: Descriptor): Promise<LayerOrigin> {
+    const { path, offset } = await this.#layout.locate(descriptor);
+    return { kind: 'file', path, ...(offset === 0 ? {} : { offset }) };
+  }
+
+  referrers(subject: Digest, artifactType: string, signal: AbortSignal): Promise<Descriptor[]> {
+    return this.#layout.referrers(subject, artifactType, signal);
+  }
+
+  async push(artifact: Artifact, signal: AbortSignal): Promise<void> {
+    if (this.#source.kind === 'oci-archive') {
+      throw new SiphonError(
+        'unsupported',
+        `Cannot write to "${this.name}": it is an archive, expected a registry or an OCI layout folder`,
+      );
+    }
+    await writeArtifact(this.#source.path, artifact, {
+      pathOf: ({ digest }) => this.store.path(digest),
+      signal,
+    });
+  }
+
+  async close(): Promise<void> {}
+}
+
+async function requireFolder(path: string): Promise<void> {
+  const stats = await stat(path).catch(() => undefined);
+  if (stats?.isDirectory()) return;
+  throw stats === undefined
+    ? new SiphonError('not-found', `Cannot open OCI layout "${path}": no such folder`)
+    : new SiphonError('invalid', `Cannot open OCI layout "${path}": it is not a folder`, {
+        hint: 'An archive of a layout is named oci-archive:FILE.',
+      });
+}
+
+async function* streamAndClose(blob: BlobSource, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  try {
+    yield* blob.stream(signal);
+  } finally {
+    await blob.close();
+  }
+}

@@ -1,0 +1,64 @@
+/** Images that have a manifest: in a registry, in an OCI layout. */
+
+import { SiphonError } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import type { Platform } from '../remote/descriptor.js';
+import type { ImageHome } from './image-home.js';
+import type { Image, ImageLayer } from './image-model.js';
+import { OpenedImage } from './opened-image.js';
+import { type SelectedImage, selectManifest } from './select-manifest.js';
+
+export interface ManifestImageOptions {
+  platform: Platform;
+  signal: AbortSignal;
+  log?: Logger | undefined;
+}
+
+/** Takes `home` over: it is closed with the image, or at once where opening fails. */
+export async function openManifestImage(
+  home: ImageHome,
+  options: ManifestImageOptions,
+): Promise<Image> {
+  try {
+    const selected = await selectManifest(await home.resolve(options.signal), {
+      platform: options.platform,
+      name: home.name,
+      read: (descriptor) => home.readDocument(descriptor, options.signal),
+    });
+    return new OpenedImage({
+      ...selected,
+      name: home.name,
+      layers: await layersOf(selected, home),
+      home,
+      openLayer: ({ descriptor }, signal) => home.openBlob(descriptor, signal),
+      log: options.log,
+    });
+  } catch (error) {
+    await home.close();
+    throw error;
+  }
+}
+
+async function layersOf(
+  { manifest, config }: SelectedImage,
+  home: ImageHome,
+): Promise<ImageLayer[]> {
+  const diffIds = config.rootfs.diff_ids;
+  if (diffIds.length !== manifest.layers.length) {
+    throw new SiphonError(
+      'invalid',
+      `Cannot open image "${home.name}": its config has ${diffIds.length} diff ids, expected ${manifest.layers.length}, one for each layer`,
+    );
+  }
+  return Promise.all(
+    manifest.layers.map(async (descriptor, at): Promise<ImageLayer> => {
+      const diffId = diffIds[at];
+      return {
+        descriptor,
+        identity: 'content',
+        ...(diffId === undefined ? {} : { diffId }),
+        origin: await home.origin(descriptor),
+      };
+    }),
+  );
+}

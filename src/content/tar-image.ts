@@ -1,0 +1,69 @@
+/** One layer tar, from a path or a URL, as an image of its own with a default config. */
+
+import { resolve } from 'node:path';
+import { parseDiffId, digestOf } from '../common/digest.js';
+import { FileBlob } from '../common/file-blob.js';
+import type { BlobSource } from '../common/blob-source.js';
+import type { Platform } from '../remote/descriptor.js';
+import { openHttpBlob } from '../remote/http-blob.js';
+import type { ContentStore } from './content-store.js';
+import { digestOfSlice } from './file-digest.js';
+import { defaultImageConfig } from './image-config.js';
+import type { Image, ImageLayer } from './image-model.js';
+import { compressionOf, layerMediaType } from './layer-format.js';
+import { openOrigin } from './layer-origin.js';
+import { OpenedImage } from './opened-image.js';
+import { formatUrl } from './source.js';
+
+export interface TarImageOptions {
+  store: ContentStore;
+  platform: Platform;
+  signal: AbortSignal;
+}
+
+/** The file is hashed once, and again only when it has changed. @throws SiphonError `not-found`, … */
+export async function openTarFile(path: string, options: TarImageOptions): Promise<Image> {
+  const absolute = resolve(path);
+  const blob = await FileBlob.open(absolute);
+  try {
+    const slice = { path: absolute, offset: 0, size: blob.size };
+    const digest = await digestOfSlice(slice, options);
+    const compression = await compressionOf(blob, options.signal);
+    return tarImage(path, options, {
+      descriptor: { mediaType: layerMediaType(compression), digest, size: blob.size },
+      identity: 'content',
+      ...(compression === 'none' ? { diffId: parseDiffId(digest) } : {}),
+      origin: { kind: 'file', path: absolute },
+    });
+  } finally {
+    await blob.close();
+  }
+}
+
+/** Nothing but the start is downloaded. @throws SiphonError as openHttpBlob */
+export async function openTarUrl(url: string, options: TarImageOptions): Promise<Image> {
+  const blob = await openHttpBlob(url, options.signal);
+  try {
+    const { size, validator } = blob;
+    const compression = await compressionOf(blob, options.signal);
+    return tarImage(formatUrl(url), options, {
+      descriptor: {
+        mediaType: layerMediaType(compression),
+        digest: digestOf(JSON.stringify(['layer at', url, size, validator ?? null])),
+        size,
+      },
+      identity: 'location',
+      origin: { kind: 'url', url },
+    });
+  } finally {
+    await blob.close();
+  }
+}
+
+function tarImage(name: string, options: TarImageOptions, layer: ImageLayer): Image {
+  const openLayer = async (_: ImageLayer, signal: AbortSignal): Promise<BlobSource> =>
+    openOrigin(layer.origin, layer.descriptor, { signal });
+  const diffIds = layer.diffId === undefined ? [] : [layer.diffId];
+  const config = defaultImageConfig(options.platform, diffIds);
+  return new OpenedImage({ name, config, layers: [layer], openLayer });
+}
