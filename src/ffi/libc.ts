@@ -43,6 +43,15 @@ const mount_ = process_.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
 );
 const umount2_ = process_.func('int umount2(const char *target, int flags)');
+/** syscall(2), as open_tree takes it; older C libraries have no function for it. */
+const syscall_ = process_.func(
+  'long syscall(long number, long directory, const char *path, unsigned long flags)',
+);
+/** The same number on every architecture. */
+const SYS_open_tree = 428;
+const AT_FDCWD = -100;
+const OPEN_TREE_CLONE = 1;
+const O_CLOEXEC = 0o2000000;
 
 /** mount(2). `data` is the options string of the file system, at most one page. */
 export function mount(options: MountCall): void {
@@ -64,6 +73,17 @@ export interface MountCall {
 /** umount2(2). */
 export function umount(target: string, flags = 0): void {
   if (umount2_(target, flags) !== 0) throw new SystemError('umount2', koffi.errno(), target);
+}
+
+/**
+ * A detached copy of the mount at `path` (open_tree(2), Linux 5.2): a descriptor that keeps the file
+ * system alive and reachable, and leaves the mount itself free to be unmounted.
+ */
+export function cloneMount(path: string): number {
+  const flags = OPEN_TREE_CLONE | O_CLOEXEC;
+  const descriptor = Number(syscall_(SYS_open_tree, AT_FDCWD, path, flags));
+  if (descriptor < 0) throw new SystemError('open_tree', koffi.errno(), path);
+  return descriptor;
 }
 
 function errnoName(errno: number): string {

@@ -1,28 +1,46 @@
-/** A kernel mount that serves image layers. */
+/**
+ * A kernel mount that serves image layers, each under its number.
+ *
+ * Worker threads answer everything that is present. What has to be waited for, and what is told to the
+ * kernel unasked, is done here on the main thread, without ever blocking in the kernel: a look-up in
+ * the mount may hold a lock that a notification needs, and is answered by the workers meanwhile. The
+ * main thread must not read files of the mount synchronously, for it may be the one to fetch them.
+ */
 
-import { SiphonError } from '../common/errors.js';
-import type { Logger } from '../common/log.js';
+import { closeSync, write } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { promisify } from 'node:util';
+import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
+import { type Logger, silentLogger } from '../common/log.js';
+import { MNT, cloneMount, umount } from '../ffi/libc.js';
+import { sumCounters } from './counters.js';
+import { type Connection, openConnection, setReadAhead } from './device.js';
+import { LogLimiter } from './log-limiter.js';
+import type { FetchSpans, MissedRead } from './missed-read.js';
+import { MissedReads } from './missed-reads.js';
+import { Notifier } from './notifier.js';
+import { resend, rootChanged, rootEntryChanged } from './protocol/notification.js';
 import type { ServedLayer } from './served-layer.js';
+import { WorkerPool } from './worker-pool.js';
+import type { FromWorker, OperationFailure } from './worker-protocol.js';
 
+export type { FetchSpans, Miss } from './missed-read.js';
 export type { ServedLayer } from './served-layer.js';
 
-/** Spans `firstSpan` to `lastSpan` (inclusive) of a layer that a read needs and of which some are absent. */
-export interface Miss {
-  layer: number;
-  firstSpan: number;
-  lastSpan: number;
-}
-
-export interface FuseSessionOptions {
-  mountPoint: string;
+export interface ServeOptions {
   /** Threads that answer the kernel; default: the number of processors, at least 2, at most 4. */
   workers?: number;
-  /** Makes the spans present, or throws; aborted when no read waits for it any more. */
-  fetch: (miss: Miss, signal: AbortSignal) => Promise<void>;
+  fetch: FetchSpans;
   /** Milliseconds until a read that waits for `fetch` fails with EIO; default 60 000. */
   fetchTimeout?: number;
+  /** How far the kernel reads ahead; default 512. */
   readAheadKb?: number;
   log?: Logger;
+}
+
+export interface MountOptions extends ServeOptions {
+  /** An existing directory. */
+  mountPoint: string;
 }
 
 /** Counters since the session began. */
@@ -31,29 +49,255 @@ export interface FuseStats {
   requests: Record<string, number>;
   /** Reads that had to wait for `fetch`. */
   misses: number;
-  /** Reads that failed for want of their bytes. */
+  /** Reads among those that failed with EIO. */
   failedReads: number;
   /** Bytes of file contents handed to the kernel. */
   bytesRead: number;
 }
 
+const defaultFetchTimeout = 60_000;
+/** Measured: what a large file in order wants; see native-notes.md. */
+const defaultReadAheadKb = 512;
+
+const writeDevice = promisify(write);
+
 export class FuseSession {
-  /**
-   * @throws SiphonError `permission` (not root), `unsupported` (no /dev/fuse, kernel too old),
-   * `not-found`, `busy` for the mount point
-   */
-  static mount(options: FuseSessionOptions): Promise<FuseSession> {
-    throw new SiphonError('internal', `Cannot mount "${options.mountPoint}": not built`);
+  readonly #connection: Connection;
+  readonly #log: Logger;
+  readonly #limiter = new LogLimiter();
+  readonly #notifier: Notifier;
+  readonly #reads: MissedReads;
+  readonly #onExit = (): void => this.#abandon();
+  #workers: WorkerPool | undefined;
+  #ended: Promise<void> = Promise.resolve();
+  #live = true;
+
+  private constructor(connection: Connection, options: ServeOptions) {
+    this.#connection = connection;
+    this.#log = options.log ?? silentLogger;
+    const send = async (message: Buffer): Promise<void> => {
+      await writeDevice(connection.device, message);
+    };
+    this.#notifier = new Notifier(send, this.#log);
+    this.#reads = new MissedReads({
+      fetch: options.fetch,
+      timeout: options.fetchTimeout ?? defaultFetchTimeout,
+      cache: (number) => this.#workers?.layer(number),
+      reply: send,
+      failed: (read, error) => this.#readFailed(read, error),
+      log: this.#log,
+    });
   }
-  declare readonly mountPoint: string;
-  /** Makes `<mountPoint>/<number>` exist, at once. */
-  declare addLayer: (layer: ServedLayer) => void;
-  /** Takes the layer away from new look-ups; what is still open in it answers ESTALE. */
-  declare removeLayer: (number: number) => void;
-  declare layerPath: (number: number) => string;
-  declare stats: () => FuseStats;
-  /** @throws SiphonError `busy` where something uses the mount and `lazy` is not set */
-  declare unmount: (options?: { lazy?: boolean }) => Promise<void>;
+
+  /**
+   * Mounts and serves; needs root.
+   * @throws SiphonError `permission` (not root), `unsupported` (no /dev/fuse, kernel too old),
+   * `not-found`, `invalid`, `busy` for the mount point
+   */
+  static async mount(options: MountOptions): Promise<FuseSession> {
+    const connection = openConnection(options.mountPoint);
+    try {
+      return await FuseSession.serve(connection, options);
+    } catch (error) {
+      umount(options.mountPoint, MNT.DETACH);
+      closeSync(connection.device);
+      throw error;
+    }
+  }
+
+  /**
+   * Serves a connection that exists, perhaps from an earlier process: `resume` asks the kernel for the
+   * requests again that were never answered, where it can. On failure the connection stays the caller's.
+   */
+  static async serve(
+    connection: Connection,
+    options: ServeOptions & { resume?: boolean; layers?: readonly ServedLayer[] },
+  ): Promise<FuseSession> {
+    const session = new FuseSession(connection, options);
+    await session.#start(options);
+    return session;
+  }
+
+  get mountPoint(): string {
+    return this.#connection.mountPoint;
+  }
+
   /** Resolves when the mount is gone, by {@link unmount} or by somebody else's umount. */
-  declare readonly ended: Promise<void>;
+  get ended(): Promise<void> {
+    return this.#ended;
+  }
+
+  /** Makes `<mountPoint>/<number>` exist, at once. */
+  addLayer(layer: ServedLayer): void {
+    this.#pool().add(layer);
+    this.#notifier.send(rootChanged());
+  }
+
+  /**
+   * Takes the layer away from look-ups at once; what somebody has open in it answers ESTALE where the
+   * kernel has to ask. The workers close its files soon after.
+   */
+  removeLayer(number: number): void {
+    const pool = this.#pool();
+    pool.remove(number);
+    this.#notifier.send(rootEntryChanged(String(number)));
+    this.#notifier.send(rootChanged());
+    void pool.settle(this.mountPoint);
+  }
+
+  /** Where the layer's tree stands. */
+  layerPath(number: number): string {
+    return `${this.mountPoint}/${number}`;
+  }
+
+  stats(): FuseStats {
+    const { requests, bytesRead } = sumCounters(this.#workers?.counters ?? []);
+    return {
+      requests,
+      misses: this.#reads.count,
+      failedReads: this.#reads.failures,
+      bytesRead: bytesRead + this.#reads.bytesRead,
+    };
+  }
+
+  /**
+   * Unmounts and ends the connection: whatever still has the file system in use from elsewhere (an
+   * overlay on it, another mount namespace, anything after a lazy unmount) gets errors from then on.
+   * Does nothing where the mount is gone already.
+   * @throws SiphonError `busy` where something uses the mount and `lazy` is not set; then it goes on
+   */
+  async unmount(options: { lazy?: boolean } = {}): Promise<void> {
+    if (this.#live) {
+      this.#live = false;
+      const root = this.#detach(options.lazy === true);
+      // While the workers still run: what waits in the kernel for a lock gets it from them.
+      await this.#notifier.close();
+      await this.#reads.close();
+      await this.#workers?.stop(root.path);
+      root.close();
+    }
+    await this.#ended;
+  }
+
+  async #start(
+    options: ServeOptions & { resume?: boolean; layers?: readonly ServedLayer[] },
+  ): Promise<void> {
+    this.#workers = await WorkerPool.start({
+      connection: this.#connection,
+      count: options.workers ?? Math.min(4, Math.max(2, availableParallelism())),
+      layers: options.layers ?? [],
+      time: Math.floor(Date.now() / 1000),
+      receive: (message) => this.#receive(message),
+      died: (error) => this.#workerDied(error),
+    });
+    this.#ended = this.#workers.ended.then(() => this.#finish());
+    process.on('exit', this.#onExit);
+    if (options.resume === true) this.#resend();
+    await this.#readAhead(options.readAheadKb ?? defaultReadAheadKb);
+  }
+
+  async #readAhead(kibibytes: number): Promise<void> {
+    try {
+      await setReadAhead(this.mountPoint, kibibytes);
+    } catch (error) {
+      this.#log.debug({ error: errorMessage(error) }, 'the readahead stays as the kernel has it');
+    }
+  }
+
+  #receive(message: FromWorker): void {
+    if (message.kind === 'miss') this.#reads.serve(message.read);
+    else if (message.kind === 'interrupt') this.#reads.interrupt(message.uniqueKey);
+    else if (message.kind === 'failure') this.#operationFailed(message.failure);
+  }
+
+  /** Takes the mount away and gives a path by which its root can still be reached. */
+  #detach(lazy: boolean): { path: string; close(): void } {
+    const clone = this.#clone();
+    try {
+      umount(this.mountPoint, lazy ? MNT.DETACH : 0);
+    } catch (error) {
+      const code = systemCode(error);
+      if (code !== 'EINVAL' && code !== 'ENOENT') {
+        if (clone !== undefined) closeSync(clone);
+        this.#live = true;
+        throw unmountError(this.mountPoint, error);
+      }
+    }
+    return {
+      path: `/proc/self/fd/${clone ?? 'none'}`,
+      close: () => (clone === undefined ? undefined : closeSync(clone)),
+    };
+  }
+
+  /** `undefined` where somebody else has unmounted already, or is not to be reached. */
+  #clone(): number | undefined {
+    try {
+      return cloneMount(this.mountPoint);
+    } catch (error) {
+      this.#log.debug({ error: errorMessage(error) }, 'the mount cannot be held while it goes');
+      return undefined;
+    }
+  }
+
+  /** After the last worker has ended. */
+  async #finish(): Promise<void> {
+    this.#live = false;
+    process.off('exit', this.#onExit);
+    // A descriptor's number may be another file's as soon as it is closed.
+    await this.#notifier.close();
+    await this.#reads.close();
+    closeSync(this.#connection.device);
+  }
+
+  /** The process exits without {@link unmount}: its threads would keep it from doing so. */
+  #abandon(): void {
+    try {
+      const root = this.#detach(true);
+      this.#workers?.stopNow(root.path);
+    } catch {
+      // There is nobody left to tell.
+    }
+  }
+
+  #resend(): void {
+    if (this.#connection.agreement.resend) this.#notifier.send(resend());
+  }
+
+  #workerDied(error: Error): void {
+    this.#log.error({ err: error }, 'a FUSE worker thread died; another takes its place');
+    this.#resend();
+  }
+
+  #operationFailed(failure: OperationFailure): void {
+    const { operation, layer, ino, message, stack } = failure;
+    if (!this.#limiter.allows(`${operation} ${layer} ${message}`)) return;
+    this.#log.error({ operation, layer, ino, stack }, `a FUSE request failed: ${message}`);
+  }
+
+  #readFailed({ layer, ino }: MissedRead, error: unknown): void {
+    const message = errorMessage(error);
+    if (!this.#limiter.allows(`${layer} ${message}`)) return;
+    const detail = error instanceof SiphonError ? { code: error.code } : { err: error };
+    this.#log.error({ layer, ino, ...detail }, `a read failed: ${message}`);
+  }
+
+  #pool(): WorkerPool {
+    if (this.#workers !== undefined && this.#live) return this.#workers;
+    throw new SiphonError(
+      'failed-precondition',
+      `Cannot use the FUSE session on "${this.mountPoint}": it has ended`,
+    );
+  }
+}
+
+function unmountError(mountPoint: string, error: unknown): SiphonError {
+  if (systemCode(error) === 'EBUSY') {
+    return new SiphonError('busy', `Cannot unmount "${mountPoint}": it is in use`, {
+      hint: 'Stop what uses it, or unmount lazily.',
+      cause: error,
+    });
+  }
+  return new SiphonError('permission', `Cannot unmount "${mountPoint}": ${errorMessage(error)}`, {
+    cause: error,
+  });
 }

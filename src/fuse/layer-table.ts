@@ -1,0 +1,74 @@
+/**
+ * The layers as one worker thread has them: each opened when something first asks for it, with a
+ * database connection and a descriptor of its own.
+ */
+
+import { closeSync, openSync } from 'node:fs';
+import { LayerIndex } from '../index/layer-index.js';
+import type { ServedLayer } from './served-layer.js';
+
+export interface OpenLayer {
+  number: number;
+  index: LayerIndex;
+  /** Descriptor of the span cache's data. */
+  cache: number;
+  cachePath: string;
+  /** One byte a span; non-zero: present. */
+  presence: Uint8Array;
+}
+
+export class LayerTable {
+  readonly #served = new Map<number, ServedLayer>();
+  readonly #open = new Map<number, OpenLayer>();
+
+  add(layer: ServedLayer): void {
+    this.#served.set(layer.number, layer);
+  }
+
+  remove(number: number): void {
+    this.#served.delete(number);
+    const open = this.#open.get(number);
+    this.#open.delete(number);
+    if (open === undefined) return;
+    open.index.close();
+    closeSync(open.cache);
+  }
+
+  /** `undefined` for a layer that is not served. @throws what opening its index or cache throws */
+  get(number: number): OpenLayer | undefined {
+    return this.#open.get(number) ?? this.#openServed(number);
+  }
+
+  has(number: number): boolean {
+    return this.#served.has(number);
+  }
+
+  /** Numbers of all layers, ascending. */
+  numbers(): number[] {
+    return [...this.#served.keys()].sort((a, b) => a - b);
+  }
+
+  close(): void {
+    for (const number of this.numbers()) this.remove(number);
+  }
+
+  #openServed(number: number): OpenLayer | undefined {
+    const served = this.#served.get(number);
+    if (served === undefined) return undefined;
+    const index = LayerIndex.open(served.indexPath);
+    try {
+      const open: OpenLayer = {
+        number,
+        index,
+        cache: openSync(served.cachePath, 'r'),
+        cachePath: served.cachePath,
+        presence: new Uint8Array(served.presence),
+      };
+      this.#open.set(number, open);
+      return open;
+    } catch (error) {
+      index.close();
+      throw error;
+    }
+  }
+}

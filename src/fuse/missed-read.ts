@@ -1,0 +1,25 @@
+/** Reads that cannot be answered yet, and what they ask for. */
+
+import type { Segment } from '../index/layer-model.js';
+
+/** Spans `firstSpan` to `lastSpan` (inclusive) of a layer that a read needs and of which some are absent. */
+export interface Miss {
+  layer: number;
+  firstSpan: number;
+  lastSpan: number;
+}
+
+/** Makes the spans present, or throws; `signal` is aborted when no read waits for it any more. */
+export type FetchSpans = (miss: Miss, signal: AbortSignal) => Promise<void>;
+
+/** A READ that waits until spans are present. */
+export interface MissedRead extends Miss {
+  /** The request's `unique`, to answer with. */
+  uniqueLow: number;
+  uniqueHigh: number;
+  /** Thread that reads; 0 where unknown. */
+  pid: number;
+  ino: number;
+  /** What the answer is made of, in order. */
+  segments: Segment[];
+}

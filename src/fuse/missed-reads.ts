@@ -1,0 +1,199 @@
+/**
+ * Reads that wait for spans. Each ends, whatever `fetch` does: with its bytes; with EIO when fetching
+ * failed or the time is up; with EINTR as soon as its reader is dying. Reads of the same spans share
+ * one fetch, which is aborted when none of them waits any more.
+ *
+ * The kernel reads ahead first and, where that failed, reads the page itself: a failed read comes at
+ * once a second time. So spans that ran out of time fail fast for a moment, lest the wait be doubled.
+ */
+
+import { constants } from 'node:os';
+import { SiphonError, errorMessage } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import { SharedWork } from '../common/shared-work.js';
+import type { FetchSpans, MissedRead } from './missed-read.js';
+import { RecentFailures } from './recent-failures.js';
+import { replyHeaderSize } from './protocol/reply.js';
+import { uniqueKey } from './protocol/request.js';
+import { readSegments } from './read-segments.js';
+import { isDying } from './thread-signals.js';
+
+export interface MissedReadsOptions {
+  fetch: FetchSpans;
+  /** Milliseconds until a read fails. */
+  timeout: number;
+  /** The span cache of a layer; `undefined` where the layer is not served any more. */
+  cache: (layer: number) => SpanData | undefined;
+  /** Writes an answer to the kernel. */
+  reply: (message: Buffer) => Promise<void>;
+  /** Tells of a read that failed with EIO. */
+  failed: (read: MissedRead, error: unknown) => void;
+  log: Logger;
+}
+
+export interface SpanData {
+  cachePath: string;
+  presence: SharedArrayBuffer;
+}
+
+/** How often an interrupted read asks whether its reader is dying, in ms. */
+const watchInterval = 50;
+/** Interrupts kept that came before their read. */
+const earlyInterruptLimit = 1024;
+/** Fetches that may succeed and leave spans absent (taken out again meanwhile) before a read fails. */
+const fetchAttempts = 3;
+
+const { EIO, EINTR, ESTALE } = constants.errno;
+
+interface Waiting {
+  read: MissedRead;
+  abort: AbortController;
+  watch: NodeJS.Timeout | undefined;
+}
+
+export class MissedReads {
+  readonly #options: MissedReadsOptions;
+  readonly #answers = new Set<Promise<void>>();
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #earlyInterrupts = new Set<number>();
+  readonly #fetches = new SharedWork<string, void>();
+  readonly #expired = new RecentFailures();
+  #closed = false;
+  /** Reads that came, and those that failed with EIO. */
+  count = 0;
+  failures = 0;
+  bytesRead = 0;
+
+  constructor(options: MissedReadsOptions) {
+    this.#options = options;
+  }
+
+  /** Takes a read over and sees to its answer. */
+  serve(read: MissedRead): void {
+    const answered = this.#serve(read).finally(() => this.#answers.delete(answered));
+    this.#answers.add(answered);
+  }
+
+  async #serve(read: MissedRead): Promise<void> {
+    this.count += 1;
+    const key = uniqueKey(read.uniqueLow, read.uniqueHigh);
+    const waiting: Waiting = { read, abort: new AbortController(), watch: undefined };
+    this.#waiting.set(key, waiting);
+    if (this.#earlyInterrupts.delete(key)) this.#watch(waiting);
+    if (this.#closed) waiting.abort.abort(gone);
+    const timer = setTimeout(() => waiting.abort.abort(timeUp), this.#options.timeout);
+    const message = await this.#answer(waiting);
+    clearTimeout(timer);
+    clearInterval(waiting.watch);
+    this.#waiting.delete(key);
+    await this.#reply(message);
+  }
+
+  /** The kernel wants the request given up, which may not have arrived yet or be answered already. */
+  interrupt(key: number): void {
+    const waiting = this.#waiting.get(key);
+    if (waiting !== undefined) this.#watch(waiting);
+    else {
+      this.#earlyInterrupts.add(key);
+      for (const oldest of this.#earlyInterrupts) {
+        if (this.#earlyInterrupts.size <= earlyInterruptLimit) break;
+        this.#earlyInterrupts.delete(oldest);
+      }
+    }
+  }
+
+  /** Fails all reads, those to come too; resolves when those that were there have been answered. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const { abort } of this.#waiting.values()) abort.abort(gone);
+    await Promise.all(this.#answers);
+  }
+
+  #watch(waiting: Waiting): void {
+    if (waiting.watch !== undefined) return;
+    const look = (): void => {
+      if (isDying(waiting.read.pid)) waiting.abort.abort(readerDies);
+    };
+    waiting.watch = setInterval(look, watchInterval);
+    look();
+  }
+
+  async #answer({ read, abort: { signal } }: Waiting): Promise<Buffer> {
+    try {
+      const message = await this.#contents(read, signal);
+      this.bytesRead += message.length - replyHeaderSize;
+      return finish(message, read, 0);
+    } catch (error) {
+      return finish(Buffer.alloc(replyHeaderSize), read, this.#errno(read, signal, error));
+    }
+  }
+
+  /** The reply's bytes, its header still empty. */
+  async #contents(read: MissedRead, signal: AbortSignal): Promise<Buffer> {
+    const cache = this.#options.cache(read.layer);
+    if (cache === undefined) throw layerGone;
+    if (this.#expired.includes(read)) throw timeUp;
+    for (let attempt = 0; attempt < fetchAttempts; attempt += 1) {
+      await this.#fetch(read, signal);
+      const message = await readSegments(cache.cachePath, read.segments, replyHeaderSize);
+      if (allPresent(cache, read)) return message;
+    }
+    throw new SiphonError(
+      'internal',
+      `Cannot read spans ${read.firstSpan} to ${read.lastSpan} of layer ${read.layer}: they are absent after being fetched ${fetchAttempts} times`,
+    );
+  }
+
+  #fetch({ layer, firstSpan, lastSpan }: MissedRead, signal: AbortSignal): Promise<void> {
+    const miss = { layer, firstSpan, lastSpan };
+    const key = `${layer}:${firstSpan}-${lastSpan}`;
+    return this.#fetches.run(key, signal, (shared) => this.#options.fetch(miss, shared));
+  }
+
+  #errno(read: MissedRead, signal: AbortSignal, error: unknown): number {
+    if (signal.reason === readerDies) return EINTR;
+    if (error === layerGone) return ESTALE;
+    this.failures += 1;
+    if (signal.reason === gone || error === timeUp) return EIO;
+    if (signal.reason === timeUp) this.#expired.add(read);
+    this.#options.failed(read, signal.reason === timeUp ? this.#timeoutError(read) : error);
+    return EIO;
+  }
+
+  #timeoutError({ firstSpan, lastSpan, layer }: MissedRead): SiphonError {
+    return new SiphonError(
+      'timeout',
+      `Cannot read spans ${firstSpan} to ${lastSpan} of layer ${layer}: they did not arrive within ${this.#options.timeout} ms`,
+    );
+  }
+
+  async #reply(message: Buffer): Promise<void> {
+    try {
+      await this.#options.reply(message);
+    } catch (error) {
+      this.#options.log.debug({ error: errorMessage(error) }, 'nobody takes the answer to a read');
+    }
+  }
+}
+
+const timeUp = new Error('time is up');
+const readerDies = new Error('the reader is dying');
+const gone = new Error('the mount is gone');
+const layerGone = new Error('the layer is not served any more');
+
+function allPresent({ presence }: SpanData, { firstSpan, lastSpan }: MissedRead): boolean {
+  const spans = new Uint8Array(presence);
+  for (let span = firstSpan; span <= lastSpan; span += 1) {
+    if (Atomics.load(spans, span) === 0) return false;
+  }
+  return true;
+}
+
+/** Fills in `fuse_out_header`. */
+function finish(message: Buffer, read: MissedRead, errno: number): Buffer {
+  message.writeUInt32LE(message.length, 0);
+  message.writeInt32LE(-errno, 4);
+  message.writeUInt32LE(read.uniqueLow, 8);
+  message.writeUInt32LE(read.uniqueHigh, 12);
+  return message;
+}

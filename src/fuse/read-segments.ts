@@ -1,0 +1,42 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import type { Segment } from '../index/layer-model.js';
+
+/**
+ * The bytes of `segments` out of a span cache's data file, after `before` bytes of zeros.
+ * @throws the system error, or an Error where the file is too short
+ */
+export async function readSegments(
+  path: string,
+  segments: readonly Segment[],
+  before: number,
+): Promise<Buffer> {
+  const length = segments.reduce((sum, segment) => sum + segment.length, before);
+  const bytes = Buffer.alloc(length);
+  const file = await open(path, 'r');
+  try {
+    let at = before;
+    for (const segment of segments) {
+      const into = bytes.subarray(at, at + segment.length);
+      if (segment.kind === 'data') await readWhole(file, into, { path, offset: segment.tarOffset });
+      at += segment.length;
+    }
+  } finally {
+    await file.close();
+  }
+  return bytes;
+}
+
+async function readWhole(
+  file: FileHandle,
+  into: Buffer,
+  from: { path: string; offset: number },
+): Promise<void> {
+  for (let done = 0; done < into.length;) {
+    const position = from.offset + done;
+    const { bytesRead } = await file.read(into, done, into.length - done, position);
+    if (bytesRead === 0) {
+      throw new Error(`Cannot read "${from.path}" at ${position}: the file ends there`);
+    }
+    done += bytesRead;
+  }
+}

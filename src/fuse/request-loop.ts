@@ -1,0 +1,82 @@
+/**
+ * A worker's life: read a request, answer it, until the mount is gone. Nothing that an operation
+ * throws ends the loop; it becomes EIO, and a message for the log.
+ */
+
+import { readSync, writeSync } from 'node:fs';
+import { systemCode } from '../common/errors.js';
+import { countRequest } from './counters.js';
+import { NO_REPLY, DEFERRED, type Outcome, type Serving, errno } from './operations/operation.js';
+import { operationFor } from './operations/operation-table.js';
+import { opcodeNames } from './protocol/opcodes.js';
+import { Reply } from './protocol/reply.js';
+import { Request } from './protocol/request.js';
+
+export interface Loop {
+  device: number;
+  counters: Float64Array;
+  serving: Serving;
+  /** Called with each request before it is answered. */
+  prepare(): void;
+  /** Whether the loop shall end, asked after each answer. */
+  ended(): boolean;
+  /** Tells of an operation that threw. */
+  failed(operation: string, request: Request, error: unknown): void;
+}
+
+/** Returns when the connection has ended or {@link Loop.ended} says so. */
+export function serveRequests(loop: Loop): void {
+  const request = new Request();
+  const reply = new Reply(loop.serving.agreement.maxRead);
+  do {
+    const length = readRequest(loop.device, request.buffer);
+    if (length === undefined) return;
+    if (length > 0) answer(loop, request, reply, length);
+  } while (!loop.ended());
+}
+
+/** Bytes read; 0 where there is nothing after all; `undefined` where the connection has ended. */
+function readRequest(device: number, buffer: Buffer): number | undefined {
+  try {
+    return readSync(device, buffer, 0, buffer.length, null);
+  } catch (error) {
+    switch (systemCode(error)) {
+      case 'ENODEV': // unmounted
+      case 'ECONNABORTED':
+      case 'EBADF':
+        return undefined;
+      case 'EINTR':
+      case 'EAGAIN':
+      case 'ENOENT': // the request was taken back
+        return 0;
+      default:
+        throw error;
+    }
+  }
+}
+
+function answer(loop: Loop, request: Request, reply: Reply, length: number): void {
+  reply.clear();
+  const outcome = perform(loop, request, reply, length);
+  if (outcome === NO_REPLY || outcome === DEFERRED) return;
+  reply.finish(request.uniqueLow, request.uniqueHigh, outcome);
+  try {
+    writeSync(loop.device, reply.buffer, 0, reply.length);
+  } catch (error) {
+    // ENOENT: nobody waits for it any more. ENODEV: the next read says so too.
+    const code = systemCode(error);
+    if (code !== 'ENOENT' && code !== 'ENODEV') loop.failed('reply', request, error);
+  }
+}
+
+function perform(loop: Loop, request: Request, reply: Reply, length: number): Outcome {
+  try {
+    loop.prepare();
+    request.load(length);
+    countRequest(loop.counters, request.opcode);
+    return operationFor(request.opcode)(loop.serving, request, reply);
+  } catch (error) {
+    loop.failed(opcodeNames[request.opcode] ?? String(request.opcode), request, error);
+    return errno.EIO;
+  }
+}

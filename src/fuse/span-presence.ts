@@ -1,0 +1,34 @@
+/** Which spans a read needs and does not have. */
+
+import type { Segment } from '../index/layer-model.js';
+
+export interface SpanRange {
+  first: number;
+  /** Inclusive. */
+  last: number;
+}
+
+/** What of a LayerIndex tells where spans lie. */
+export interface SpanLocator {
+  spanAt(tarOffset: number): number;
+}
+
+/** From the first to the last absent span under `segments`; `undefined` where all are present. */
+export function absentSpans(
+  spans: SpanLocator,
+  presence: Uint8Array,
+  segments: readonly Segment[],
+): SpanRange | undefined {
+  let first = -1;
+  let last = -1;
+  for (const segment of segments) {
+    if (segment.kind === 'hole' || segment.length === 0) continue;
+    const end = spans.spanAt(segment.tarOffset + segment.length - 1);
+    for (let span = spans.spanAt(segment.tarOffset); span <= end; span += 1) {
+      if (Atomics.load(presence, span) !== 0) continue;
+      if (first < 0) first = span;
+      last = span;
+    }
+  }
+  return first < 0 ? undefined : { first, last };
+}

@@ -1,0 +1,184 @@
+/**
+ * The threads that answer the kernel. A thread that dies is replaced, and the kernel is asked to send
+ * again what it left unanswered. See worker-protocol.ts for how sleeping threads are told things.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { lstatSync } from 'node:fs';
+import { lstat } from 'node:fs/promises';
+import { Worker } from 'node:worker_threads';
+import { createCounters } from './counters.js';
+import type { Connection } from './device.js';
+import type { ServedLayer } from './served-layer.js';
+import type { FromWorker, ToWorker, WorkerSettings } from './worker-protocol.js';
+
+export interface WorkerPoolOptions {
+  connection: Connection;
+  count: number;
+  /** Layers that are there from the start. */
+  layers: readonly ServedLayer[];
+  /** Seconds: modification time of the root directory. */
+  time: number;
+  /** Anything that a worker says, but what the pool itself is meant by. */
+  receive: (message: FromWorker) => void;
+  /** A worker ended that should not have; another is on its way, unless that failed too. */
+  died: (error: Error) => void;
+}
+
+interface Member {
+  worker: Worker;
+  ready: boolean;
+  /** The last epoch whose messages it has taken. */
+  epoch: number;
+}
+
+/** Workers that may die in a session before the pool gives up replacing them. */
+const replacementLimit = 16;
+
+export class WorkerPool {
+  readonly #options: WorkerPoolOptions;
+  readonly #members = new Set<Member>();
+  readonly #layers = new Map<number, ServedLayer>();
+  readonly #epoch = new Int32Array(new SharedArrayBuffer(4));
+  readonly #wakeName: string;
+  readonly #stopName: string;
+  readonly #ended: Promise<void>;
+  #end: () => void = () => {};
+  #stopping = false;
+  #replaced = 0;
+  /** One for each worker that ever was. */
+  readonly counters: Float64Array[] = [];
+
+  private constructor(options: WorkerPoolOptions) {
+    this.#options = options;
+    for (const layer of options.layers) this.#layers.set(layer.number, layer);
+    const secret = randomBytes(12).toString('hex');
+    this.#wakeName = `.siphon-wake-${secret}`;
+    this.#stopName = `.siphon-stop-${secret}`;
+    this.#ended = new Promise((resolve) => (this.#end = resolve));
+  }
+
+  /** Starts all workers and waits until they read. @throws what keeps a worker from starting */
+  static async start(options: WorkerPoolOptions): Promise<WorkerPool> {
+    const pool = new WorkerPool(options);
+    const starts = Array.from({ length: options.count }, () => pool.#startWorker());
+    await Promise.all(starts);
+    return pool;
+  }
+
+  /** Resolves when no worker is left. */
+  get ended(): Promise<void> {
+    return this.#ended;
+  }
+
+  layer(number: number): ServedLayer | undefined {
+    return this.#layers.get(number);
+  }
+
+  add(layer: ServedLayer): void {
+    this.#layers.set(layer.number, layer);
+    this.#tell({ kind: 'add', layer });
+  }
+
+  remove(number: number): void {
+    this.#layers.delete(number);
+    this.#tell({ kind: 'remove', number });
+  }
+
+  /**
+   * Wakes sleeping workers until all have taken their messages, so that none keeps a removed layer's
+   * files open. A busy one takes them with its next request.
+   */
+  async settle(root: string): Promise<void> {
+    const epoch = Atomics.load(this.#epoch, 0);
+    for (let tries = this.#members.size * 4; tries > 0 && this.#isBehind(epoch); tries -= 1) {
+      await lstat(`${root}/${this.#wakeName}`).catch(() => {});
+    }
+  }
+
+  /** Ends one worker after the other by look-ups under `root`; they answer what they have first. */
+  async stop(root: string): Promise<void> {
+    this.#stopping = true;
+    for (let left = this.#members.size; left > 0; left -= 1) {
+      await lstat(`${root}/${this.#stopName}`).catch(() => {});
+    }
+  }
+
+  /** As {@link stop}, for the moment when the process exits. */
+  stopNow(root: string): void {
+    this.#stopping = true;
+    for (let left = this.#members.size; left > 0; left -= 1) {
+      lstatSync(`${root}/${this.#stopName}`, { throwIfNoEntry: false });
+    }
+  }
+
+  #tell(message: ToWorker): void {
+    for (const { worker } of this.#members) {
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
+      worker.postMessage(message);
+    }
+    Atomics.add(this.#epoch, 0, 1);
+  }
+
+  #isBehind(epoch: number): boolean {
+    return [...this.#members].some((member) => member.epoch < epoch);
+  }
+
+  /** Resolves when the worker is about to read its first request. */
+  #startWorker(): Promise<void> {
+    const counters = createCounters();
+    this.counters.push(counters);
+    const worker = new Worker(new URL('./worker.js', import.meta.url), {
+      name: 'siphon-fuse',
+      workerData: this.#settings(counters),
+    });
+    const member: Member = { worker, ready: false, epoch: Atomics.load(this.#epoch, 0) };
+    this.#members.add(member);
+    return new Promise((resolve, reject) => {
+      let failure = new Error('Cannot go on serving FUSE requests: a worker thread ended');
+      worker.on('message', (message: FromWorker) => {
+        this.#receive(member, message);
+        if (message.kind === 'ready') resolve();
+      });
+      worker.on('error', (error) => (failure = error));
+      worker.on('exit', (code) => {
+        reject(failure);
+        this.#exited(member, code === 0 ? undefined : failure);
+      });
+    });
+  }
+
+  #settings(counters: Float64Array): WorkerSettings {
+    const { device, agreement } = this.#options.connection;
+    return {
+      device,
+      agreement,
+      layers: [...this.#layers.values()],
+      time: this.#options.time,
+      epoch: this.#epoch,
+      counters,
+      stopName: this.#stopName,
+    };
+  }
+
+  #receive(member: Member, message: FromWorker): void {
+    if (message.kind === 'ready') member.ready = true;
+    else if (message.kind === 'epoch') member.epoch = message.epoch;
+    else this.#options.receive(message);
+  }
+
+  #exited(member: Member, failure: Error | undefined): void {
+    this.#members.delete(member);
+    if (failure !== undefined && member.ready && !this.#stopping) this.#replace(failure);
+    if (this.#members.size === 0) this.#end();
+  }
+
+  #replace(failure: Error): void {
+    this.#replaced += 1;
+    this.#options.died(failure);
+    if (this.#replaced > replacementLimit) return;
+    this.#startWorker().catch((error: unknown) => {
+      this.#options.died(error instanceof Error ? error : new Error(String(error)));
+    });
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * What the main thread and the workers tell each other.
+ *
+ * A worker sleeps in a read of /dev/fuse, where no message reaches it. So the main thread posts, then
+ * counts up the shared epoch; a worker that reads a request sees the new epoch and takes its messages
+ * before it answers. Nobody can name a layer before it was posted, so no request comes too early. A
+ * sleeping worker is woken by a look-up of a name that only this session knows: the kernel gives each
+ * look-up to one worker.
+ */
+
+import type { Agreement } from './protocol/init.js';
+import type { MissedRead } from './missed-read.js';
+import type { ServedLayer } from './served-layer.js';
+
+/** What a worker starts with. */
+export interface WorkerSettings {
+  /** Descriptor of /dev/fuse. */
+  device: number;
+  agreement: Agreement;
+  layers: ServedLayer[];
+  /** Seconds: modification time of the root directory. */
+  time: number;
+  /** One word: how many times the main thread has posted to all workers. */
+  epoch: Int32Array;
+  counters: Float64Array;
+  /** A name in the root directory whose look-up ends the worker that gets it. */
+  stopName: string;
+}
+
+export type ToWorker = { kind: 'add'; layer: ServedLayer } | { kind: 'remove'; number: number };
+
+export type FromWorker =
+  | { kind: 'ready' }
+  | { kind: 'miss'; read: MissedRead }
+  | { kind: 'interrupt'; uniqueKey: number }
+  /** The worker has seen the main thread's messages up to this epoch. */
+  | { kind: 'epoch'; epoch: number }
+  | { kind: 'failure'; failure: OperationFailure };
+
+/** An operation that threw; the kernel was told EIO. */
+export interface OperationFailure {
+  operation: string;
+  layer: number;
+  ino: number;
+  message: string;
+  stack: string | undefined;
+}
