@@ -1,0 +1,42 @@
+/** A node:http server that a test scripts, for faults that no real registry shows at will. */
+
+import { type IncomingHttpHeaders, type RequestListener, createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+export interface SeenRequest {
+  method: string;
+  path: string;
+  headers: IncomingHttpHeaders;
+}
+
+export interface ScriptedServer {
+  /** `127.0.0.1:PORT` */
+  host: string;
+  origin: string;
+  /** In order of arrival. */
+  requests: SeenRequest[];
+  close(): Promise<void>;
+}
+
+export async function startScriptedServer(listener: RequestListener): Promise<ScriptedServer> {
+  const requests: SeenRequest[] = [];
+  const server = createServer((request, response) => {
+    const { method = '', url = '', headers } = request;
+    requests.push({ method, path: url, headers });
+    listener(request, response);
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return {
+    host,
+    origin: `http://${host}`,
+    requests,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
