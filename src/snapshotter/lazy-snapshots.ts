@@ -10,10 +10,11 @@
 import { digestHex, digestOf } from '../common/digest.js';
 import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
+import { SharedWork } from '../common/shared-work.js';
+import { untilAborted } from '../common/until-aborted.js';
 import { type LayerNaming, layerNaming, targetLabel } from './labels.js';
 import type { LazyLayers } from './lazy-layers.js';
 import type { Metadata } from './metadata.js';
-import { SharedWork, untilAborted } from './shared-work.js';
 import type { Labels, Snapshot, Usage } from './snapshot.js';
 
 /** Layers restored at once at start. */
@@ -29,7 +30,9 @@ export class LazySnapshots {
   readonly #lazy: LazyLayers | undefined;
   readonly #metadata: Metadata;
   readonly #log: Logger;
-  readonly #preparing = new SharedWork<void>();
+  /** Also those that nobody waits for any more. */
+  readonly #commits = new Set<Promise<void>>();
+  readonly #preparing = new SharedWork<string, void>();
   /** Layers that this process has made servable, or is about to. */
   readonly #served = new Map<number, Promise<void>>();
   #holders = 0;
@@ -55,7 +58,7 @@ export class LazySnapshots {
     try {
       const key = JSON.stringify([target, request.parent, naming.layerDigest]);
       await this.#preparing.run(key, signal, (shared) =>
-        this.#commit({ ...request, lazy, target, naming }, shared),
+        this.#track(this.#commit({ ...request, lazy, target, naming }, shared)),
       );
       return target;
     } catch (error) {
@@ -127,8 +130,14 @@ export class LazySnapshots {
 
   /** Resolves when no layer is being prepared or released. */
   async idle(): Promise<void> {
-    await this.#preparing.idle();
+    while (this.#commits.size > 0) await Promise.allSettled(this.#commits);
     await this.#draining;
+  }
+
+  #track(commit: Promise<void>): Promise<void> {
+    const tracked = commit.finally(() => this.#commits.delete(tracked));
+    this.#commits.add(tracked);
+    return tracked;
   }
 
   async #commit(
