@@ -1,0 +1,150 @@
+import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { digestHex } from '#src/common/digest.js';
+import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
+import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
+import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type Outcome, type Sandbox, must, openSandbox } from '../support/sandbox.js';
+import { type Tree, readTree } from '../support/tree.js';
+
+let shared: Sandbox;
+let image: DemoLayout;
+let expected: Tree;
+
+beforeAll(async () => {
+  shared = await openSandbox();
+  image = await writeSmallLayout(shared);
+  const bundle = join(shared.directory, 'bundle');
+  await must('umoci', 'unpack', '--image', `${image.layout}:latest`, bundle);
+  expected = await readTree(join(bundle, 'rootfs'));
+}, 120_000);
+
+afterAll(() => shared[Symbol.asyncDispose]());
+
+/** Mounts, hands the folder over, unmounts; nothing may be left then. */
+async function withMount<T>(
+  sandbox: Sandbox,
+  source: string,
+  use: (directory: string) => Promise<T>,
+): Promise<T> {
+  const directory = await sandbox.folder('mnt');
+  succeeded(await sandbox.siphon('mount', source, directory));
+  try {
+    return await use(directory);
+  } finally {
+    succeeded(await sandbox.siphon('umount', directory));
+    expect(await sandbox.mounts()).toEqual([]);
+    expect(await readdir(join(sandbox.root, 'mounts'))).toEqual([]);
+  }
+}
+
+function succeeded(outcome: Outcome): void {
+  expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
+}
+
+describe('siphon mount', () => {
+  it('shows an OCI layout as umoci unpacks it', async () => {
+    await using sandbox = await openSandbox();
+    const tree = await withMount(sandbox, image.source, readTree);
+    expect(Object.keys(tree)).toEqual(Object.keys(expected));
+    expect(tree).toEqual(expected);
+  });
+
+  it('shows one layer tar, plain or compressed, as a folder', async () => {
+    const [base] = image.layers;
+    const blob = join(image.layout, 'blobs/sha256', digestHex(base!.digest)); // the image has layers
+    await must('sh', '-c', `cp ${blob} ${shared.directory}/base.tar.gz`);
+    await must('sh', '-c', `gzip -dc ${blob} > ${shared.directory}/base.tar`);
+    for (const name of ['base.tar.gz', 'base.tar']) {
+      await using sandbox = await openSandbox();
+      const path = join(shared.directory, name);
+      const text = await withMount(sandbox, path, (directory) =>
+        readFile(join(directory, 'etc/old.conf'), 'utf8'),
+      );
+      expect(text).toBe('A layer above removes this file.\n');
+    }
+  });
+
+  it('stays in the foreground on request, until somebody unmounts the folder', async () => {
+    await using sandbox = await openSandbox();
+    const directory = await sandbox.folder('mnt');
+    const ended = new AbortController();
+    const mounting = sandbox
+      .siphon('mount', '--foreground', image.source, directory)
+      .finally(() => ended.abort());
+    while ((await readdir(directory)).length === 0 && !ended.signal.aborted) await delay(50);
+    await must('umount', directory);
+    succeeded(await mounting);
+    expect(await sandbox.mounts()).toEqual([]);
+  });
+});
+
+describe('siphon mount from a registry that serves ranges', () => {
+  let server: LayoutServer;
+  let source: string;
+
+  beforeAll(async () => {
+    server = await serveLayout({ layout: image.layout });
+    source = `docker://${server.host}/demo:latest`;
+  });
+
+  afterAll(() => server.close());
+
+  it('streams the layers once where no index is published, then fetches nothing', async () => {
+    await using sandbox = await openSandbox();
+    expect(await withMount(sandbox, source, readTree)).toEqual(expected);
+    const before = server.stats.blobBytesSent;
+    expect(await withMount(sandbox, source, readTree)).toEqual(expected);
+    expect(server.stats.blobBytesSent).toBe(before);
+  });
+
+  it('fetches only what is read where indexes are published, and that only once', async () => {
+    await using publisher = await openSandbox();
+    succeeded(await publisher.siphon('index', 'build', '--push', image.source));
+    await using sandbox = await openSandbox();
+    const passwd = (directory: string) => readFile(join(directory, 'etc/passwd'), 'utf8');
+    const before = server.stats.blobBytesSent;
+    expect(await withMount(sandbox, source, passwd)).toContain('root:x:0:0');
+    const fetched = server.stats.blobBytesSent - before;
+    expect(fetched).toBeGreaterThan(0);
+    expect(fetched).toBeLessThan(image.compressedSize / 2);
+    expect(await withMount(sandbox, source, passwd)).toContain('root:x:0:0');
+    expect(server.stats.blobBytesSent).toBe(before + fetched);
+    expect(await withMount(sandbox, source, readTree)).toEqual(expected);
+  });
+
+  it('takes a layer tar behind a URL', async () => {
+    await using sandbox = await openSandbox();
+    const url = `http://${server.host}/v2/demo/blobs/${image.layers[0]!.digest}`; // the image has layers
+    const text = await withMount(sandbox, url, (directory) =>
+      readFile(join(directory, 'etc/old.conf'), 'utf8'),
+    );
+    expect(text).toBe('A layer above removes this file.\n');
+  });
+});
+
+describe('siphon mount from docker-registry', () => {
+  let registry: DockerRegistry;
+  let source: string;
+
+  beforeAll(async () => {
+    registry = await startDockerRegistry();
+    const reference = `${registry.host}/some/demo:v1`;
+    source = `docker://${reference}`;
+    await must('skopeo', 'copy', '-q', '--dest-tls-verify=false', image.source, source);
+  });
+
+  afterAll(() => registry.close());
+
+  it('finds indexes pushed by the tag fallback', async () => {
+    await using publisher = await openSandbox();
+    succeeded(await publisher.siphon('index', 'build', '--push', source));
+    await using sandbox = await openSandbox();
+    expect(await withMount(sandbox, source, readTree)).toEqual(expected);
+    const blobs = await readdir(join(sandbox.root, 'content/blobs/sha256'));
+    const layers = image.layers.map((layer) => digestHex(layer.digest));
+    expect(blobs.filter((name) => layers.includes(name))).toEqual([]);
+  });
+});

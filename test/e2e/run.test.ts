@@ -1,0 +1,73 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
+import { type Sandbox, openSandbox } from '../support/sandbox.js';
+
+let sandbox: Sandbox;
+let image: DemoLayout;
+
+beforeAll(async () => {
+  sandbox = await openSandbox();
+  image = await writeSmallLayout(sandbox);
+}, 120_000);
+
+afterAll(() => sandbox[Symbol.asyncDispose]());
+
+async function nothingIsLeft(): Promise<void> {
+  expect(await sandbox.mounts()).toEqual([]);
+  expect((await readdir(join(sandbox.root, 'run'))).filter((name) => name !== 'state')).toEqual([]);
+  expect(await readdir(join(sandbox.root, 'run/state'))).toEqual([]);
+}
+
+describe('siphon run', () => {
+  it("runs the image's own command and prints what it prints", async () => {
+    const { code, stdout } = await sandbox.siphon('run', image.source);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'small files: 5\n' });
+    await nothingIsLeft();
+  });
+
+  it('gives the exit code and both streams of another command', async () => {
+    const script = 'echo out; echo err >&2; exit 37';
+    const outcome = await sandbox.siphon('run', image.source, 'sh', '-c', script);
+    expect(outcome).toMatchObject({ code: 37, stdout: 'out\n' });
+    expect(outcome.stderr).toContain('err\n');
+    await nothingIsLeft();
+  });
+
+  it('hands options behind the source to the command', async () => {
+    const { stdout } = await sandbox.siphon('run', image.source, 'echo', '--name', '-t');
+    expect(stdout).toBe('--name -t\n');
+  });
+
+  it('lets the container write, and keeps the image as it was', async () => {
+    const change =
+      'echo changed > /app/licence.txt && rm /app/tagged.txt && cat /app/licence-2.txt';
+    const first = await sandbox.siphon('run', image.source, 'sh', '-c', change);
+    expect(first.code, first.stderr).toBe(0);
+    const check = 'cat /app/licence.txt; ls /app/tagged.txt';
+    const second = await sandbox.siphon('run', image.source, 'sh', '-c', check);
+    expect(second.stdout).toBe('The same file under three names.\n/app/tagged.txt\n');
+  });
+
+  it('merges layers: whiteouts and an opaque folder hide what is below', async () => {
+    const script = 'ls /srv/site; [ -e /etc/old.conf ] || echo gone';
+    const { stdout } = await sandbox.siphon('run', image.source, 'sh', '-c', script);
+    expect(stdout).toBe('index.html\ngone\n');
+  });
+
+  it('says that a command is not there, and exits with 127', async () => {
+    const { code, stderr } = await sandbox.siphon('run', image.source, 'no-such-command');
+    expect(code).toBe(127);
+    expect(stderr).toContain('no-such-command');
+    await nothingIsLeft();
+  });
+
+  it('runs two containers of one image side by side', async () => {
+    const both = await Promise.all(
+      ['a', 'b'].map((word) => sandbox.siphon('run', image.source, 'echo', word)),
+    );
+    expect(both.map(({ stdout }) => stdout)).toEqual(['a\n', 'b\n']);
+    await nothingIsLeft();
+  });
+});

@@ -1,0 +1,95 @@
+/**
+ * A temporary folder that a test may mount in and run siphon on. Closing it ends the servers that were
+ * started on its root, unmounts what is left below it and removes it, whatever state the test is in.
+ */
+
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, readdir, realpath, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { isRunning } from '#src/common/process.js';
+import { listMounts } from '#src/layers/mount-table.js';
+
+const siphon = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
+
+export interface Outcome {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface Sandbox extends AsyncDisposable {
+  readonly directory: string;
+  /** siphon's root, as given to every {@link siphon} call. */
+  readonly root: string;
+  /** An absolute path in the sandbox; the folder is made. */
+  folder(name: string): Promise<string>;
+  /** Runs `siphon` to its end. */
+  siphon(...args: string[]): Promise<Outcome>;
+  /** Mount points below the sandbox. */
+  mounts(): Promise<string[]>;
+}
+
+export async function openSandbox(): Promise<Sandbox> {
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'siphon-test-')));
+  const root = join(directory, 'root');
+  return {
+    directory,
+    root,
+    async folder(name) {
+      const path = join(directory, name);
+      await mkdir(path, { recursive: true });
+      return path;
+    },
+    siphon: (...args) => run(process.execPath, [siphon, '--root', root, ...args]),
+    mounts: () => mountsBelow(directory),
+    async [Symbol.asyncDispose]() {
+      await endServers(root);
+      for (const path of (await mountsBelow(directory)).reverse()) {
+        spawnSync('umount', ['--lazy', path]);
+      }
+      await rm(directory, { recursive: true, force: true, maxRetries: 3 });
+    },
+  };
+}
+
+/** Runs a program to its end, with nothing on its standard input. */
+export function run(
+  program: string,
+  args: readonly string[],
+  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+    const output = { stdout: '', stderr: '' };
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
+    child.once('error', reject);
+    child.once('close', (code) => resolve({ code, ...output }));
+  });
+}
+
+/** As {@link run}; a failure is thrown with what the program said. @returns its standard output */
+export async function must(program: string, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await run(program, args);
+  if (code !== 0) throw new Error(`${program} ${args.join(' ')} ended with ${code}: ${stderr}`);
+  return stdout;
+}
+
+async function mountsBelow(directory: string): Promise<string[]> {
+  return (await listMounts())
+    .map((entry) => entry.mountPoint)
+    .filter((path) => path.startsWith(`${directory}/`));
+}
+
+async function endServers(root: string): Promise<void> {
+  const folder = join(root, 'mounts');
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names.filter((one) => one.endsWith('.json'))) {
+    const { server } = JSON.parse(await readFile(join(folder, name), 'utf8'));
+    if (!(await isRunning(server))) continue;
+    process.kill(server.pid, 'SIGKILL');
+    while (await isRunning(server)) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

@@ -1,0 +1,68 @@
+/** `siphon serve` as its own process, on a sandbox's root, as containerd would find it. */
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { Sandbox } from './sandbox.js';
+
+const siphon = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
+const startTimeout = 15_000; // ms
+
+export interface SiphonService {
+  readonly address: string;
+  readonly pid: number;
+  /** What it logged so far. */
+  log(): string;
+  /** Ends it with a signal and waits. @returns its exit code, `null` after a signal killed it */
+  stop(signal?: NodeJS.Signals): Promise<number | null>;
+}
+
+export async function startSiphonService(
+  sandbox: Sandbox,
+  ...args: string[]
+): Promise<SiphonService> {
+  const address = join(sandbox.directory, 'siphon.sock');
+  const child = spawn(
+    process.execPath,
+    [
+      siphon,
+      '--root',
+      sandbox.root,
+      '--log-level',
+      'debug',
+      'serve',
+      '--address',
+      address,
+      ...args,
+    ],
+    { stdio: ['ignore', 'inherit', 'pipe'] },
+  );
+  let log = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (log += text));
+  const exited = once(child, 'exit');
+  const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> => {
+    child.kill(signal);
+    await exited;
+    return child.exitCode;
+  };
+  const deadline = Date.now() + startTimeout;
+  while (!(await accepts(address))) {
+    if (child.exitCode === null && Date.now() < deadline) await delay(30);
+    else {
+      await stop('SIGKILL');
+      throw new Error(`siphon serve does not start: ${log}`);
+    }
+  }
+  return { address, pid: child.pid ?? 0, log: () => log, stop };
+}
+
+function accepts(address: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(address);
+    socket.once('connect', () => (socket.destroy(), resolve(true)));
+    socket.once('error', () => resolve(false));
+  });
+}
