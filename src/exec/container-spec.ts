@@ -31,6 +31,8 @@ export interface SpecInput {
   cgroupMode: CgroupMode;
   /** Files of the host that the container sees, {@link networkMounts}. */
   hostMounts: readonly Mount[];
+  /** The caller's terminal, `[columns, rows]`; the container's gets the same size from the start. */
+  terminalSize?: readonly [number, number] | undefined;
   /** Default: this process's. */
   callerEnv?: NodeJS.ProcessEnv;
 }
@@ -56,9 +58,12 @@ export function containerSpec(input: SpecInput): RuntimeSpec {
   };
 }
 
-function processSection({ image, overrides, user, callerEnv }: SpecInput): Process {
+function processSection(input: SpecInput): Process {
+  const { image, overrides, user, callerEnv, terminalSize: [width, height] = [0, 0] } = input;
+  const terminal = overrides.terminal ?? false;
   return {
-    terminal: overrides.terminal ?? false,
+    terminal,
+    ...(terminal && width > 0 && height > 0 ? { consoleSize: { height, width } } : {}),
     user: processUser(user),
     args: processArgs(image, overrides),
     env: processEnv(image, overrides, user.home, callerEnv),

@@ -4,36 +4,19 @@
  * it still runs), and then its folder goes. The root filesystem is the caller's, before and after.
  */
 
-import type { ChildProcess } from 'node:child_process';
-import { constants } from 'node:os';
-import { resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import { SiphonError, errorMessage } from '../common/errors.js';
-import { detectCgroupMode } from './cgroup-mode.js';
-import { checkCommand } from './command-lookup.js';
 import { ContainerDirectory } from './container-directory.js';
-import { containerSpec } from './container-spec.js';
-import { networkMounts } from './default-mounts.js';
 import { findRuntime } from './find-runtime.js';
 import { openStreams } from './process-streams.js';
-import { ensureDirectoryInRootfs } from './rootfs-path.js';
+import { prepareContainer } from './prepare-container.js';
 import type { RunContainerOptions } from './run-options.js';
 import { RuntimeCommands } from './runtime-commands.js';
-import type { RuntimeSpec } from './runtime-spec.js';
-import { forwardSignals } from './signal-forwarding.js';
 import { startFailure } from './start-failure.js';
-import { readAccountFiles, resolveUser } from './user-lookup.js';
+import { type RuntimeEnd, superviseRuntime } from './supervise-runtime.js';
 
 /** Names of containerd's containers are not longer either. */
 const ID = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,75}$/;
-
-/** How long a kill may be repeated while the container is still being created, ms. */
-const KILL_PATIENCE = 10_000;
-const KILL_INTERVAL = 100;
-
-/** How often a signal that came early looks whether the container is there, ms. */
-const START_INTERVAL = 20;
 
 /**
  * Runs a process of an image until it ends. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2
@@ -47,7 +30,7 @@ export async function runContainer(options: RunContainerOptions): Promise<number
   checkCaller(options);
   checkNotCancelled(options);
   const runtime = await findRuntime(options.runtime ?? 'runc');
-  const spec = await prepare(options);
+  const spec = await prepareContainer(options);
   checkNotCancelled(options);
   const directory = await ContainerDirectory.create(options.root, options.id, spec);
   const commands = new RuntimeCommands(runtime, options.id, directory);
@@ -56,33 +39,6 @@ export async function runContainer(options: RunContainerOptions): Promise<number
   } finally {
     await cleanUp(options, commands, directory);
   }
-}
-
-/** Makes the root filesystem ready and says what is to run in it. */
-async function prepare(options: RunContainerOptions): Promise<RuntimeSpec> {
-  const { id, config } = options;
-  const rootfs = resolve(options.rootfs);
-  const image = config.config ?? {};
-  const [files, cgroupMode, hostMounts] = await Promise.all([
-    readAccountFiles(rootfs),
-    detectCgroupMode(),
-    networkMounts(options.network ?? 'host'),
-  ]);
-  const user = resolveUser(options.user ?? image.User ?? '', files);
-  const spec = containerSpec({
-    id,
-    rootfs,
-    image,
-    overrides: options,
-    user,
-    cgroupMode,
-    hostMounts,
-  });
-  await checkCommand(rootfs, spec);
-  for (const path of [spec.process.cwd, ...(image.Volumes ?? [])]) {
-    await ensureDirectoryInRootfs(rootfs, path);
-  }
-  return spec;
 }
 
 async function runInForeground(
@@ -96,7 +52,7 @@ async function runInForeground(
   try {
     const child = commands.run(streams.fds);
     streams.release();
-    end = await supervise(child, commands, directory, options);
+    end = await superviseRuntime(child, commands, directory, options);
   } finally {
     streams.release();
     await streams.finish();
@@ -104,83 +60,6 @@ async function runInForeground(
   checkNotCancelled(options);
   if (end.code === 0 || end.killed || (await directory.hasStarted())) return end.code;
   throw startFailure(options.id, await directory.log());
-}
-
-/** Hands signals on and listens for cancellation until the runtime ends. */
-async function supervise(
-  child: ChildProcess,
-  commands: RuntimeCommands,
-  directory: ContainerDirectory,
-  options: RunContainerOptions,
-): Promise<RuntimeEnd> {
-  const { id, log, signal, terminal = false, signalSource = process } = options;
-  let killing: Promise<void> | undefined;
-  const kill = (): void => {
-    killing ??= killUntilEnded(child, commands, options);
-  };
-  const forward = (name: NodeJS.Signals): void => {
-    forwardOnceStarted(child, directory, name).catch((error: unknown) => {
-      log.warn({ id, signal: name, error: errorMessage(error) }, 'signal was not handed on');
-    });
-  };
-  const stopForwarding = forwardSignals({ source: signalSource, terminal, forward, kill });
-  signal.addEventListener('abort', kill, { once: true });
-  try {
-    return await runtimeEnd(child);
-  } finally {
-    stopForwarding();
-    signal.removeEventListener('abort', kill);
-    await killing;
-  }
-}
-
-interface RuntimeEnd {
-  code: number;
-  /** A signal ended the runtime itself, which then could not tell about the container. */
-  killed: boolean;
-}
-
-function runtimeEnd(child: ChildProcess): Promise<RuntimeEnd> {
-  return new Promise((settle, fail) => {
-    child.once('error', fail);
-    child.once('exit', (code, signal) => {
-      const number = signal === null ? 0 : constants.signals[signal];
-      settle({ code: code ?? 128 + number, killed: signal !== null });
-    });
-  });
-}
-
-/**
- * The runtime passes signals on to the container. Before the container's process exists a signal
- * would end the runtime instead, in the middle of its work, so it waits.
- */
-async function forwardOnceStarted(
-  child: ChildProcess,
-  directory: ContainerDirectory,
-  signal: NodeJS.Signals,
-): Promise<void> {
-  while (isRunning(child) && !(await directory.hasStarted())) await sleep(START_INTERVAL);
-  child.kill(signal);
-}
-
-/** A container that is still being created cannot be killed yet, so this tries until it has ended. */
-async function killUntilEnded(
-  child: ChildProcess,
-  commands: RuntimeCommands,
-  { id, log }: RunContainerOptions,
-): Promise<void> {
-  const deadline = Date.now() + KILL_PATIENCE;
-  while (isRunning(child) && Date.now() < deadline) {
-    await commands.kill('SIGKILL').catch((error: unknown) => {
-      log.debug({ id, error: errorMessage(error) }, 'container could not be killed yet');
-    });
-    await sleep(KILL_INTERVAL);
-  }
-  if (isRunning(child)) child.kill('SIGKILL');
-}
-
-function isRunning(child: ChildProcess): boolean {
-  return child.exitCode === null && child.signalCode === null;
 }
 
 /** Never throws: what it could tell would hide how the container ended. */

@@ -14,6 +14,8 @@ export interface RuntimeSpec {
 
 export interface Process {
   terminal: boolean;
+  /** In characters. */
+  consoleSize?: { height: number; width: number };
   user: ProcessUser;
   args: string[];
   env: string[];
