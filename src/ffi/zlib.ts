@@ -114,8 +114,8 @@ export class Inflate implements Disposable {
   /** As {@link run}, on a thread of libuv's pool. */
   runAsync(flush: number): Promise<number> {
     return new Promise((resolve, reject) => {
-      inflate_.async(this.#stream, flush, (error: unknown, code: number) => {
-        if (error) reject(error as Error);
+      inflate_.async(this.#stream, flush, (error: Error | null, code: number) => {
+        if (error) reject(error);
         else resolve(code);
       });
     });
@@ -164,9 +164,9 @@ export class Inflate implements Disposable {
 }
 
 function addressOf(bytes: Uint8Array): bigint {
-  return BigInt(koffi.address(bytes));
+  return koffi.address(bytes);
 }
 
-function check(name: string, code: number): void {
-  if (code !== Z.OK) throw new Error(`zlib ${name} answered ${code}, expected 0`);
+function check(name: string, code: unknown): void {
+  if (code !== Z.OK) throw new Error(`zlib ${name} answered ${String(code)}, expected 0`);
 }

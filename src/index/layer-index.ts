@@ -1,6 +1,39 @@
-import type { Digest, DiffId } from '../common/digest.js';
-import type { DirectoryEntry, Inode, LayerInfo, Segment, Span } from './layer-model.js';
+/**
+ * A layer's index, open for reading: the file tree, where each file's bytes are in the tar, and where
+ * decoding can start. Looked up in place, so memory stays flat at any number of files; only the table of
+ * spans is held. Each thread opens its own.
+ *
+ * The file is believed only as far as it is checked: its kind, schema and spans when opened, each row as it is
+ * used. Bytes are not covered: they are checked against the span's digest when they are fetched.
+ */
 
+import type BetterSqlite3 from 'better-sqlite3';
+import { type Digest, type DiffId, parseDiffId, parseDigest } from '../common/digest.js';
+import { SiphonError } from '../common/errors.js';
+import { inflateRawSync } from 'node:zlib';
+import { WINDOW_SIZE } from '../ffi/zlib.js';
+import { type ExpectedLayer, checkExpected } from './expected-layer.js';
+import { damagedIndex, openIndexFile } from './index-file.js';
+import {
+  type EntryRow,
+  type IndexStatements,
+  type InodeRow,
+  type RowStatement,
+  prepareStatements,
+} from './index-statements.js';
+import {
+  type DirectoryEntry,
+  type Inode,
+  type LayerInfo,
+  type Segment,
+  type Span,
+  rootIno,
+} from './layer-model.js';
+import { isDirectory, isRegular } from './modes.js';
+import { FORMAT_VERSION, PAGE_ENTRIES } from './schema.js';
+import { SpanTable } from './span-table.js';
+
+export type { ExpectedLayer } from './expected-layer.js';
 export { rootIno } from './layer-model.js';
 export type {
   Compression,
@@ -11,36 +44,260 @@ export type {
   Span,
 } from './layer-model.js';
 
-/** What the caller knows of the layer that an index claims to describe. */
-export interface ExpectedLayer {
-  blobDigest?: Digest;
-  diffId?: DiffId;
-  blobSize?: number;
-}
-
-export declare class LayerIndex implements Disposable {
-  static open(path: string, expected?: ExpectedLayer): LayerIndex;
-  readonly info: LayerInfo;
-  readonly spanBounds: Float64Array;
-  lookup(parent: number, name: Buffer): Inode | undefined;
-  inode(ino: number): Inode | undefined;
-  parent(dirIno: number): number;
-  readdir(ino: number, after: number, limit: number): DirectoryEntry[];
-  readlink(ino: number): Buffer | undefined;
-  xattrNames(ino: number): Buffer[];
-  xattr(ino: number, name: Buffer): Buffer | undefined;
-  segments(ino: number, offset: number, length: number): Segment[];
-  spanAt(tarOffset: number): number;
-  span(number: number): Span;
-  window(number: number): Buffer | undefined;
-  /** Directories that no entry of the tar describes: a lower layer's attributes belong there. */
-  implicitDirectories(): ImplicitDirectory[];
-  close(): void;
-  [Symbol.dispose](): void;
-}
-
+/** A directory without an entry in the tar. */
 export interface ImplicitDirectory {
   ino: number;
   /** From the root, without a leading slash. */
   path: Buffer;
+}
+
+export class LayerIndex implements Disposable {
+  readonly info: LayerInfo;
+  readonly #path: string;
+  readonly #database: BetterSqlite3.Database;
+  readonly #sql: IndexStatements;
+  readonly #spans: SpanTable;
+
+  /**
+   * Opens the index at `path`.
+   * @throws SiphonError `not-found`; `corrupt` where it is damaged or describes another layer than
+   * `expected`; `unsupported` where its format is of another version
+   */
+  static open(path: string, expected: ExpectedLayer = {}): LayerIndex {
+    const database = openIndexFile(path);
+    try {
+      return new LayerIndex(path, database, expected);
+    } catch (error) {
+      database.close();
+      throw damagedIndex(path, error);
+    }
+  }
+
+  /** Use {@link open}. */
+  private constructor(path: string, database: BetterSqlite3.Database, expected: ExpectedLayer) {
+    this.#path = path;
+    this.#database = database;
+    this.info = readInfo(database);
+    checkExpected(this.info, expected);
+    this.#spans = new SpanTable(database, this.info);
+    this.#sql = prepareStatements(database);
+    const root = this.inode(rootIno);
+    if (root === undefined || !isDirectory(root.mode))
+      throw this.#corrupt('it has no root directory');
+  }
+
+  /** Where each span begins in the tar; the last of its `spanCount + 1` values is the tar's size. */
+  get spanBounds(): Float64Array {
+    return this.#spans.bounds;
+  }
+
+  /** The inode called `name` in the directory `parent`. */
+  lookup(parent: number, name: Buffer): Inode | undefined {
+    const row = this.#get(this.#sql.lookup, parent, name);
+    return row && toInode(row);
+  }
+
+  inode(ino: number): Inode | undefined {
+    const row = this.#get(this.#sql.inode, ino);
+    return row && toInode(row);
+  }
+
+  /** The directory that holds the directory `dirIno`; the root holds itself. */
+  parent(dirIno: number): number {
+    const row = this.#get(this.#sql.parent, dirIno);
+    const parent = row?.[0];
+    if (typeof parent !== 'number') throw this.#corrupt(`inode ${dirIno} has no parent directory`);
+    return parent;
+  }
+
+  /**
+   * At most `limit` entries of the directory `ino` in the order of their positions, from the first
+   * behind position `after` on. Neither `.` nor `..`. Costs the same at any position.
+   */
+  readdir(ino: number, after: number, limit: number): DirectoryEntry[] {
+    const page = Math.floor(after / PAGE_ENTRIES) * PAGE_ENTRIES;
+    const rows =
+      page === 0
+        ? this.#firstEntries(ino, after, limit)
+        : this.#laterEntries(ino, { page, after, limit });
+    return rows.map((row, i) => ({ name: row[10], position: after + i + 1, inode: toInode(row) }));
+  }
+
+  /** Target of the symlink `ino`; `undefined` where it is none. */
+  readlink(ino: number): Buffer | undefined {
+    return this.#get(this.#sql.target, ino)?.[0] ?? undefined;
+  }
+
+  xattrNames(ino: number): Buffer[] {
+    if (!this.info.hasXattrs) return [];
+    return this.#all(this.#sql.xattrNames, ino).map(([name]) => name);
+  }
+
+  xattr(ino: number, name: Buffer): Buffer | undefined {
+    if (!this.info.hasXattrs) return undefined;
+    return this.#get(this.#sql.xattr, ino, name)?.[0];
+  }
+
+  /** Where the bytes `offset` to `offset + length` of the file `ino` are; clipped at its end. */
+  segments(ino: number, offset: number, length: number): Segment[] {
+    const row = this.#get(this.#sql.content, ino);
+    if (row === undefined || !isRegular(row[0])) return [];
+    const [, size, dataOffset] = row;
+    const end = Math.min(offset + length, size);
+    if (end <= offset) return [];
+    if (dataOffset === null) return this.#sparseSegments(ino, offset, end);
+    return [this.#dataSegment(ino, dataOffset + offset, end - offset)];
+  }
+
+  /** The span that holds the byte at `tarOffset` of the tar, which must have that byte. */
+  spanAt(tarOffset: number): number {
+    return this.#spans.at(tarOffset);
+  }
+
+  /** @param number 0 to `spanCount - 1` */
+  span(number: number): Span {
+    if (!Number.isInteger(number) || number < 0 || number >= this.#spans.count) {
+      throw new RangeError(`Cannot read span ${number}: expected 0 to ${this.#spans.count - 1}`);
+    }
+    return this.#spans.span(number);
+  }
+
+  /** The bytes of the tar before a span, as its decoder needs them; at most 32 KiB. */
+  window(number: number): Buffer | undefined {
+    const packed = this.#get(this.#sql.window, number)?.[0];
+    if (packed === undefined) return undefined;
+    try {
+      return inflateRawSync(packed, { maxOutputLength: WINDOW_SIZE });
+    } catch (error) {
+      throw damagedIndex(this.#path, error);
+    }
+  }
+
+  /**
+   * Directories that no entry of the tar describes, parents first. Where a lower layer has such a
+   * directory, its attributes count; here they are 0755, root and the epoch.
+   */
+  implicitDirectories(): ImplicitDirectory[] {
+    return this.#all(this.#sql.implicit).map(([ino, path]) => ({ ino, path }));
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #firstEntries(ino: number, after: number, limit: number): EntryRow[] {
+    return this.#all(this.#sql.readdirFirst, ino, limit, after);
+  }
+
+  #laterEntries(ino: number, from: { page: number; after: number; limit: number }): EntryRow[] {
+    const name = this.#get(this.#sql.page, ino, from.page)?.[0];
+    if (name === undefined) return [];
+    return this.#all(this.#sql.readdirLater, ino, name, from.limit, from.after - from.page);
+  }
+
+  #sparseSegments(ino: number, offset: number, end: number): Segment[] {
+    const segments: Segment[] = [];
+    let at = offset;
+    for (const [start, tarOffset, length] of this.#all(this.#sql.extents, ino, end, offset)) {
+      const from = Math.max(start, at);
+      const to = Math.min(start + length, end);
+      if (to <= from) continue;
+      if (from > at) segments.push({ kind: 'hole', length: from - at });
+      segments.push(this.#dataSegment(ino, tarOffset + from - start, to - from));
+      at = to;
+    }
+    if (at < end) segments.push({ kind: 'hole', length: end - at });
+    return segments;
+  }
+
+  #dataSegment(ino: number, tarOffset: number, length: number): Segment {
+    if (!(tarOffset >= 0 && tarOffset + length <= this.info.tarSize)) {
+      throw this.#corrupt(`the content of inode ${ino} lies outside the layer`);
+    }
+    return { kind: 'data', tarOffset, length };
+  }
+
+  #get<Row>(statement: RowStatement<Row>, ...values: unknown[]): Row | undefined {
+    try {
+      return statement.get(...values);
+    } catch (error) {
+      throw damagedIndex(this.#path, error);
+    }
+  }
+
+  #all<Row>(statement: RowStatement<Row>, ...values: unknown[]): Row[] {
+    try {
+      return statement.all(...values);
+    } catch (error) {
+      throw damagedIndex(this.#path, error);
+    }
+  }
+
+  #corrupt(why: string): SiphonError {
+    return new SiphonError('corrupt', `Cannot read index "${this.#path}": ${why}`);
+  }
+}
+
+function toInode(row: InodeRow | EntryRow): Inode {
+  return {
+    ino: row[0],
+    mode: row[1],
+    nlink: row[2],
+    uid: row[3],
+    gid: row[4],
+    size: row[5],
+    mtimeSeconds: row[6],
+    mtimeNanoseconds: row[7],
+    rdevMajor: row[8],
+    rdevMinor: row[9],
+  };
+}
+
+function readInfo(database: BetterSqlite3.Database): LayerInfo {
+  const rows = database.prepare('SELECT * FROM layer LIMIT 2').all() as LayerRow[];
+  const [row] = rows;
+  if (row === undefined || rows.length !== 1)
+    throw new SiphonError(
+      'corrupt',
+      `Cannot read index: it describes ${rows.length} layers, expected one`,
+    );
+  const { compression } = row;
+  if (compression !== 'gzip' && compression !== 'none') {
+    throw new SiphonError(
+      'corrupt',
+      `Cannot read index: its compression is "${compression}", expected "gzip" or "none"`,
+    );
+  }
+  return {
+    formatVersion: FORMAT_VERSION,
+    compression,
+    blobDigest: parseDigest(row.blob_digest),
+    blobSize: row.blob_size,
+    diffId: parseDiffId(row.diff_id),
+    tarSize: row.tar_size,
+    spanSize: row.span_size,
+    spanCount: row.span_count,
+    entryCount: row.entry_count,
+    inodeCount: row.inode_count,
+    hasXattrs: row.has_xattrs !== 0,
+    hasRootEntry: row.has_root_entry !== 0,
+  };
+}
+
+interface LayerRow {
+  compression: string;
+  blob_digest: Digest;
+  blob_size: number;
+  diff_id: DiffId;
+  tar_size: number;
+  span_size: number;
+  span_count: number;
+  entry_count: number;
+  inode_count: number;
+  has_xattrs: number;
+  has_root_entry: number;
 }

@@ -8,7 +8,8 @@
  * - `page`: the name at every {@link PAGE_ENTRIES}-th position of a directory, so that a listing can go
  *   on from any position without counting from the start.
  * - `extent`: the stored pieces of sparse files; what no extent covers is a hole.
- * - `implicit`: directories that exist only because something lies in them.
+ * - `implicit`: directories that exist only because something lies in them, with their paths from the
+ *   root.
  * - `span`, `window`: checkpoints, in blob order. `window` holds, as raw deflate, the bytes before the
  *   span; a span without one starts a gzip member or is not compressed.
  *
@@ -76,7 +77,7 @@ export const TABLES = [
   length INTEGER NOT NULL,
   PRIMARY KEY(ino, file_offset)
 ) STRICT, WITHOUT ROWID`,
-  `CREATE TABLE implicit(ino INTEGER PRIMARY KEY) STRICT`,
+  `CREATE TABLE implicit(ino INTEGER PRIMARY KEY, path BLOB NOT NULL) STRICT`,
   `CREATE TABLE span(
   number INTEGER PRIMARY KEY,
   tar_offset INTEGER NOT NULL,

@@ -7,9 +7,7 @@ import { type Hash, createHash } from 'node:crypto';
 import { deflateRawSync } from 'node:zlib';
 import { SiphonError } from '../common/errors.js';
 import type { Checkpoint, DecoderListener } from './span-decoder.js';
-
-/** Most that one span may hold, inflated or not: what a reader must take into memory at once. */
-export const MAX_SPAN_SIZE = 64 << 20;
+import { MAX_SPAN_SIZE } from './span-limits.js';
 
 /** One third the size at a fifth of the time of the best level, which saves another 3 %. */
 const WINDOW_LEVEL = 2;

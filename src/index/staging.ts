@@ -28,8 +28,8 @@ export interface NewNode extends NodeAttributes {
   dataOffset: number | null;
   /** Of a symlink. */
   target: ByteString | null;
-  /** Whether no entry of the tar describes it. */
-  implicit: boolean;
+  /** Path from the root where no entry of the tar describes the directory. */
+  implicitPath: ByteString | null;
 }
 
 export interface Child {
@@ -49,7 +49,7 @@ export const IMPLICIT_DIRECTORY: NewNode = {
   devMinor: 0,
   dataOffset: null,
   target: null,
-  implicit: true,
+  implicitPath: '',
 };
 
 /** The kernel counts links in 32 bits and file systems allow 65,000; more is an attack. */
@@ -58,7 +58,7 @@ const MAX_LINKS = 1_000_000;
 const TABLES = `
 CREATE TABLE staging.node(ino INTEGER PRIMARY KEY, mode INTEGER, nlink INTEGER, uid INTEGER, gid INTEGER, size INTEGER,
   mtime INTEGER, mtime_nsec INTEGER, rdev_major INTEGER, rdev_minor INTEGER, parent INTEGER, data_offset INTEGER, target BLOB,
-  implicit INTEGER) STRICT;
+  implicit_path BLOB) STRICT;
 CREATE TABLE staging.child(parent INTEGER, name BLOB, ino INTEGER, PRIMARY KEY(parent, name)) STRICT, WITHOUT ROWID;
 CREATE TABLE staging.xattr(ino INTEGER, name BLOB, value BLOB, PRIMARY KEY(ino, name)) STRICT, WITHOUT ROWID;
 `;
@@ -164,7 +164,7 @@ export class StagingTree {
       parent,
       node.dataOffset,
       node.target === null ? null : toBytes(node.target),
-      node.implicit ? 1 : 0,
+      node.implicitPath === null ? null : toBytes(node.implicitPath),
     );
     return ino;
   }
@@ -185,7 +185,7 @@ export class StagingTree {
 type Statements = ReturnType<typeof prepare>;
 
 function prepare(database: BetterSqlite3.Database) {
-  const sql = (text: string) => database.prepare<unknown[], unknown>(text);
+  const sql = (text: string) => database.prepare(text);
   return {
     find: sql(
       'SELECT c.ino, n.mode FROM staging.child c CROSS JOIN staging.node n ON n.ino = c.ino WHERE c.parent = ? AND c.name = ?',
@@ -196,7 +196,7 @@ function prepare(database: BetterSqlite3.Database) {
     changeLinks: sql('UPDATE staging.node SET nlink = nlink + ? WHERE ino = ?'),
     links: sql('SELECT nlink FROM staging.node WHERE ino = ?').raw(),
     setAttributes: sql(
-      'UPDATE staging.node SET mode = ?, uid = ?, gid = ?, mtime = ?, mtime_nsec = ?, implicit = 0 WHERE ino = ?',
+      'UPDATE staging.node SET mode = ?, uid = ?, gid = ?, mtime = ?, mtime_nsec = ?, implicit_path = NULL WHERE ino = ?',
     ),
     setXattr: sql('INSERT OR REPLACE INTO staging.xattr VALUES (?, ?, ?)'),
     children: sql(

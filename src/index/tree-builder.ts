@@ -175,31 +175,33 @@ export class TreeBuilder {
     const key = path.join('/');
     const remembered = this.#remembered.get(key);
     if (remembered !== undefined) return remembered;
-    const { ino, missing } = this.#walk(path, entry);
-    const directory = this.#makeDirectories(ino, missing, entry);
+    const directory = this.#makeDirectories(this.#walk(path, entry), entry);
     if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear();
     this.#remembered.set(key, directory);
     return directory;
   }
 
-  #makeDirectories(from: number, names: readonly ByteString[], entry: TarEntry): number {
-    let ino = from;
-    for (const name of names) {
+  #makeDirectories(from: Walk, entry: TarEntry): number {
+    let { ino, path } = from;
+    for (const name of from.missing) {
       checkName(name, entry);
-      ino = this.#tree.add(ino, name, IMPLICIT_DIRECTORY);
+      path = path === '' ? name : `${path}/${name}`;
+      ino = this.#tree.add(ino, name, { ...IMPLICIT_DIRECTORY, implicitPath: path });
     }
     return ino;
   }
 
   /** Follows `path` as far as it exists; symlinks resolve inside the root. */
-  #walk(path: readonly ByteString[], entry: TarEntry): { ino: number; missing: ByteString[] } {
+  #walk(path: readonly ByteString[], entry: TarEntry): Walk {
     let rest = path;
     let ino = rootIno;
     let links = 0;
     for (let i = 0; i < rest.length;) {
       const name = rest[i] ?? '';
       const child = this.#tree.find(ino, name);
-      if (child === undefined) return { ino, missing: rest.slice(i) };
+      if (child === undefined) {
+        return { ino, path: rest.slice(0, i).join('/'), missing: rest.slice(i) };
+      }
       if (isSymlink(child.mode)) {
         if (++links > MAX_SYMLINKS)
           throw cannot(entry, `its parent leads through more than ${MAX_SYMLINKS} symlinks`);
@@ -221,8 +223,16 @@ export class TreeBuilder {
         );
       }
     }
-    return { ino, missing: [] };
+    return { ino, path: rest.join('/'), missing: [] };
   }
+}
+
+/** How far a path exists. */
+interface Walk {
+  /** The last directory that exists, and its path from the root without symlinks. */
+  ino: number;
+  path: ByteString;
+  missing: ByteString[];
 }
 
 function newNode(entry: TarEntry, type: number, dataOffset: number): NewNode {
@@ -239,7 +249,7 @@ function newNode(entry: TarEntry, type: number, dataOffset: number): NewNode {
     devMinor: isDevice ? entry.devMinor : 0,
     dataOffset: type === S_IF.REG ? dataOffset : null,
     target: isLink ? entry.linkPath : null,
-    implicit: false,
+    implicitPath: null,
   };
 }
 
