@@ -5,6 +5,7 @@
 
 import { build } from './lib/build.mjs';
 import { Failure, script } from './lib/failure.mjs';
+import { missingFromLock } from './lib/lockfile.mjs';
 import { capture } from './lib/run.mjs';
 import { setup } from './lib/setup.mjs';
 import { tool } from './lib/tree.mjs';
@@ -34,7 +35,7 @@ const CHECKS = [
 await script(async () => {
   await setup('build');
   await generated();
-  const failed = [];
+  const failed = checkLock() ? [] : ['lock file'];
   for (const { name, command, args } of CHECKS) {
     const { code, output } = await capture(tool(command), args);
     console.log(`${code === 0 ? 'ok    ' : 'failed'} ${name}`);
@@ -44,6 +45,14 @@ await script(async () => {
   }
   return failed.length === 0 ? 0 : 1;
 });
+
+/** Whether `npm ci` will take the lock file. */
+function checkLock() {
+  const missing = missingFromLock();
+  console.log(`${missing.length === 0 ? 'ok    ' : 'failed'} lock file`);
+  for (const name of missing) console.log(`package-lock.json has no entry for ${name}`);
+  return missing.length === 0;
+}
 
 /** The checks look at generated code as well; what the compiler says of ours is one of them. */
 async function generated() {
