@@ -110,7 +110,7 @@ export class LayoutReader {
     try {
       return parseImageIndex(await readFile(path), path);
     } catch (cause) {
-      if (systemCode(cause) === undefined) throw cause;
+      if (cause instanceof SiphonError) throw cause;
       throw new SiphonError(
         'not-found',
         `Cannot read OCI layout "${this.#folder}": its index.json cannot be read, expected a folder with oci-layout, index.json and blobs`,

@@ -55,6 +55,9 @@ export function codeForStatus(status: number): ErrorCode {
 export function connectionError(host: string, thrown: unknown): RemoteError {
   const cause = innermost(thrown);
   const code = systemCode(cause) ?? '';
+  if (code === 'UND_ERR_DESTROYED' || code === 'UND_ERR_CLOSED') {
+    return new RemoteError('cancelled', `Cannot reach "${host}": its client was closed`, { cause });
+  }
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
     return new RemoteError('timeout', `Cannot reach "${host}": no connection in time`, { cause });
   }

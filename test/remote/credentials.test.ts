@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { authKeys, storedCredentials } from '#src/remote/credentials.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
+import { failureOf } from './helpers.js';
 
 const encode = (text: string) => Buffer.from(text).toString('base64');
 
@@ -79,10 +80,7 @@ describe('storedCredentials', () => {
   ])('%s is invalid, and the message shows no secret', async (_, content) => {
     await using folder = await temporaryFolder();
     const find = storedCredentials({ REGISTRY_AUTH_FILE: await fileWith(folder.path, content) });
-    const error: Error = await find('r.example', 'a').then(
-      () => expect.fail('credentials were found'),
-      (thrown: Error) => thrown,
-    );
+    const error = await failureOf(find('r.example', 'a'));
     expect(error).toMatchObject({ code: 'invalid' });
     expect(`${error.message} ${String(error.cause)}`).not.toContain('c2VjcmV0');
   });

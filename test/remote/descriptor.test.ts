@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { describe as descriptorOf, parseDescriptor } from '#src/remote/descriptor.js';
 import { artifactTypeOf, parseImageIndex, parseManifest } from '#src/remote/manifest.js';
+import { containing } from './helpers.js';
 
 const layer = { mediaType: 'a/layer', digest: `sha256:${'1'.repeat(64)}`, size: 7 };
 const config = { mediaType: 'a/config', digest: `sha256:${'2'.repeat(64)}`, size: 2 };
@@ -29,7 +30,7 @@ test.each([
   [null, 'expected object'],
 ])('parseDescriptor refuses %j naming %s', (value, field) => {
   expect(() => parseDescriptor(value)).toThrow(
-    expect.objectContaining({ code: 'invalid', message: expect.stringContaining(field) }),
+    expect.objectContaining({ code: 'invalid', message: containing(field) }),
   );
 });
 

@@ -1,6 +1,7 @@
 /** What the tests of registries share: impatient policies, small images, error codes. */
 
 import { randomBytes } from 'node:crypto';
+import { expect } from 'vitest';
 import { type Descriptor, describe, mediaTypes } from '#src/remote/descriptor.js';
 import { parseReference } from '#src/remote/reference.js';
 import { Registry, type RegistryOptions } from '#src/remote/registry.js';
@@ -65,4 +66,19 @@ export async function collect(stream: AsyncIterable<Uint8Array>): Promise<Buffer
   const chunks: Uint8Array[] = [];
   for await (const chunk of stream) chunks.push(chunk);
   return Buffer.concat(chunks);
+}
+
+/** What `promise` fails with; that it succeeds fails the test. */
+export async function failureOf(promise: Promise<unknown>): Promise<Error> {
+  const outcome = await promise.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (!(outcome instanceof Error)) expect.fail('it succeeded');
+  return outcome;
+}
+
+/** A matcher for messages; vitest's own are typed `any`. */
+export function containing(text: string): unknown {
+  return expect.stringContaining(text);
 }

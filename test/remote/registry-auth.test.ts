@@ -5,7 +5,15 @@ import { registryLogin, startDockerRegistry } from '../support/docker-registry.j
 import { type ScriptedServer, startScriptedServer } from '../support/scripted-server.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { startTokenServer } from '../support/token-server.js';
-import { openRegistry, pushImage, randomBlob, repository, signal } from './helpers.js';
+import {
+  containing,
+  failureOf,
+  openRegistry,
+  pushImage,
+  randomBlob,
+  repository,
+  signal,
+} from './helpers.js';
 
 const login: CredentialSource = async () => registryLogin;
 const wrong: CredentialSource = async () => ({ ...registryLogin, password: 'very secret' });
@@ -22,13 +30,10 @@ describe('docker-registry with basic authorization', () => {
       const part = await registry.blobSource(layer.descriptor).read(10, 10, signal());
       expect(part.equals(layer.bytes.subarray(10, 20))).toBe(true);
       for (const refused of [stranger, impostor]) {
-        const error: Error = await refused.fetchManifest({ tag: 'v1' }, signal()).then(
-          () => expect.fail('it was let in'),
-          (thrown: Error) => thrown,
-        );
+        const error = await failureOf(refused.fetchManifest({ tag: 'v1' }, signal()));
         expect(error).toMatchObject({
           code: 'unauthorized',
-          hint: expect.stringContaining('login'),
+          hint: containing('login'),
         });
         expect(error.message).toContain('(UNAUTHORIZED: authentication required)');
         expect(error.message).not.toContain('secret');
@@ -83,7 +88,7 @@ describe.skipIf(!hasOpenssl)('docker-registry with tokens (needs openssl)', () =
       expect(tokens.requests.length).toBe(before + 2);
       await expect(impostor.fetchManifest({ tag: 'v1' }, signal())).rejects.toMatchObject({
         code: 'unauthorized',
-        message: expect.stringMatching(/^Cannot get a token for "repository:team\/app:pull"/),
+        message: containing('Cannot get a token for "repository:team/app:pull"'),
       });
     } finally {
       await registry.close();
@@ -199,10 +204,7 @@ describe('what goes where', () => {
     });
     const registry = openRegistry(server.host, { credentials: login });
     try {
-      const error: Error = await registry.fetchManifest({ tag: 'x' }, signal()).then(
-        () => expect.fail('there was nothing to fetch'),
-        (thrown: Error) => thrown,
-      );
+      const error = await failureOf(registry.fetchManifest({ tag: 'x' }, signal()));
       expect(error).toMatchObject({ code: 'unauthorized' });
       expect(error.message).not.toContain('hidden');
       expect(thief.requests.every(({ headers }) => headers.authorization === undefined)).toBe(true);

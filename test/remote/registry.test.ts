@@ -11,7 +11,9 @@ import { type DockerRegistry, startDockerRegistry } from '../support/docker-regi
 import {
   blobOf,
   collect,
+  containing,
   emptyConfig,
+  failureOf,
   openRegistry,
   pushImage,
   randomBlob,
@@ -96,12 +98,11 @@ describe('against docker-registry', () => {
   });
 
   test('what is not there is not found, in the registry’s words', async () => {
-    await expect(registry.fetchManifest({ tag: 'none' }, signal())).rejects.toMatchObject({
-      code: 'not-found',
-      message: expect.stringMatching(
-        /^Cannot read manifest ".*\/team\/app:none": ".*" answers 404 \(MANIFEST_UNKNOWN: manifest unknown\), expected 200$/,
-      ),
-    });
+    const error = await failureOf(registry.fetchManifest({ tag: 'none' }, signal()));
+    expect(error).toMatchObject({ code: 'not-found' });
+    expect(error.message).toBe(
+      `Cannot read manifest "${server.host}/team/app:none": "${server.host}" answers 404 (MANIFEST_UNKNOWN: manifest unknown), expected 200`,
+    );
     const { descriptor } = randomBlob(5);
     await expect(registry.fetchBlob(descriptor, signal())).rejects.toMatchObject({
       code: 'not-found',
@@ -176,7 +177,7 @@ test('a host that does not resolve is unavailable', async () => {
   const lost = openRegistry('no-such-host.invalid');
   await expect(lost.fetchManifest({ tag: 'x' }, signal())).rejects.toMatchObject({
     code: 'unavailable',
-    message: expect.stringContaining('"no-such-host.invalid"'),
+    message: containing('"no-such-host.invalid"'),
   });
   await lost.close();
 });
@@ -185,7 +186,7 @@ test('TLS to a registry without it is told with the way out', async () => {
   const registry = openRegistry(server.host, { plainHttp: false });
   await expect(registry.fetchManifest({ tag: 'x' }, signal())).rejects.toMatchObject({
     code: 'unavailable',
-    hint: expect.stringContaining('--plain-http'),
+    hint: containing('--plain-http'),
   });
   await registry.close();
 });

@@ -46,7 +46,7 @@ export class LayoutBuilder {
   }
 
   async read(descriptor: Descriptor): Promise<Buffer> {
-    return await readFile(this.path(descriptor));
+    return readFile(this.path(descriptor));
   }
 
   async #writeIndex(): Promise<void> {

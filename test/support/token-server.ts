@@ -53,13 +53,8 @@ export async function startTokenServer(options: TokenServerOptions): Promise<Tok
 async function createKey(folder: string) {
   const keyPath = join(folder, 'token.key');
   const certificatePath = join(folder, 'token.crt');
-  const subject = ['-subj', '/CN=siphon test tokens', '-days', '2'];
-  const out = ['-keyout', keyPath, '-out', certificatePath];
-  await promisify(execFile)('openssl', [
-    ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes'],
-    ...subject,
-    ...out,
-  ]);
+  const options = `req -x509 -newkey rsa:2048 -nodes -days 2 -keyout ${keyPath} -out ${certificatePath}`;
+  await promisify(execFile)('openssl', [...options.split(' '), '-subj', '/CN=siphon test tokens']);
   const pem = await readFile(certificatePath, 'utf8');
   const certificate = pem.replaceAll(/-----[^-]+-----|\s/g, '');
   return { key: createPrivateKey(await readFile(keyPath)), certificate, certificatePath };
