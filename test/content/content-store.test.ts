@@ -1,0 +1,172 @@
+import { mkdir, readFile, readdir, rename, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { digestOf } from '#src/common/digest.js';
+import { ContentStore } from '#src/content/content-store.js';
+import { noise } from '../support/images.js';
+import { type TemporaryFolder, temporaryFolder } from '../support/temporary-folder.js';
+
+const { signal } = new AbortController();
+const bytes = noise(100_000);
+const blob = { digest: digestOf(bytes), size: bytes.length };
+
+let folder: TemporaryFolder;
+let store: ContentStore;
+beforeEach(async () => {
+  folder = await temporaryFolder();
+  store = await ContentStore.open(folder.path);
+});
+afterEach(() => folder[Symbol.asyncDispose]());
+
+async function* chunks(...parts: Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* parts;
+}
+
+/** Gives what there is from an offset on; breaks after `limit` bytes. */
+function source(limit = Infinity): {
+  offsets: number[];
+  from: (offset: number) => AsyncIterable<Uint8Array>;
+} {
+  const offsets: number[] = [];
+  async function* from(offset: number): AsyncGenerator<Uint8Array> {
+    offsets.push(offset);
+    for (let at = offset; at < bytes.length; at += 10_000) {
+      if (at - offset >= limit) throw new Error('connection lost');
+      yield bytes.subarray(at, at + 10_000);
+    }
+  }
+  return { offsets, from };
+}
+
+function ingests(): Promise<string[]> {
+  return readdir(join(folder.path, 'content/ingest'));
+}
+
+describe('ContentStore', () => {
+  test('keeps a blob that is what it is said to be', async () => {
+    const progress: number[] = [];
+    await store.ingest(blob, chunks(bytes.subarray(0, 7), bytes.subarray(7)), {
+      signal,
+      onProgress: (done) => progress.push(done),
+    });
+    expect(progress).toEqual([7, bytes.length]);
+    expect(await store.read(blob.digest)).toEqual(bytes);
+    expect(await readFile(store.path(blob.digest))).toEqual(bytes);
+    await using reader = disposable(await store.source(blob));
+    expect(await reader.read(99_990, 10, signal)).toEqual(bytes.subarray(99_990));
+    expect(await ingests()).toEqual([]);
+    const listed = [];
+    for await (const one of store.list()) listed.push(one);
+    expect(listed).toEqual([blob]);
+  });
+
+  test.each([
+    ['other bytes', chunks(Buffer.alloc(bytes.length)), /its bytes have digest sha256:/],
+    ['too few', chunks(bytes.subarray(1)), /ended after 99999 bytes, expected 100000/],
+    ['too many', chunks(bytes, Buffer.alloc(1)), /it goes on, expected 100000 bytes/],
+  ])('refuses %s and keeps nothing', async (_, input, message) => {
+    const ingest = store.ingest(blob, input, { signal });
+    await expect(ingest).rejects.toMatchObject({ code: 'corrupt' });
+    await expect(ingest).rejects.toThrow(message);
+    expect(await store.has(blob.digest)).toBe(false);
+    expect(await ingests()).toEqual([]);
+  });
+
+  test('goes on where an interrupted ingest stopped', async () => {
+    await expect(store.ingest(blob, source(30_000).from, { signal })).rejects.toThrow(
+      'connection lost',
+    );
+    const { from, offsets } = source();
+    await (await ContentStore.open(folder.path)).ingest(blob, from, { signal });
+    expect(offsets).toEqual([30_000]);
+    expect(await store.has(blob.digest)).toBe(true);
+    expect(await ingests()).toEqual([]);
+  });
+
+  test('takes over what a process that is gone left, and leaves alone what a living one has', async () => {
+    const left = join(folder.path, 'content/ingest', `${blob.digest.slice(7)}`);
+    await writeFile(`${left}.4194304.aa`, bytes.subarray(0, 500));
+    await writeFile(`${left}.1.bb`, bytes.subarray(0, 700));
+    const { from, offsets } = source();
+    await store.ingest(blob, from, { signal });
+    expect(offsets).toEqual([500]);
+    expect(await ingests()).toEqual([`${blob.digest.slice(7)}.1.bb`]);
+  });
+
+  test('starts anew where what was left is damaged', async () => {
+    const idle = join(folder.path, 'content/ingest', `${blob.digest.slice(7)}.idle`);
+    await writeFile(idle, Buffer.alloc(20_000));
+    const { from, offsets } = source();
+    await store.ingest(blob, from, { signal });
+    expect(offsets).toEqual([20_000, 0]);
+    expect(await store.read(blob.digest)).toEqual(bytes);
+  });
+
+  test('shares the work of two resumable ingests of one digest', async () => {
+    const { from, offsets } = source();
+    await Promise.all([store.ingest(blob, from, { signal }), store.ingest(blob, from, { signal })]);
+    await store.ingest(blob, from, { signal });
+    expect(offsets).toEqual([0]);
+  });
+
+  test('reads an iterable to its end also where the blob is there', async () => {
+    await store.put(bytes);
+    let ended = false;
+    async function* input(): AsyncGenerator<Uint8Array> {
+      yield bytes;
+      ended = true;
+    }
+    await store.ingest(blob, input(), { signal });
+    expect(ended).toBe(true);
+  });
+
+  test('stops when cancelled', async () => {
+    const abort = new AbortController();
+    async function* endless(): AsyncGenerator<Uint8Array> {
+      for (;;) {
+        yield Buffer.alloc(10);
+        abort.abort();
+      }
+    }
+    await expect(store.add(endless(), abort.signal)).rejects.toMatchObject({ code: 'cancelled' });
+    expect(await ingests()).toEqual([]);
+  });
+
+  test('notices damage, and removes what is damaged', async () => {
+    const digest = await store.put(Buffer.from('hello'));
+    await writeFile(store.path(digest), 'hallo');
+    await expect(store.read(digest)).rejects.toMatchObject({ code: 'corrupt' });
+    await expect(store.read(digest)).rejects.toMatchObject({ code: 'not-found' });
+    await store.put(bytes);
+    await truncate(store.path(blob.digest), 5);
+    await expect(store.source(blob)).rejects.toThrow(/has 5 bytes, expected 100000/);
+  });
+
+  test('adds bytes whose digest nobody knew, and deletes', async () => {
+    expect(await store.add(chunks(bytes), signal)).toEqual(blob);
+    await store.delete(blob.digest);
+    expect(await store.has(blob.digest)).toBe(false);
+  });
+
+  test('remembers facts, and forgets those that changed shape', async () => {
+    await store.memo.remember('tag a', { digest: blob.digest });
+    const again = (await ContentStore.open(folder.path)).memo;
+    expect(await again.recall('tag a', z.object({ digest: z.string() }))).toEqual({
+      digest: blob.digest,
+    });
+    expect(await again.recall('tag a', z.string())).toBeUndefined();
+    expect(await again.recall('tag b', z.string())).toBeUndefined();
+  });
+
+  test('opens beside folders that are there', async () => {
+    await mkdir(join(folder.path, 'other'));
+    await rename(join(folder.path, 'content/memo'), join(folder.path, 'other/memo'));
+    await ContentStore.open(folder.path);
+    expect(await readdir(join(folder.path, 'content'))).toContain('memo');
+  });
+});
+
+function disposable<T extends { close(): Promise<void> }>(value: T): T & AsyncDisposable {
+  return Object.assign(value, { [Symbol.asyncDispose]: () => value.close() });
+}
