@@ -6,7 +6,7 @@
 import { closeSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { stat, writeFile } from 'node:fs/promises';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
-import { mount } from '../ffi/libc.js';
+import { MS, mount } from '../ffi/libc.js';
 import { type Agreement, negotiate } from './protocol/init.js';
 import { ProtocolError, Request } from './protocol/request.js';
 
@@ -110,6 +110,7 @@ function mountDevice(device: number, mountPoint: string): void {
       source: 'siphon',
       target: mountPoint,
       type: fileSystemType,
+      flags: MS.RDONLY,
       data: `fd=${device},${options}`,
     });
   } catch (error) {
