@@ -17,6 +17,8 @@ export interface ProcessStreams {
   release(): void;
   /** Resolves when all output is handed on; to be called when the child has ended. */
   finish(): Promise<void>;
+  /** Gives up output that may never end; {@link finish} then resolves. */
+  abandon(): void;
 }
 
 type Target<Stream> = 'inherit' | 'ignore' | number | Stream;
@@ -37,6 +39,9 @@ export function openStreams(stdio: ProcessStdio): ProcessStreams {
     async finish() {
       input.detach();
       await Promise.all(outputs.map((output) => output.ended));
+    },
+    abandon() {
+      for (const output of outputs) output.abandon();
     },
   };
 }
@@ -60,20 +65,21 @@ function openInput(target: Target<Readable>, owned: number[]): { fd: number; det
   };
 }
 
-function openOutput(
-  target: Target<Writable>,
-  number: 1 | 2,
-  owned: number[],
-): { fd: number; ended: Promise<void> } {
+interface OutputStream {
+  fd: number;
+  /** Resolves when all of it is handed on. */
+  ended: Promise<void>;
+  abandon: () => void;
+}
+
+function openOutput(target: Target<Writable>, number: 1 | 2, owned: number[]): OutputStream {
   const fd = descriptor(target, number, owned);
-  if (fd !== undefined) return { fd, ended: Promise.resolve() };
+  if (fd !== undefined) return { fd, ended: Promise.resolve(), abandon: () => {} };
   const { read, write } = pipe();
   owned.push(write);
   const sink = typeof target === 'object' ? target : number === 1 ? process.stdout : process.stderr;
-  return {
-    fd: write,
-    ended: copyTo(new Socket({ fd: read, readable: true, writable: false }), sink),
-  };
+  const source = new Socket({ fd: read, readable: true, writable: false });
+  return { fd: write, ended: copyTo(source, sink), abandon: () => void source.destroy() };
 }
 
 /** Resolves when `source` is at its end; a `sink` that goes away makes the writer's next write fail. */

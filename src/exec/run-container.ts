@@ -53,6 +53,11 @@ async function runInForeground(
     const child = commands.run(streams.fds);
     streams.release();
     end = await superviseRuntime(child, commands, directory, options);
+    // The container outlives a runtime that was killed, and would hold its output open for ever.
+    if (end.killed) await commands.delete();
+  } catch (error) {
+    streams.abandon();
+    throw error;
   } finally {
     streams.release();
     await streams.finish();

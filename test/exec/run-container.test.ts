@@ -89,6 +89,16 @@ async function runIn(
   }
 }
 
+/** The process id of the runtime that runs container `id`. */
+async function runtimeProcess(id: string): Promise<number> {
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const command = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
+    if (command.includes('\0run\0') && command.includes(`\0${id}\0`)) return Number(name);
+  }
+  throw new Error(`no runtime runs ${id}`);
+}
+
 /** Nothing of any container is left: no folder, no cgroup, no process. */
 async function expectNothingLeft(): Promise<void> {
   expect(existsSync(state) ? await readdir(state) : []).toEqual([]);
@@ -250,6 +260,15 @@ describe.skipIf(!ready)('runContainer (needs root and runc)', () => {
     const running = runIn({ script: 'sleep 60', signalSource });
     while (signalSource.listenerCount('SIGINT') === 0) await sleep(5);
     for (let i = 0; i < 3; i++) signalSource.emit('SIGINT', 'SIGINT');
+    expect((await running).code).toBe(137);
+    await expectNothingLeft();
+  });
+
+  test('ends the container when somebody kills the runtime', async () => {
+    const id = `test-${process.pid}-orphan`;
+    const running = runIn({ id, script: 'echo up; sleep 60' });
+    while (!existsSync(join(state, id, 'pid'))) await sleep(5);
+    process.kill(await runtimeProcess(id), 'SIGKILL');
     expect((await running).code).toBe(137);
     await expectNothingLeft();
   });
