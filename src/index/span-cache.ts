@@ -1,16 +1,240 @@
-export declare class SpanCache implements Disposable {
-  static open(
-    directory: string,
-    shape: Float64Array | { spanCount: number; tarSize: number },
-  ): SpanCache;
-  /** Sparse file, addressed by uncompressed offset. */
+/**
+ * The spans of one layer that have arrived: a sparse file `data`, addressed by tar offset, and a file
+ * `present` with one byte a span. Whoever writes has verified the bytes.
+ *
+ * A span is written to `data` before `present` says so. After a crash of the process the kernel still has
+ * both. After a crash of the machine `data` may be older than `present`, so a byte there says either
+ * "written, in the boot named in the header" or "synced": of the former kind only those of this boot count.
+ */
+
+import {
+  closeSync,
+  fdatasyncSync,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
+import { write } from 'node:fs';
+import { join } from 'node:path';
+import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
+
+const STATE = { absent: 0, written: 1, synced: 2 } as const;
+
+/** Header of `present`: magic, span count and tar size (little-endian doubles), boot id. */
+const MAGIC = 'siphon span cache 1\n';
+const HEADER_SIZE = 128;
+const SPAN_COUNT_AT = 32;
+const TAR_SIZE_AT = 40;
+const BOOT_ID_AT = 48;
+const BOOT_ID_SIZE = 36;
+
+interface Shape {
+  spanCount: number;
+  tarSize: number;
+}
+
+export class SpanCache implements Disposable {
+  /** Sparse file, addressed by tar offset. */
   readonly dataPath: string;
   readonly fd: number;
-  /** One byte a span; non-zero = present. */
+  /** One byte a span, non-zero where it is present; shared with the threads that serve it. */
   readonly presence: SharedArrayBuffer;
-  has(span: number): boolean;
-  write(span: number, offset: number, bytes: Uint8Array): Promise<void>;
-  presentBytes(): number;
-  close(): void;
-  [Symbol.dispose](): void;
+  readonly #present: Uint8Array;
+  readonly #presentFd: number;
+  readonly #shape: Shape;
+  readonly #bounds: Float64Array | undefined;
+  #presentBytes = 0;
+  #closed = false;
+
+  /**
+   * Opens or creates the cache in `directory`. One of another shape is emptied.
+   * @param shape the layer's `spanBounds`
+   * @throws the Node system error where the files cannot be opened
+   */
+  static open(directory: string, shape: Float64Array | Shape): SpanCache {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const dataPath = join(directory, 'data');
+    const fd = openCreating(dataPath);
+    try {
+      return new SpanCache(
+        { dataPath, fd, presentFd: openCreating(join(directory, 'present')) },
+        shape,
+      );
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** Use {@link open}. */
+  private constructor(
+    files: { dataPath: string; fd: number; presentFd: number },
+    shape: Float64Array | Shape,
+  ) {
+    this.dataPath = files.dataPath;
+    this.fd = files.fd;
+    this.#presentFd = files.presentFd;
+    this.#bounds = shape instanceof Float64Array ? shape : undefined;
+    this.#shape =
+      shape instanceof Float64Array
+        ? { spanCount: shape.length - 1, tarSize: shape.at(-1) ?? 0 }
+        : shape;
+    this.presence = new SharedArrayBuffer(this.#shape.spanCount);
+    this.#present = new Uint8Array(this.presence);
+    this.#load();
+  }
+
+  has(span: number): boolean {
+    return (this.#present[span] ?? STATE.absent) !== STATE.absent;
+  }
+
+  /**
+   * Stores the verified bytes of a span at its tar offset and then marks it present.
+   * @throws SiphonError `no-space`; or the Node system error
+   */
+  async write(span: number, offset: number, bytes: Uint8Array): Promise<void> {
+    if (this.has(span)) return;
+    await writeFully(this.fd, offset, bytes);
+    if (this.#closed) return;
+    writeSync(this.#presentFd, Uint8Array.of(STATE.written), 0, 1, HEADER_SIZE + span);
+    this.#present[span] = STATE.written;
+    this.#presentBytes += bytes.length;
+  }
+
+  /** Bytes of the spans that are present. */
+  presentBytes(): number {
+    return this.#presentBytes;
+  }
+
+  /** Makes what was written survive a crash of the machine. */
+  sync(): void {
+    if (!this.#present.includes(STATE.written)) return;
+    // Those that are written meanwhile are not in this copy.
+    const before = Uint8Array.from(this.#present);
+    fdatasyncSync(this.fd);
+    for (const [span, state] of before.entries()) {
+      if (state === STATE.written) this.#present[span] = STATE.synced;
+    }
+    writeSync(
+      this.#presentFd,
+      Uint8Array.from(this.#present),
+      0,
+      this.#present.length,
+      HEADER_SIZE,
+    );
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      this.sync();
+    } finally {
+      closeSync(this.#presentFd);
+      closeSync(this.fd);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #load(): void {
+    const header = headerFor(this.#shape);
+    const record = Buffer.alloc(HEADER_SIZE + this.#shape.spanCount);
+    const length = readSync(this.#presentFd, record, 0, record.length, 0);
+    const isSameShape =
+      length === record.length &&
+      record.compare(header, 0, BOOT_ID_AT, 0, BOOT_ID_AT) === 0 &&
+      fstatSync(this.fd).size === this.#shape.tarSize;
+    if (!isSameShape) {
+      record.fill(0);
+      ftruncateSync(this.fd, 0);
+    }
+    const isSameBoot = record.compare(header, 0, HEADER_SIZE, 0, HEADER_SIZE) === 0;
+    this.#adopt(record.subarray(HEADER_SIZE), isSameBoot);
+    if (!isSameBoot) this.#rewrite(header);
+  }
+
+  #adopt(states: Uint8Array, isSameBoot: boolean): void {
+    for (const [span, state] of states.entries()) {
+      const counts = state === STATE.synced || (state === STATE.written && isSameBoot);
+      if (!counts) continue;
+      this.#present[span] = state;
+      this.#presentBytes += this.#lengthOf(span);
+    }
+  }
+
+  /** States go first: a crash in between leaves a record of the old boot, never one that promises more. */
+  #rewrite(header: Buffer): void {
+    ftruncateSync(this.#presentFd, HEADER_SIZE + this.#shape.spanCount);
+    ftruncateSync(this.fd, this.#shape.tarSize);
+    writeSync(
+      this.#presentFd,
+      Uint8Array.from(this.#present),
+      0,
+      this.#present.length,
+      HEADER_SIZE,
+    );
+    fdatasyncSync(this.#presentFd);
+    writeSync(this.#presentFd, header, 0, HEADER_SIZE, 0);
+  }
+
+  /** Without bounds, what the span would have if all were alike. */
+  #lengthOf(span: number): number {
+    if (this.#bounds !== undefined)
+      return (this.#bounds[span + 1] ?? 0) - (this.#bounds[span] ?? 0);
+    return this.#shape.tarSize / this.#shape.spanCount;
+  }
+}
+
+function openCreating(path: string): number {
+  try {
+    return openSync(path, 'r+');
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    return openSync(path, 'wx+', 0o600);
+  }
+}
+
+function headerFor(shape: Shape): Buffer {
+  const header = Buffer.alloc(HEADER_SIZE);
+  header.write(MAGIC, 'latin1');
+  header.writeDoubleLE(shape.spanCount, SPAN_COUNT_AT);
+  header.writeDoubleLE(shape.tarSize, TAR_SIZE_AT);
+  header.write(
+    readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').slice(0, BOOT_ID_SIZE),
+    BOOT_ID_AT,
+    'latin1',
+  );
+  return header;
+}
+
+async function writeFully(fd: number, offset: number, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    at += await writeSome(fd, bytes.subarray(at), offset + at);
+  }
+}
+
+function writeSome(fd: number, bytes: Uint8Array, offset: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    write(fd, bytes, 0, bytes.length, offset, (error, written) => {
+      if (error === null) resolve(written);
+      else reject(asSpaceError(error));
+    });
+  });
+}
+
+function asSpaceError(error: Error): Error {
+  const code = systemCode(error);
+  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
+  return new SiphonError(
+    'no-space',
+    `Cannot cache span: ${errorMessage(error)}, expected room for it`,
+    { cause: error },
+  );
 }
