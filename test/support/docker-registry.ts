@@ -73,7 +73,9 @@ function authConfiguration(folder: string, auth: 'basic' | TokenAuth): object {
 }
 
 async function launch(folder: string, config: string): Promise<DockerRegistry> {
-  const child = spawn('docker-registry', ['serve', config], { stdio: ['ignore', 'pipe', 'pipe'] });
+  // Killed with this process, so that a test run that is killed leaves no registry behind.
+  const args = ['--pdeathsig', 'KILL', 'docker-registry', 'serve', config];
+  const child = spawn('setpriv', args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
   const stop = async (): Promise<void> => {
