@@ -29,7 +29,10 @@ const MAY_IMPORT = {
   ],
 };
 
-/** Interfaces that are seen, and nothing of what is behind them. */
+/**
+ * Interfaces that are seen, and nothing of what is behind them.
+ * @type {Record<string, string[]>}
+ */
 const MAY_IMPORT_TYPES = {
   index: ['remote'],
   layers: ['snapshotter'],
