@@ -3,8 +3,9 @@
 import { stat } from 'node:fs/promises';
 import type { BlobSource } from '../common/blob-source.js';
 import type { Digest } from '../common/digest.js';
-import { SiphonError } from '../common/errors.js';
+import { SiphonError, errorMessage } from '../common/errors.js';
 import { FileBlob } from '../common/file-blob.js';
+import { type Logger, silentLogger } from '../common/log.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import { openArchive } from './archive-files.js';
 import type { ContentStore } from './content-store.js';
@@ -18,28 +19,33 @@ import { type Source, formatSource } from './source.js';
 
 export type LayoutSource = Extract<Source, { kind: 'oci-layout' | 'oci-archive' }>;
 
+export interface LayoutHomeOptions {
+  store: ContentStore;
+  signal: AbortSignal;
+  log?: Logger | undefined;
+}
+
 export class LayoutHome implements ImageHome {
   readonly name: string;
   readonly store: ContentStore;
   readonly #source: LayoutSource;
   readonly #layout: OciLayout;
+  readonly #log: Logger;
 
-  private constructor(source: LayoutSource, store: ContentStore, layout: OciLayout) {
+  private constructor(source: LayoutSource, layout: OciLayout, options: LayoutHomeOptions) {
     this.name = formatSource(source);
-    this.store = store;
+    this.store = options.store;
     this.#source = source;
     this.#layout = layout;
+    this.#log = options.log ?? silentLogger;
   }
 
   /** @throws SiphonError `not-found` where there is no layout; as openArchive */
-  static async open(
-    source: LayoutSource,
-    options: { store: ContentStore; signal: AbortSignal },
-  ): Promise<LayoutHome> {
+  static async open(source: LayoutSource, options: LayoutHomeOptions): Promise<LayoutHome> {
     const isArchive = source.kind === 'oci-archive';
     if (!isArchive) await requireFolder(source.path);
     const files = isArchive ? await openArchive(source.path, options) : folderFiles(source.path);
-    return new LayoutHome(source, options.store, await OciLayout.open(files, options.signal));
+    return new LayoutHome(source, await OciLayout.open(files, options.signal), options);
   }
 
   resolve(signal: AbortSignal): Promise<Descriptor> {
@@ -68,7 +74,13 @@ export class LayoutHome implements ImageHome {
   }
 
   referrers(subject: Digest, artifactType: string, signal: AbortSignal): Promise<Descriptor[]> {
-    return this.#layout.referrers(subject, artifactType, signal);
+    return this.#layout.referrers(subject, artifactType, {
+      signal,
+      onBroken: (error, artifact) => {
+        const fields = { image: this.name, artifact, reason: errorMessage(error) };
+        this.#log.warn(fields, 'manifest in the layout ignored');
+      },
+    });
   }
 
   async push(artifact: Artifact, signal: AbortSignal): Promise<void> {

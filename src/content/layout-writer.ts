@@ -108,7 +108,7 @@ export async function writeArtifact(
   }
   await writeBlob(folder, manifest, descriptor.mediaType);
   const layout = await OciLayout.open(folderFiles(folder), signal);
-  const others = await layout.referrers(subject.digest, artifactType, signal);
+  const others = await layout.referrers(subject.digest, artifactType, { signal });
   const entry = { ...descriptor, artifactType };
   const isKnown = others.some(({ digest }) => digest === descriptor.digest);
   const tagged: ImageIndex = {

@@ -6,7 +6,12 @@
 import { SiphonError } from '../common/errors.js';
 import { type Digest, digestHex, digestOf } from '../common/digest.js';
 import { type Descriptor, isIndexType, mediaTypes } from '../remote/descriptor.js';
-import { type ImageIndex, parseImageIndex, parseManifest } from '../remote/manifest.js';
+import {
+  type ImageIndex,
+  artifactTypeOf,
+  parseImageIndex,
+  parseManifest,
+} from '../remote/manifest.js';
 import { type FileSet, type FileSlice, readSlice, readSmallFile } from './file-set.js';
 
 export const layoutFile = 'oci-layout';
@@ -90,18 +95,28 @@ export class OciLayout {
     );
   }
 
-  /** Manifests with that subject: those `index.json` lists, and those of the referrers tag. */
+  /**
+   * Manifests with that subject: those `index.json` lists, and those of the referrers tag. Ones that
+   * cannot be read are reported and left out: anything may lie in a layout.
+   */
   async referrers(
     subject: Digest,
     artifactType: string,
-    signal: AbortSignal,
+    options: { signal: AbortSignal; onBroken?: (error: unknown, digest: Digest) => void },
   ): Promise<Descriptor[]> {
+    const { signal, onBroken } = options;
     const { manifests } = await this.index(signal);
+    const tagged = await this.#tagged(manifests, subject, signal);
     const found = new Map<Digest, Descriptor>();
-    for (const entry of [...manifests, ...(await this.#tagged(manifests, subject, signal))]) {
-      if (entry.artifactType === artifactType && !found.has(entry.digest)) {
+    for (const entry of [...manifests, ...tagged]) {
+      if (found.has(entry.digest) || !mayBeArtifact(entry, artifactType)) continue;
+      try {
         const manifest = parseManifest(await this.read(entry, signal), entry.digest);
-        if (manifest.subject?.digest === subject) found.set(entry.digest, entry);
+        const isOne = artifactTypeOf(manifest) === artifactType;
+        if (isOne && manifest.subject?.digest === subject) found.set(entry.digest, entry);
+      } catch (error) {
+        if (signal.aborted) throw error;
+        onBroken?.(error, entry.digest);
       }
     }
     return [...found.values()];
@@ -175,6 +190,12 @@ function requireVersion(bytes: Buffer, name: string): void {
     'unsupported',
     `Cannot open OCI layout "${name}": its version is "${String(version)}", expected "${layoutVersion}"`,
   );
+}
+
+/** Tools drop the type from the entry when they copy. */
+function mayBeArtifact(entry: Descriptor, artifactType: string): boolean {
+  if (entry.mediaType !== mediaTypes.ociManifest) return false;
+  return entry.artifactType === undefined || entry.artifactType === artifactType;
 }
 
 function listRefs(manifests: Descriptor[]): string {

@@ -47,7 +47,8 @@ export class OpenedImage implements Image {
 
   fetchIndexes(signal: AbortSignal): Promise<Map<Digest, PublishedIndex>> {
     const { home, descriptor, log = silentLogger } = this.#parts;
-    if (home === undefined || descriptor === undefined) return Promise.resolve(new Map<Digest, PublishedIndex>());
+    if (home === undefined || descriptor === undefined)
+      return Promise.resolve(new Map<Digest, PublishedIndex>());
     const indexes = this.#indexes ?? findIndexes(home, descriptor, { signal, log });
     this.#indexes = indexes;
     // Only a cancelled search fails; the next caller may begin another.

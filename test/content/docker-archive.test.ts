@@ -68,7 +68,7 @@ test.each(['plain', 'gzip'])('reads in place what skopeo wrote (%s)', async (kin
         mediaType: mediaTypes.ociLayer,
         digest: built.diffIds[at],
       });
-      expect(await blobOf(layer)).toEqual(built.tars[at]);
+      expect(digestOf(await blobOf(layer))).toBe(built.diffIds[at]);
     }
     expect(await image.fetchIndexes(signal)).toEqual(new Map());
   }
@@ -118,7 +118,7 @@ test('says what is wrong with an archive', async () => {
   await expect(open()).rejects.toThrow(/it has no member "l.tar"/);
   await writeArchive({ 'l.tar': tar }, [image]);
   await expect(open()).rejects.toThrow(/it has no member "[0-9a-f]{64}.json"/);
-  await writeArchive({ 'l.tar': tar, [name]: `${config} ` }, [image]);
+  await writeArchive({ 'l.tar': tar, [name]: `${config.toString()} ` }, [image]);
   await expect(open()).rejects.toMatchObject({ code: 'corrupt' });
   await writeArchive({ 'l.tar': tar, [name]: config }, [{ ...image, Layers: ['l.tar', 'l.tar'] }]);
   await expect(open()).rejects.toThrow(/its config has 1 diff ids, expected 2/);

@@ -1,0 +1,142 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { digestOf } from '#src/common/digest.js';
+import { ContentStore } from '#src/content/content-store.js';
+import { type Image, openImage } from '#src/content/image.js';
+import { openOrigin } from '#src/content/layer-origin.js';
+import { parseSource } from '#src/content/source.js';
+import { mediaTypes } from '#src/remote/descriptor.js';
+import { collect } from '../support/collect.js';
+import { file, noise, tarOf } from '../support/images.js';
+import { type TemporaryFolder, temporaryFolder } from '../support/temporary-folder.js';
+
+const { signal } = new AbortController();
+
+let folder: TemporaryFolder;
+let store: ContentStore;
+let tar: Buffer;
+beforeEach(async () => {
+  folder = await temporaryFolder();
+  store = await ContentStore.open(folder.path);
+  tar = await tarOf([file('a', noise(10_000))]);
+});
+afterEach(() => folder[Symbol.asyncDispose]());
+
+function open(source: string, platform?: string): Promise<Image> {
+  return openImage(parseSource(source), {
+    store,
+    signal,
+    ...(platform === undefined ? {} : { platform }),
+  });
+}
+
+async function bytesOf(image: Image): Promise<Buffer> {
+  const [layer] = image.layers;
+  if (layer === undefined) throw new Error('no layer');
+  const blob = await openOrigin(layer.origin, layer.descriptor);
+  try {
+    return await collect(blob.stream(signal));
+  } finally {
+    await blob.close();
+  }
+}
+
+describe('a tar file', () => {
+  test('is an image of one layer', async () => {
+    const path = join(folder.path, 'layer.tar');
+    await writeFile(path, tar);
+    const image = await open(path, 'linux/arm64');
+    expect(image.layers).toEqual([
+      {
+        descriptor: { mediaType: mediaTypes.ociLayer, digest: digestOf(tar), size: tar.length },
+        identity: 'content',
+        diffId: digestOf(tar),
+        origin: { kind: 'file', path },
+      },
+    ]);
+    expect(image.config).toMatchObject({ os: 'linux', architecture: 'arm64', config: { Cmd: [] } });
+    expect(await bytesOf(image)).toEqual(tar);
+  });
+
+  test('has no diff id before indexing where it is compressed', async () => {
+    const path = join(folder.path, 'layer.tar.gz');
+    const gzip = gzipSync(tar);
+    await writeFile(path, gzip);
+    const [layer] = (await open(path)).layers;
+    expect(layer?.diffId).toBeUndefined();
+    expect(layer?.descriptor).toMatchObject({
+      mediaType: mediaTypes.ociLayerGzip,
+      digest: digestOf(gzip),
+    });
+  });
+
+  test('is hashed anew when it has changed', async () => {
+    const path = join(folder.path, 'layer.tar');
+    await writeFile(path, tar);
+    await open(path);
+    const other = Buffer.from(tar);
+    other[600] = (other[600] ?? 0) ^ 1;
+    await writeFile(path, other);
+    expect((await open(path)).layers[0]?.descriptor.digest).toBe(digestOf(other));
+  });
+
+  test('says so where there is none', async () => {
+    await expect(open(join(folder.path, 'layer.tar'))).rejects.toMatchObject({ code: 'not-found' });
+    await expect(open(`${folder.path}/`)).rejects.toThrow(/it is not a regular file/);
+  });
+});
+
+describe('a tar behind a URL', () => {
+  let server: Server;
+  let base: string;
+  let version = '"1"';
+  beforeEach(async () => {
+    server = createServer((request, response) => {
+      if (!request.url?.startsWith('/layer')) {
+        response.writeHead(404).end();
+        return;
+      }
+      const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
+      const first = Number(range?.[1] ?? 0);
+      const last = range?.[2] ? Number(range[2]) : tar.length - 1;
+      const bytes = tar.subarray(first, last + 1);
+      response.writeHead(range ? 206 : 200, {
+        etag: version,
+        'content-length': bytes.length,
+        ...(range ? { 'content-range': `bytes ${first}-${last}/${tar.length}` } : {}),
+      });
+      response.end(bytes);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+  afterEach(() => new Promise((resolve) => server.close(resolve)));
+
+  test('is an image of one layer, named by place and version', async () => {
+    const url = `${base}/layer.tar?signature=secret`;
+    const image = await open(url);
+    expect(image.name).toBe(`${base}/layer.tar`);
+    const [layer] = image.layers;
+    expect(layer).toMatchObject({
+      descriptor: { mediaType: mediaTypes.ociLayer, size: tar.length },
+      identity: 'location',
+      origin: { kind: 'url', url },
+    });
+    expect(layer?.descriptor.digest).not.toBe(digestOf(tar));
+    expect(await bytesOf(image)).toEqual(tar);
+    expect((await open(url)).layers).toEqual(image.layers);
+    version = '"2"';
+    expect((await open(url)).layers[0]?.descriptor.digest).not.toBe(layer?.descriptor.digest);
+  });
+
+  test('says so where there is none', async () => {
+    await expect(open(`${base}/none.tar?signature=secret`)).rejects.toMatchObject({
+      code: 'not-found',
+      message: expect.not.stringContaining('secret'),
+    });
+  });
+});
