@@ -3,12 +3,12 @@
  * and the credential helpers those files name.
  */
 
-import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { SiphonError, systemCode } from '../common/errors.js';
+import { askHelper } from './credential-helper.js';
 import { parseDocument } from './descriptor.js';
 
 export interface Credentials {
@@ -34,9 +34,6 @@ export type CredentialEnvironment = Partial<
 
 /** Docker stores the Hub's credentials under this name. */
 const HUB_KEY = 'https://index.docker.io/v1/';
-/** How long a credential helper may take, in ms. */
-const HELPER_TIMEOUT = 10_000;
-const HELPER_NAME = /^[\w.-]+$/;
 
 const authSchema = z.object({
   auth: z.string().optional(),
@@ -145,64 +142,4 @@ function decodeAuth(entry: Auth, host: string): Credentials {
     password: decoded?.slice(colon + 1).replace(/\0+$/, '') ?? entry.password ?? '',
     ...(entry.identitytoken ? { identityToken: entry.identitytoken } : {}),
   };
-}
-
-const helperSchema = z.object({ Username: z.string(), Secret: z.string() });
-
-/** Speaks docker's credential helper protocol: the server's name in, a JSON object out. */
-async function askHelper(
-  name: string,
-  server: string,
-  environment: CredentialEnvironment,
-): Promise<Credentials | undefined> {
-  if (!HELPER_NAME.test(name)) {
-    throw new SiphonError('invalid', `Cannot ask credential helper "${name}": malformed name`);
-  }
-  const output = await runHelper(`docker-credential-${name}`, server, environment);
-  if (output === undefined) return undefined;
-  const answer = parseDocument(
-    helperSchema,
-    parseAuthJson(output, `docker-credential-${name}`),
-    `answer of credential helper "${name}"`,
-  );
-  const isToken = answer.Username === '<token>';
-  return {
-    username: isToken ? '' : answer.Username,
-    password: isToken ? '' : answer.Secret,
-    ...(isToken ? { identityToken: answer.Secret } : {}),
-  };
-}
-
-/** Standard output of the helper, or `undefined` where it exits otherwise: it has no credentials. */
-function runHelper(
-  command: string,
-  input: string,
-  environment: CredentialEnvironment,
-): Promise<string | undefined> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, ['get'], {
-      env: { ...process.env, ...environment },
-      stdio: ['pipe', 'pipe', 'ignore'],
-      timeout: HELPER_TIMEOUT,
-    });
-    const chunks: Buffer[] = [];
-    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
-    child.on('error', (cause) =>
-      reject(
-        new SiphonError(
-          'unavailable',
-          `Cannot ask credential helper "${command}": it does not run`,
-          {
-            cause,
-          },
-        ),
-      ),
-    );
-    child.on('close', (code) =>
-      resolve(code === 0 ? Buffer.concat(chunks).toString('utf8') : undefined),
-    );
-    // A helper that exits early closes its input; its exit code tells.
-    child.stdin.on('error', () => {});
-    child.stdin.end(input);
-  });
 }

@@ -1,0 +1,82 @@
+/** Docker's credential helper protocol: a program gets a server's name and answers a JSON object. */
+
+import { spawn } from 'node:child_process';
+import { z } from 'zod';
+import { SiphonError } from '../common/errors.js';
+import type { Credentials } from './credentials.js';
+import { parseDocument } from './descriptor.js';
+
+/** How long a credential helper may take, in ms. */
+const HELPER_TIMEOUT = 10_000;
+const HELPER_NAME = /^[\w.-]+$/;
+
+const helperSchema = z.object({ Username: z.string(), Secret: z.string() });
+
+/**
+ * Asks `docker-credential-<name>`; `undefined` where it has no credentials for `server`.
+ * @throws SiphonError `invalid` for a malformed name or answer, `unavailable` where it does not run
+ */
+export async function askHelper(
+  name: string,
+  server: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<Credentials | undefined> {
+  if (!HELPER_NAME.test(name)) {
+    throw new SiphonError('invalid', `Cannot ask credential helper "${name}": malformed name`);
+  }
+  const output = await runHelper(`docker-credential-${name}`, server, environment);
+  if (output === undefined) return undefined;
+  const answer = parseAnswer(output, name);
+  const isToken = answer.Username === '<token>';
+  return {
+    username: isToken ? '' : answer.Username,
+    password: isToken ? '' : answer.Secret,
+    ...(isToken ? { identityToken: answer.Secret } : {}),
+  };
+}
+
+/** No cause is kept: a JSON error quotes the text, which holds a password. */
+function parseAnswer(text: string, name: string): z.infer<typeof helperSchema> {
+  const thing = `answer of credential helper "${name}"`;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new SiphonError('invalid', `Cannot read ${thing}: it is not JSON`);
+  }
+  return parseDocument(helperSchema, value, thing);
+}
+
+/** Standard output of the helper, or `undefined` where it exits otherwise: it has no credentials. */
+function runHelper(
+  command: string,
+  input: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, ['get'], {
+      env: { ...process.env, ...environment },
+      stdio: ['pipe', 'pipe', 'ignore'],
+      timeout: HELPER_TIMEOUT,
+    });
+    const chunks: Buffer[] = [];
+    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+    child.on('error', (cause) =>
+      reject(
+        new SiphonError(
+          'unavailable',
+          `Cannot ask credential helper "${command}": it does not run`,
+          {
+            cause,
+          },
+        ),
+      ),
+    );
+    child.on('close', (code) =>
+      resolve(code === 0 ? Buffer.concat(chunks).toString('utf8') : undefined),
+    );
+    // A helper that exits early closes its input; its exit code tells.
+    child.stdin.on('error', () => {});
+    child.stdin.end(input);
+  });
+}
