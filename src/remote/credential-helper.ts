@@ -3,12 +3,19 @@
 import { spawn } from 'node:child_process';
 import { z } from 'zod';
 import { SiphonError } from '../common/errors.js';
-import type { Credentials } from './credentials.js';
 import { parseDocument } from './descriptor.js';
 
 /** How long a credential helper may take, in ms. */
 const HELPER_TIMEOUT = 10_000;
 const HELPER_NAME = /^[\w.-]+$/;
+
+/** What a helper stores for a server. */
+export interface HelperAnswer {
+  username: string;
+  password: string;
+  /** An OAuth2 refresh token, which stands in for the other two. */
+  identityToken?: string;
+}
 
 const helperSchema = z.object({ Username: z.string(), Secret: z.string() });
 
@@ -20,7 +27,7 @@ export async function askHelper(
   name: string,
   server: string,
   environment: NodeJS.ProcessEnv,
-): Promise<Credentials | undefined> {
+): Promise<HelperAnswer | undefined> {
   if (!HELPER_NAME.test(name)) {
     throw new SiphonError('invalid', `Cannot ask credential helper "${name}": malformed name`);
   }
