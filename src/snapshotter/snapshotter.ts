@@ -16,7 +16,7 @@ import { diskUsage } from './disk-usage.js';
 import { parseFilters } from './filters.js';
 import { applyLabelMask } from './label-mask.js';
 import type { LazyLayers } from './lazy-layers.js';
-import { LazySnapshots } from './lazy-snapshots.js';
+import { RemoteSnapshots } from './remote-snapshots.js';
 import { type CommitChange, Metadata } from './metadata.js';
 import { type Mount, checkMountable, overlayMounts, overlayOptions } from './overlay.js';
 import type { Labels, Snapshot, SnapshotKind, Usage } from './snapshot.js';
@@ -31,7 +31,7 @@ export interface CreateRequest {
 interface Parts {
   metadata: Metadata;
   directories: SnapshotDirectories;
-  lazy: LazySnapshots;
+  remote: RemoteSnapshots;
   overlayOptions: string[];
   log: Logger;
 }
@@ -39,7 +39,7 @@ interface Parts {
 export class Snapshotter implements AsyncDisposable {
   readonly #metadata: Metadata;
   readonly #directories: SnapshotDirectories;
-  readonly #lazy: LazySnapshots;
+  readonly #remote: RemoteSnapshots;
   readonly #overlayOptions: string[];
   readonly #log: Logger;
   readonly #closing = new AbortController();
@@ -61,11 +61,11 @@ export class Snapshotter implements AsyncDisposable {
     const metadata = Metadata.open(join(root, 'metadata.db'), wallClock);
     try {
       const directories = await SnapshotDirectories.open(root);
-      const lazy = new LazySnapshots({ lazy: options.lazy, metadata, log });
+      const remote = new RemoteSnapshots({ lazy: options.lazy, metadata, log });
       const snapshotter = new Snapshotter({
         metadata,
         directories,
-        lazy,
+        remote,
         log,
         overlayOptions: await kernelOptions(),
       });
@@ -81,7 +81,7 @@ export class Snapshotter implements AsyncDisposable {
   private constructor(parts: Parts) {
     this.#metadata = parts.metadata;
     this.#directories = parts.directories;
-    this.#lazy = parts.lazy;
+    this.#remote = parts.remote;
     this.#overlayOptions = parts.overlayOptions;
     this.#log = parts.log;
   }
@@ -92,7 +92,7 @@ export class Snapshotter implements AsyncDisposable {
    * name needs no unpacking; `not-found`, `invalid` of the parent; `unavailable`
    */
   async prepare(request: CreateRequest, signal: AbortSignal): Promise<Mount[]> {
-    const committed = await this.#lazy.tryCommit(request, signal);
+    const committed = await this.#remote.tryCommit(request, signal);
     if (committed !== undefined) {
       throw new SiphonError('already-exists', `target snapshot "${committed}": already exists`);
     }
@@ -111,7 +111,7 @@ export class Snapshotter implements AsyncDisposable {
       const message = `Cannot mount snapshot "${key}": it is committed, expected an active one or a view`;
       throw new SiphonError('failed-precondition', message);
     }
-    await this.#lazy.serve(parents, signal);
+    await this.#remote.serve(parents, signal);
     return this.#mountsOf(snapshot, parents);
   }
 
@@ -131,7 +131,7 @@ export class Snapshotter implements AsyncDisposable {
         `folder of a removed snapshot stays: ${errorMessage(error)}`,
       );
     });
-    if (released !== undefined) await this.#lazy.releaseUnused();
+    if (released !== undefined) await this.#remote.releaseUnused();
   }
 
   /** @throws SiphonError `not-found` */
@@ -153,7 +153,7 @@ export class Snapshotter implements AsyncDisposable {
   async usage(key: string, signal: AbortSignal): Promise<Usage> {
     const { id, kind, lazyNumber } = this.#metadata.get(key);
     if (kind === 'view') return { size: 0, inodes: 0 };
-    if (lazyNumber !== undefined) return this.#lazy.usage(lazyNumber);
+    if (lazyNumber !== undefined) return this.#remote.usage(lazyNumber);
     const noted = this.#metadata.usage(id);
     if (noted !== undefined) return noted;
     const usage = await diskUsage(this.#directories.fs(id), signal);
@@ -165,14 +165,14 @@ export class Snapshotter implements AsyncDisposable {
   /** Removes what failed removals left. */
   async cleanup(): Promise<void> {
     await this.#removeOrphans();
-    await this.#lazy.releaseUnused();
+    await this.#remote.releaseUnused();
   }
 
   /** Calls in flight must have ended. */
   async close(): Promise<void> {
     this.#closing.abort(new SiphonError('cancelled', 'the snapshotter closes'));
     await this.#settling;
-    await this.#lazy.idle();
+    await this.#remote.idle();
     this.#metadata.close();
   }
 
@@ -183,7 +183,7 @@ export class Snapshotter implements AsyncDisposable {
   async #create(kind: SnapshotKind, request: CreateRequest, signal: AbortSignal): Promise<Mount[]> {
     requireName(request.key);
     const parents = this.#metadata.parentChain(request.parent);
-    await this.#lazy.serve(parents, signal);
+    await this.#remote.serve(parents, signal);
     const snapshot = await this.#record(kind, request, { parents, signal });
     return this.#mountsOf(snapshot, parents);
   }
@@ -221,7 +221,7 @@ export class Snapshotter implements AsyncDisposable {
   }
 
   #content({ id, lazyNumber }: Snapshot): string {
-    return lazyNumber === undefined ? this.#directories.fs(id) : this.#lazy.path(lazyNumber);
+    return lazyNumber === undefined ? this.#directories.fs(id) : this.#remote.path(lazyNumber);
   }
 
   async #removeOrphans(): Promise<void> {
@@ -232,8 +232,8 @@ export class Snapshotter implements AsyncDisposable {
 
   async #settle(): Promise<void> {
     try {
-      await this.#lazy.releaseUnused();
-      await this.#lazy.restoreAll(this.#closing.signal);
+      await this.#remote.releaseUnused();
+      await this.#remote.restoreAll(this.#closing.signal);
     } catch (error) {
       this.#log.error({ err: error }, 'cannot put the lazy layers in order');
     }

@@ -20,13 +20,13 @@ import type { Labels, Snapshot, Usage } from './snapshot.js';
 /** Layers restored at once at start. */
 const RESTORES = 4;
 
-export interface LazySnapshotRequest {
+export interface RemoteSnapshotRequest {
   key: string;
   parent: string;
   labels: Labels;
 }
 
-export class LazySnapshots {
+export class RemoteSnapshots {
   readonly #lazy: LazyLayers | undefined;
   readonly #metadata: Metadata;
   readonly #log: Logger;
@@ -50,7 +50,10 @@ export class LazySnapshots {
    * the reason is logged
    * @throws what aborted `signal`
    */
-  async tryCommit(request: LazySnapshotRequest, signal: AbortSignal): Promise<string | undefined> {
+  async tryCommit(
+    request: RemoteSnapshotRequest,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
     const target = request.labels[targetLabel];
     const naming = layerNaming(request.labels);
     if (!target || this.#lazy === undefined || naming === undefined) return undefined;
@@ -141,7 +144,7 @@ export class LazySnapshots {
   }
 
   async #commit(
-    request: LazySnapshotRequest & { lazy: LazyLayers; target: string; naming: LayerNaming },
+    request: RemoteSnapshotRequest & { lazy: LazyLayers; target: string; naming: LayerNaming },
     signal: AbortSignal,
   ): Promise<void> {
     const { lazy, target, parent, labels, naming } = request;
@@ -219,30 +222,43 @@ export class LazySnapshots {
     }
   }
 
-  /** Ends with `#draining` cleared in the same step that found nothing more to do. */
+  /** Clears `#draining` in the same step that finds nothing more to do. */
   async #drain(lazy: LazyLayers): Promise<void> {
+    // The caller stores this promise first, so that clearing comes after.
+    await Promise.resolve();
     const failed = new Set<number>();
-    for (;;) {
-      const number = this.#metadata.pendingReleases().find((pending) => !failed.has(pending));
-      if (number === undefined) break;
-      try {
-        if (!this.#metadata.usesLayer(number)) await this.#release(lazy, number);
-        this.#metadata.confirmRelease(number);
-      } catch (error) {
-        failed.add(number);
-        this.#log.warn(
-          { layer: number, err: error },
-          `lazy layer is not released: ${errorMessage(error)}`,
-        );
+    try {
+      for (;;) {
+        const number = this.#metadata.pendingReleases().find((pending) => !failed.has(pending));
+        if (number === undefined) return;
+        if (!(await this.#tryRelease(lazy, number))) failed.add(number);
       }
+    } finally {
+      this.#draining = undefined;
     }
-    this.#draining = undefined;
+  }
+
+  async #tryRelease(lazy: LazyLayers, number: number): Promise<boolean> {
+    try {
+      if (!this.#metadata.usesLayer(number)) await this.#release(lazy, number);
+      this.#metadata.confirmRelease(number);
+      return true;
+    } catch (error) {
+      const message = `lazy layer is not released: ${errorMessage(error)}`;
+      this.#log.warn({ layer: number, err: error }, message);
+      return false;
+    }
   }
 
   async #release(lazy: LazyLayers, number: number): Promise<void> {
     // A restore that still runs must not come after the release; whether it succeeds does not matter.
     await this.#served.get(number)?.catch(() => undefined);
     this.#served.delete(number);
-    await lazy.release(number);
+    try {
+      await lazy.release(number);
+    } catch (error) {
+      // Released before, and the process ended before it could note so.
+      if (errorCode(error) !== 'not-found') throw error;
+    }
   }
 }

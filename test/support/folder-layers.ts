@@ -1,0 +1,81 @@
+/** Lazy layers without anything lazy: plain folders, one for each digest. For tests of the snapshotter. */
+
+import { execFile } from 'node:child_process';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { type Digest, digestHex } from '#src/common/digest.js';
+import { SiphonError } from '#src/common/errors.js';
+import type { LazyLayer, LazyLayerRequest, LazyLayers } from '#src/snapshotter/lazy-layers.js';
+
+const run = promisify(execFile);
+
+export class FolderLayers implements LazyLayers {
+  /** What happened, in order: `prepare 1`, `restore 1`, `release 1`. */
+  readonly calls: string[] = [];
+  readonly requests: LazyLayerRequest[] = [];
+  /** Runs first in each prepare; throws to make it fail. */
+  beforePrepare: (request: LazyLayerRequest) => Promise<void> = () => Promise.resolve();
+  beforeRestore: (number: number) => Promise<void> = () => Promise.resolve();
+  readonly #root: string;
+  readonly #digests: Digest[] = [];
+
+  /** @param root the folder of layer n is `<root>/<n>` */
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  async prepare(request: LazyLayerRequest): Promise<LazyLayer> {
+    this.requests.push(request);
+    await this.beforePrepare(request);
+    const number = this.numberOf(request.layerDigest);
+    this.calls.push(`prepare ${number}`);
+    await mkdir(this.path(number), { recursive: true });
+    return { number, path: this.path(number) };
+  }
+
+  async restore(number: number): Promise<{ path: string }> {
+    await this.beforeRestore(number);
+    this.calls.push(`restore ${number}`);
+    return { path: this.path(number) };
+  }
+
+  path(number: number): string {
+    return join(this.#root, String(number));
+  }
+
+  usage(number: number): Promise<{ size: number; inodes: number }> {
+    return Promise.resolve({ size: number * 1000, inodes: number });
+  }
+
+  async release(number: number): Promise<void> {
+    this.calls.push(`release ${number}`);
+    await rm(this.path(number), { recursive: true, force: true });
+  }
+
+  /** The same digest has the same number always. */
+  numberOf(digest: Digest): number {
+    const known = this.#digests.indexOf(digest);
+    return known === -1 ? this.#digests.push(digest) : known + 1;
+  }
+
+  /** Fills a layer's folder from its gzip tar in an OCI layout, with whiteouts in overlay's form. */
+  async unpack(layout: string, digest: Digest): Promise<void> {
+    const folder = this.path(this.numberOf(digest));
+    await mkdir(folder, { recursive: true });
+    await run('tar', ['-C', folder, '-xzf', join(layout, 'blobs/sha256', digestHex(digest))]);
+    for (const name of await readdir(folder, { recursive: true })) {
+      const marker = /(?:^|\/)\.wh\.([^/]+)$/.exec(name)?.[1];
+      if (marker === undefined) continue;
+      const parent = dirname(join(folder, name));
+      await rm(join(folder, name));
+      if (marker !== '.wh..opq') await run('mknod', [join(parent, marker), 'c', '0', '0']);
+      else await run('setfattr', ['-n', 'trusted.overlay.opaque', '-v', 'y', parent]);
+    }
+  }
+}
+
+/** What lazy layers throw where they leave a layer to containerd. */
+export function unsupportedLayer(): SiphonError {
+  return new SiphonError('unsupported', 'Cannot serve layer: it is a test');
+}
