@@ -3,17 +3,18 @@
 import { runDemo } from './run-demo.js';
 import { Screen } from './screen.js';
 
-class Interrupted extends Error {
-  override readonly message = 'Interrupted; everything is cleaned up.';
-}
-
 const interruption = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(name, () => interruption.abort(new Interrupted()));
+  process.on(name, () => interruption.abort());
 }
 try {
   await runDemo(new Screen(), interruption.signal);
 } catch (error) {
-  console.error(error instanceof Error ? `\n${error.message}` : error);
+  console.error(`\n${explain(error)}`);
   process.exitCode = interruption.signal.aborted ? 130 : 1;
+}
+
+function explain(error: unknown): string {
+  if (interruption.signal.aborted) return 'Interrupted; everything is cleaned up.';
+  return error instanceof Error ? error.message : String(error);
 }

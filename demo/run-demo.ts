@@ -27,7 +27,7 @@ interface Demo {
 }
 
 /**
- * @throws the signal's reason; Error where a step fails, a start fetches too much or something stays
+ * @throws an error of any kind once the signal is aborted; Error where a step fails, a start fetches too much or something stays
  * mounted. Whatever happens, the temporary folder and all in it is gone afterwards.
  */
 export async function runDemo(screen: Screen, signal: AbortSignal): Promise<void> {

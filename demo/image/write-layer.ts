@@ -55,6 +55,7 @@ interface StreamOptions {
 async function stream(entries: Iterable<Entry>, options: StreamOptions): Promise<WrittenLayer> {
   const { path, compression, signal } = options;
   const tar = pack();
+  tar.on('error', () => {}); // the pipeline reports it
   const packed = tar as AsyncIterable<Uint8Array>; // streamx types all that it reads as unknown
   const [plain, stored] = [new Meter(), new Meter()];
   const compressor = compression === 'gzip' ? createGzip({ level: GZIP_LEVEL }) : new PassThrough();
@@ -106,18 +107,12 @@ async function packAll(tar: Pack, entries: Iterable<Entry>): Promise<void> {
   }
 }
 
-async function packEntry(tar: Pack, entry: Entry): Promise<void> {
-  const header = headerOf(entry);
-  if (entry.kind === 'file' && entry.content.size > 0) return packFile(tar, header, entry.content);
-  await new Promise<void>((resolve, reject) => {
-    tar.entry(header, (error) => (error ? reject(error) : resolve())).end(null);
-  });
-}
-
-async function packFile(tar: Pack, header: EntryHeader, content: Content): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    const sink = tar.entry(header, (error) => (error ? reject(error) : resolve()));
-    fill(sink, content).catch(reject);
+function packEntry(tar: Pack, entry: Entry): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const sink = tar.entry(headerOf(entry), (error) => (error ? reject(error) : resolve()));
+    sink.on('error', reject);
+    if (entry.kind === 'file') fill(sink, entry.content).catch(reject);
+    else sink.end(null);
   });
 }
 
@@ -154,9 +149,8 @@ function headerOf(entry: Entry): EntryHeader {
   }
 }
 
-/** Extended attributes as GNU tar and containerd write them. */
-function paxXattrs(xattrs: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(xattrs).map(([name, value]) => [`SCHILY.xattr.${name}`, value]),
-  );
+/** Extended attributes as GNU tar and containerd write them; `null` where there are none. */
+function paxXattrs(xattrs: Record<string, string>): Record<string, string> | null {
+  const records = Object.entries(xattrs).map(([name, value]) => [`SCHILY.xattr.${name}`, value]);
+  return records.length === 0 ? null : Object.fromEntries(records);
 }
