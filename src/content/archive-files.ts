@@ -6,7 +6,7 @@
  */
 
 import { createReadStream } from 'node:fs';
-import { posix } from 'node:path';
+import { posix, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { type Header, extract } from 'tar-stream';
@@ -40,7 +40,7 @@ export async function openArchive(
   path: string,
   options: { store: ContentStore; signal: AbortSignal },
 ): Promise<FileSet> {
-  const plain = await uncompressedPath(path, options);
+  const plain = await uncompressedPath(resolve(path), options);
   const members = await readMembers(plain, path, options.signal);
   return {
     name: path,
@@ -150,7 +150,9 @@ async function readHeader(
   try {
     for (let end = offset; end < file.size;) {
       if (end - offset > MAX_HEADER_BYTES) throw tooLong(name, offset);
-      if (end + BLOCK > file.size) throw cutShort(name, `header at byte ${offset}`);
+      if (end + BLOCK > file.size) {
+        throw end === 0 ? notATar(name, 0) : cutShort(name, `header at byte ${offset}`);
+      }
       const block = await file.read(end, BLOCK, signal);
       if (end === offset && block.every((byte) => byte === 0)) return undefined;
       end += BLOCK;
@@ -166,7 +168,7 @@ async function readHeader(
   }
 }
 
-function notATar(name: string, offset: number, cause: unknown): SiphonError {
+function notATar(name: string, offset: number, cause?: unknown): SiphonError {
   return offset === 0
     ? new SiphonError('invalid', `Cannot open archive "${name}": it is not a tar`, { cause })
     : new SiphonError('corrupt', `Cannot open archive "${name}": no tar header at byte ${offset}`, {

@@ -15,12 +15,12 @@ import { openArchive } from './archive-files.js';
 import type { ContentStore } from './content-store.js';
 import { digestOfSlice } from './file-digest.js';
 import { type FileSet, type FileSlice, readSmallFile } from './file-set.js';
-import { type ImageConfig, parseImageConfig } from './image-config.js';
+import { type ImageConfig, diffIdsOf, parseImageConfig } from './image-config.js';
 import type { Image, ImageLayer } from './image-model.js';
 import { detectCompression, layerMediaType } from './layer-format.js';
 import { openOrigin } from './layer-origin.js';
 import { OpenedImage } from './opened-image.js';
-import { formatPlatform, platformRank } from './platform.js';
+import { requirePlatform } from './select-manifest.js';
 import { type Source, formatSource } from './source.js';
 
 export type DockerArchiveSource = Extract<Source, { kind: 'docker-archive' }>;
@@ -51,13 +51,7 @@ export async function openDockerArchive(
   const files = await openArchive(source.path, options);
   const entry = chooseEntry(await readManifest(files, options.signal), source);
   const config = await readConfig(files, entry, name, options);
-  const diffIds = config.rootfs.diff_ids;
-  if (diffIds.length !== entry.Layers.length) {
-    throw new SiphonError(
-      'invalid',
-      `Cannot open image "${name}": its config has ${diffIds.length} diff ids, expected ${entry.Layers.length}, one for each layer`,
-    );
-  }
+  const diffIds = diffIdsOf(config, entry.Layers.length, name);
   const layers: ImageLayer[] = [];
   for (const [at, diffId] of diffIds.entries()) {
     layers.push(await describeLayer(files, entry.Layers[at] ?? '', diffId, options));
@@ -139,13 +133,7 @@ async function readConfig(
     );
   }
   const config = parseImageConfig(bytes, name);
-  if (config.os !== '' && platformRank(platform, config) === undefined) {
-    throw new SiphonError(
-      'not-found',
-      `Cannot open image "${name}" for platform ${formatPlatform(platform)}: it has ${formatPlatform(config)}`,
-      { hint: 'Choose it with --platform.' },
-    );
-  }
+  requirePlatform(config, { platform, name });
   return config;
 }
 

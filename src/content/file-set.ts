@@ -1,12 +1,13 @@
 /** Named files that can be read at any place: those of a folder, or the members of an archive. */
 
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
 import { FileBlob } from '../common/file-blob.js';
 
 /** Where the bytes of a file lie on disk. */
 export interface FileSlice {
+  /** Absolute. */
   path: string;
   /** Bytes from the start of `path`. */
   offset: number;
@@ -25,10 +26,11 @@ const MAX_DOCUMENT_SIZE = 16 * 1024 * 1024;
 
 /** The files below a folder. */
 export function folderFiles(folder: string): FileSet {
+  const absolute = resolve(folder);
   return {
     name: folder,
     locate: async (file) => {
-      const path = join(folder, file);
+      const path = join(absolute, file);
       try {
         const stats = await stat(path);
         return stats.isFile() ? { path, offset: 0, size: stats.size } : undefined;

@@ -12,7 +12,7 @@ import { indexArtifactType, parseIndexArtifact } from './index-artifact.js';
 const MAX_ARTIFACTS = 16;
 
 /**
- * Where several artifacts have an index of one layer, the first listed wins.
+ * Where several artifacts have an index of one layer, the last listed wins: lists grow at their end.
  * @throws SiphonError `cancelled` only
  */
 export async function findIndexes(
@@ -32,12 +32,12 @@ export async function findIndexes(
   } catch (error) {
     ignore(error);
   }
-  for (const artifact of artifacts.slice(0, MAX_ARTIFACTS)) {
+  for (const artifact of artifacts.slice(-MAX_ARTIFACTS).toReversed()) {
     try {
       const bytes = await home.readDocument(artifact, signal);
       const expected = { digest: artifact.digest, subject: subject.digest };
       for (const [layer, index] of parseIndexArtifact(bytes, expected)) {
-        if (!found.has(layer)) found.set(layer, (own = signal) => home.readBlob(index, own));
+        if (!found.has(layer)) found.set(layer, (own) => home.readBlob(index, own));
       }
     } catch (error) {
       ignore(error, artifact.digest);

@@ -89,6 +89,19 @@ export function parseImageConfig(bytes: Uint8Array, name: string): ImageConfig {
   return parseDocument(configSchema, json, `config of "${name}"`);
 }
 
+/**
+ * The diff ids, of which there must be one for each of the image's layers.
+ * @throws SiphonError `invalid`
+ */
+export function diffIdsOf(config: ImageConfig, layerCount: number, name: string): DiffId[] {
+  const diffIds = config.rootfs.diff_ids;
+  if (diffIds.length === layerCount) return diffIds;
+  throw new SiphonError(
+    'invalid',
+    `Cannot open image "${name}": its config has ${diffIds.length} diff ids, expected ${layerCount}, one for each layer`,
+  );
+}
+
 /** The configuration of a bare layer tar: this machine's platform, nothing to run, root's shell path. */
 export function defaultImageConfig(
   platform: { architecture: string; os: string; variant?: string | undefined },

@@ -22,7 +22,7 @@ export interface ImageLayer {
 }
 
 /** Gives the gzip-compressed index file of one layer, already checked against its digest. */
-export type PublishedIndex = (signal?: AbortSignal) => Promise<AsyncIterable<Uint8Array>>;
+export type PublishedIndex = (signal: AbortSignal) => Promise<AsyncIterable<Uint8Array>>;
 
 export interface Image {
   /** For people: a reference, or a path. */

@@ -23,11 +23,12 @@ import {
 
 /** Others must be able to read a layout: it is there to be handed on. */
 const FILE_MODE = 0o644;
+const emptyIndex = encodeIndex([]);
 
 /** Makes an empty layout, unless there is one. @throws the system error where that fails */
 export async function createLayout(folder: string): Promise<void> {
   await mkdir(join(folder, 'blobs', 'sha256'), { recursive: true });
-  if (!(await fileExists(join(folder, indexFile)))) await writeIndex(folder, emptyIndex());
+  if (!(await fileExists(join(folder, indexFile)))) await writeIndex(folder, emptyIndex);
   if (!(await fileExists(join(folder, layoutFile)))) {
     await writeFileAtomic(
       join(folder, layoutFile),
@@ -74,21 +75,28 @@ export async function copyBlob(
   }
 }
 
-/** Lists `entry` in `index.json`; under its reference name, where it has one, in place of what had it. */
+/**
+ * Lists `entry` in `index.json`, in place of what had its reference name, or else of the same entry
+ * without a name. The other entries stay as they are, fields that siphon does not know included.
+ */
 export async function listInIndex(
   folder: string,
   entry: Descriptor,
   signal: AbortSignal,
 ): Promise<void> {
-  const layout = await OciLayout.open(folderFiles(folder), signal);
-  const index = await layout.index(signal);
-  const ref = refOf(entry);
-  const isReplaced = (other: Descriptor): boolean =>
-    ref === undefined
-      ? other.digest === entry.digest && refOf(other) === undefined
-      : refOf(other) === ref;
-  const manifests = index.manifests.filter((other) => !isReplaced(other));
-  await writeIndexIfNew(folder, { ...index, manifests: [...manifests, entry] }, signal);
+  const bytes = (await readSmallFile(folderFiles(folder), indexFile, signal)) ?? emptyIndex;
+  const parsed = parseImageIndex(bytes, join(folder, indexFile)).manifests;
+  // It has just been parsed: it is an object with as many manifests.
+  const document = JSON.parse(bytes.toString('utf8')) as { manifests: unknown[] };
+  const others = document.manifests.filter((_, at) => !isReplaced(parsed[at], entry));
+  const manifests = [...others, entry];
+  if (sortedEntries(manifests) === sortedEntries(document.manifests)) return;
+  await writeIndex(folder, Buffer.from(JSON.stringify({ ...document, manifests })));
+}
+
+function isReplaced(old: Descriptor | undefined, entry: Descriptor): boolean {
+  if (old === undefined || refOf(old) !== refOf(entry)) return false;
+  return refOf(entry) !== undefined || old.digest === entry.digest;
 }
 
 /**
@@ -111,13 +119,10 @@ export async function writeArtifact(
   const others = await layout.referrers(subject.digest, artifactType, { signal });
   const entry = { ...descriptor, artifactType };
   const isKnown = others.some(({ digest }) => digest === descriptor.digest);
-  const tagged: ImageIndex = {
-    ...emptyIndex(),
-    manifests: isKnown ? others : [...others, entry],
-  };
-  const tag = await writeBlob(folder, Buffer.from(JSON.stringify(tagged)), mediaTypes.ociIndex);
+  const tagged = encodeIndex(isKnown ? others : [...others, entry]);
+  const tag = await writeBlob(folder, tagged, mediaTypes.ociIndex);
   const ref = { [refAnnotation]: referrersTag(subject.digest) };
-  if (!isKnown) await listInIndex(folder, entry, signal);
+  await listInIndex(folder, entry, signal);
   await listInIndex(folder, { ...tag, annotations: ref }, signal);
 }
 
@@ -125,25 +130,15 @@ function refOf(entry: Descriptor): string | undefined {
   return entry.annotations?.[refAnnotation];
 }
 
-function emptyIndex(): ImageIndex {
-  return { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: [] };
+function sortedEntries(manifests: unknown[]): string {
+  return JSON.stringify(manifests.map((entry) => JSON.stringify(entry)).toSorted());
 }
 
-async function writeIndexIfNew(
-  folder: string,
-  index: ImageIndex,
-  signal: AbortSignal,
-): Promise<void> {
-  const bytes = await readSmallFile(folderFiles(folder), indexFile, signal);
-  const before = bytes && parseImageIndex(bytes, indexFile);
-  if (before !== undefined && sortedEntries(before) === sortedEntries(index)) return;
-  await writeIndex(folder, index);
+async function writeIndex(folder: string, bytes: Buffer): Promise<void> {
+  await writeFileAtomic(join(folder, indexFile), bytes, FILE_MODE);
 }
 
-function sortedEntries(index: ImageIndex): string {
-  return JSON.stringify(index.manifests.map((entry) => JSON.stringify(entry)).toSorted());
-}
-
-async function writeIndex(folder: string, index: ImageIndex): Promise<void> {
-  await writeFileAtomic(join(folder, indexFile), JSON.stringify(index), FILE_MODE);
+function encodeIndex(manifests: Descriptor[]): Buffer {
+  const index: ImageIndex = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests };
+  return Buffer.from(JSON.stringify(index));
 }

@@ -1,8 +1,8 @@
 /** Images that have a manifest: in a registry, in an OCI layout. */
 
-import { SiphonError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Platform } from '../remote/descriptor.js';
+import { diffIdsOf } from './image-config.js';
 import type { ImageHome } from './image-home.js';
 import type { Image, ImageLayer } from './image-model.js';
 import { OpenedImage } from './opened-image.js';
@@ -43,13 +43,7 @@ async function layersOf(
   { manifest, config }: SelectedImage,
   home: ImageHome,
 ): Promise<ImageLayer[]> {
-  const diffIds = config.rootfs.diff_ids;
-  if (diffIds.length !== manifest.layers.length) {
-    throw new SiphonError(
-      'invalid',
-      `Cannot open image "${home.name}": its config has ${diffIds.length} diff ids, expected ${manifest.layers.length}, one for each layer`,
-    );
-  }
+  const diffIds = diffIdsOf(config, manifest.layers.length, home.name);
   return Promise.all(
     manifest.layers.map(async (descriptor, at): Promise<ImageLayer> => {
       const diffId = diffIds[at];

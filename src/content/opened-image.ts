@@ -3,6 +3,7 @@
 import type { BlobSource } from '../common/blob-source.js';
 import type { Digest } from '../common/digest.js';
 import { type Logger, silentLogger } from '../common/log.js';
+import { SharedWork } from '../common/shared-work.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import type { Manifest } from '../remote/manifest.js';
 import { findIndexes } from './find-indexes.js';
@@ -29,7 +30,8 @@ export class OpenedImage implements Image {
   readonly layers: readonly ImageLayer[];
   readonly home?: ImageHome;
   readonly #parts: OpenedImageParts;
-  #indexes: Promise<Map<Digest, PublishedIndex>> | undefined;
+  readonly #search = new SharedWork<'indexes', Map<Digest, PublishedIndex>>();
+  #indexes: Map<Digest, PublishedIndex> | undefined;
 
   constructor(parts: OpenedImageParts) {
     this.name = parts.name;
@@ -45,20 +47,20 @@ export class OpenedImage implements Image {
     return this.#parts.openLayer(layer, signal);
   }
 
-  fetchIndexes(signal: AbortSignal): Promise<Map<Digest, PublishedIndex>> {
-    const { home, descriptor, log = silentLogger } = this.#parts;
-    if (home === undefined || descriptor === undefined)
-      return Promise.resolve(new Map<Digest, PublishedIndex>());
-    const indexes = this.#indexes ?? findIndexes(home, descriptor, { signal, log });
-    this.#indexes = indexes;
-    // Only a cancelled search fails; the next caller may begin another.
-    indexes.catch(() => {
-      if (this.#indexes === indexes) this.#indexes = undefined;
-    });
-    return indexes;
+  async fetchIndexes(signal: AbortSignal): Promise<Map<Digest, PublishedIndex>> {
+    this.#indexes ??= await this.#search.run('indexes', signal, (shared) =>
+      this.#findIndexes(shared),
+    );
+    return this.#indexes;
   }
 
   async close(): Promise<void> {
     await this.#parts.home?.close();
+  }
+
+  async #findIndexes(signal: AbortSignal): Promise<Map<Digest, PublishedIndex>> {
+    const { home, descriptor, log = silentLogger } = this.#parts;
+    if (home === undefined || descriptor === undefined) return new Map<Digest, PublishedIndex>();
+    return findIndexes(home, descriptor, { signal, log });
   }
 }

@@ -27,6 +27,7 @@ const nodeArchitectures: Readonly<Record<string, string>> = {
   mipsel: 'mipsle',
   ppc64: endianness() === 'LE' ? 'ppc64le' : 'ppc64',
 };
+const OPERATING_SYSTEMS: ReadonlySet<string> = new Set(['linux', 'windows', 'darwin', 'freebsd']);
 const PART = /^[A-Za-z0-9_.-]+$/;
 
 /** The platform that this process runs on. */
@@ -36,7 +37,7 @@ export function hostPlatform(): Platform {
 }
 
 /**
- * Reads `os/architecture[/variant]`, or an architecture alone.
+ * Reads `os/architecture[/variant]`, or one of os and architecture alone: the other is this machine's.
  * @throws SiphonError `usage`
  */
 export function parsePlatform(text: string): Platform {
@@ -49,7 +50,11 @@ export function parsePlatform(text: string): Platform {
     );
   }
   const [first = '', architecture, variant] = parts;
-  if (architecture === undefined) return normalizePlatform({ os: 'linux', architecture: first });
+  const host = hostPlatform();
+  if (architecture === undefined) {
+    const isOs = OPERATING_SYSTEMS.has(first.toLowerCase());
+    return normalizePlatform(isOs ? { ...host, os: first } : { os: host.os, architecture: first });
+  }
   return normalizePlatform({
     os: first,
     architecture,

@@ -61,11 +61,16 @@ export class RegistryHome implements ImageHome {
   }
 
   async resolve(signal: AbortSignal): Promise<Descriptor> {
-    const { tag = 'latest', digest } = this.#reference;
-    if (digest === undefined) return this.#resolveTag(tag, signal);
-    const known = await this.store.memo.recall(`manifest ${digest}`, descriptorSchema);
-    if (known !== undefined && (await this.store.has(digest))) return known;
-    return this.#fetchManifest({ digest }, signal);
+    try {
+      return await this.#resolve(signal);
+    } catch (cause) {
+      if (errorCode(cause) !== 'not-found') throw cause;
+      throw new SiphonError(
+        'not-found',
+        `Cannot find image "${this.name}": the registry does not have it`,
+        { cause },
+      );
+    }
   }
 
   async readDocument(descriptor: Descriptor, signal: AbortSignal): Promise<Buffer> {
@@ -121,6 +126,14 @@ export class RegistryHome implements ImageHome {
 
   async close(): Promise<void> {
     await this.#registry.close();
+  }
+
+  async #resolve(signal: AbortSignal): Promise<Descriptor> {
+    const { tag = 'latest', digest } = this.#reference;
+    if (digest === undefined) return this.#resolveTag(tag, signal);
+    const known = await this.store.memo.recall(`manifest ${digest}`, descriptorSchema);
+    if (known !== undefined && (await this.store.has(digest))) return known;
+    return this.#fetchManifest({ digest }, signal);
   }
 
   #resolveTag(tag: string, signal: AbortSignal): Promise<Descriptor> {

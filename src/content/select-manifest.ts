@@ -52,13 +52,29 @@ export async function selectManifest(
 ): Promise<SelectedImage> {
   if (!isIndexType(root.mediaType)) {
     const image = await readImage(root, options);
-    requirePlatform(image, options);
+    requirePlatform(image.config, options);
     return image;
   }
   const candidates = await listCandidates(root, options, 1);
   const best = bestOf(candidates, options.platform);
-  if (best === undefined) throw noneFor(options, candidates);
+  if (best === undefined)
+    throw noneFor(
+      options,
+      candidates.map(({ platform }) => platform),
+    );
   return readImage(best.descriptor, options);
+}
+
+/**
+ * Refuses a lone image for another platform, which only its config tells; one that says nothing is taken.
+ * @throws SiphonError `not-found`
+ */
+export function requirePlatform(
+  config: ImageConfig,
+  wanted: { platform: Platform; name: string },
+): void {
+  if (config.os === '' || config.architecture === '') return;
+  if (platformRank(wanted.platform, config) === undefined) throw noneFor(wanted, [config]);
 }
 
 async function readImage(descriptor: Descriptor, options: SelectOptions): Promise<SelectedImage> {
@@ -124,13 +140,6 @@ function bestOf(candidates: Candidate[], wanted: Platform): Candidate | undefine
   return best?.candidate;
 }
 
-/** A lone image says only in its config what it is for; one that says nothing is taken. */
-function requirePlatform({ config, descriptor }: SelectedImage, options: SelectOptions): void {
-  if (config.os === '' || config.architecture === '') return;
-  if (platformRank(options.platform, config) !== undefined) return;
-  throw noneFor(options, [{ descriptor, platform: config }]);
-}
-
 function isImageConfig(mediaType: string): boolean {
   return mediaType === mediaTypes.ociConfig || mediaType === mediaTypes.dockerConfig;
 }
@@ -144,12 +153,15 @@ function requireSameType(descriptor: Descriptor, own: string | undefined): void 
   );
 }
 
-function noneFor(options: SelectOptions, candidates: Candidate[]): SiphonError {
-  const names = new Set(candidates.map(({ platform }) => formatPlatform(platform)));
+function noneFor(
+  { name, platform }: { name: string; platform: Platform },
+  platforms: Platform[],
+): SiphonError {
+  const names = new Set(platforms.map(formatPlatform));
   const offered = names.size === 0 ? 'no image at all' : [...names].join(', ');
   return new SiphonError(
     'not-found',
-    `Cannot open image "${options.name}" for platform ${formatPlatform(options.platform)}: it has ${offered}`,
+    `Cannot open image "${name}" for platform ${formatPlatform(platform)}: it has ${offered}`,
     names.size === 0 ? {} : { hint: 'Choose one of them with --platform.' },
   );
 }

@@ -87,6 +87,13 @@ describe('in an OCI layout', () => {
     await expectIndexes(await openFresh(source));
   });
 
+  test('of the last artifact win where there are several', async () => {
+    await publishIndexes(await open(`oci:${layout}:v1`), indexes, signal);
+    for (const path of indexes.values()) await writeFile(path, `newer ${path}`);
+    await publishIndexes(await open(`oci:${layout}:v1`), indexes, signal);
+    await expectIndexes(await openFresh(`oci:${layout}:v1`));
+  });
+
   test('leave the image the only one to choose', async () => {
     await publishIndexes(await open(`oci:${layout}`), indexes, signal);
     const image = await openFresh(`oci:${layout}`);
@@ -256,7 +263,17 @@ describe('broken ones are ignored', () => {
     return manifest.layers.map(({ digest }) => digestHex(digest));
   }
 
-  test('a search that is cancelled says so', async () => {
+  test('a search that is cancelled says so, and troubles no other', async () => {
+    const image = await open(`oci:${layout}:v1`);
+    const one = new AbortController();
+    const first = image.fetchIndexes(one.signal);
+    const second = image.fetchIndexes(signal);
+    one.abort();
+    await expect(first).rejects.toMatchObject({ code: 'cancelled' });
+    expect(await second).toEqual(new Map());
+  });
+
+  test('a search that begins cancelled says so', async () => {
     const image = await open(`oci:${layout}:v1`);
     const abort = AbortSignal.abort();
     await expect(image.fetchIndexes(abort)).rejects.toMatchObject({ code: 'cancelled' });

@@ -1,5 +1,5 @@
 import { appendFile, mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { digestHex, digestOf } from '#src/common/digest.js';
@@ -7,7 +7,9 @@ import { ContentStore } from '#src/content/content-store.js';
 import { type Image, openImage } from '#src/content/image.js';
 import { openOrigin } from '#src/content/layer-origin.js';
 import { parseSource } from '#src/content/source.js';
-import type { Descriptor } from '#src/remote/descriptor.js';
+import { refAnnotation } from '#src/content/layout.js';
+import { createLayout, listInIndex, writeBlob } from '#src/content/layout-writer.js';
+import { type Descriptor, mediaTypes } from '#src/remote/descriptor.js';
 import { collect } from '../support/collect.js';
 import {
   type BuiltImage,
@@ -103,6 +105,13 @@ describe('an OCI layout', () => {
     await expectLayers(image, built.tars);
   });
 
+  test('has origins that mean the same from every folder', async () => {
+    await buildLayout(layout, { layers });
+    const image = await open(`oci:${relative(process.cwd(), layout)}`);
+    const [layer] = image.layers;
+    expect(layer?.origin).toEqual({ kind: 'file', path: blobPath(present(layer).descriptor) });
+  });
+
   test('says what is missing', async () => {
     await expect(open(`oci:${layout}`)).rejects.toThrow(/no such folder/);
     await mkdir(layout);
@@ -155,6 +164,44 @@ describe('an OCI layout', () => {
     const opened = open(`oci:${layout}`);
     await expect(opened).rejects.toMatchObject({ code });
     await expect(opened).rejects.toThrow(message);
+  });
+
+  test('says so where config and manifest differ in the number of layers', async () => {
+    const { manifest } = await buildLayout(layout, { layers });
+    const document = JSON.parse(await readFile(blobPath(manifest), 'utf8')) as BuiltImage;
+    const fewer = { ...document, layers: document.layers.slice(1) };
+    const blob = await writeBlob(layout, Buffer.from(JSON.stringify(fewer)), manifest.mediaType);
+    await listInIndex(layout, { ...blob, annotations: { [refAnnotation]: 'fewer' } }, signal);
+    await expect(open(`oci:${layout}:fewer`)).rejects.toThrow(
+      `Cannot open image "oci:${layout}:fewer": its config has 2 diff ids, expected 1, one for each layer`,
+    );
+  });
+
+  test('refuses what is no image', async () => {
+    const config = await writeBlob(layout, Buffer.from('{}'), 'application/vnd.oci.empty.v1+json');
+    const mediaType = mediaTypes.ociManifest;
+    const chart = { schemaVersion: 2, mediaType, artifactType: 'a/chart', config, layers: [] };
+    const blob = await writeBlob(layout, Buffer.from(JSON.stringify(chart)), mediaType);
+    await createLayout(layout);
+    await listInIndex(layout, blob, signal);
+    await expect(open(`oci:${layout}`)).rejects.toMatchObject({
+      code: 'unsupported',
+      message: `Cannot open image "oci:${layout}": it is a "a/chart", expected a container image (OCI or Docker schema 2)`,
+    });
+  });
+
+  test('keeps what others wrote into index.json', async () => {
+    const { manifest } = await buildLayout(layout, { tag: 'v1', layers });
+    const path = join(layout, 'index.json');
+    const index = JSON.parse(await readFile(path, 'utf8')) as { manifests: object[] };
+    const foreign = { ...index, x: 1, manifests: index.manifests.map((one) => ({ ...one, y: 2 })) };
+    await writeFile(path, JSON.stringify(foreign));
+    const entry = { ...manifest, annotations: { [refAnnotation]: 'v2' } };
+    await listInIndex(layout, entry, signal);
+    expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({
+      ...foreign,
+      manifests: [...foreign.manifests, entry],
+    });
   });
 
   test('opens what umoci made', async () => {

@@ -52,6 +52,11 @@ describe('platformRank', () => {
   });
 });
 
+test('parsePlatform takes the architecture of this machine where only the system is named', () => {
+  expect(parsePlatform('linux')).toEqual(hostPlatform());
+  expect(parsePlatform('windows')).toEqual({ ...hostPlatform(), os: 'windows' });
+});
+
 test('hostPlatform is in normal form', () => {
   const host = hostPlatform();
   expect(normalizePlatform(host)).toEqual(host);
