@@ -151,6 +151,7 @@ function headerOf(entry: Entry): EntryHeader {
 
 /** Extended attributes as GNU tar and containerd write them; `null` where there are none. */
 function paxXattrs(xattrs: Record<string, string>): Record<string, string> | null {
-  const records = Object.entries(xattrs).map(([name, value]) => [`SCHILY.xattr.${name}`, value]);
-  return records.length === 0 ? null : Object.fromEntries(records);
+  const names = Object.keys(xattrs);
+  if (names.length === 0) return null;
+  return Object.fromEntries(names.map((name) => [`SCHILY.xattr.${name}`, xattrs[name] ?? '']));
 }
