@@ -3,7 +3,7 @@
  * holds the descriptor for another only has to hand on these.
  */
 
-import { closeSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readSync, statSync, statfsSync, writeSync } from 'node:fs';
 import { stat, writeFile } from 'node:fs/promises';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import { MS, mount } from '../ffi/libc.js';
@@ -53,6 +53,8 @@ export async function setReadAhead(mountPoint: string, kibibytes: number): Promi
 
 function checkMountPoint(path: string): void {
   try {
+    // The attributes of a dead mount may still be cached; its statistics never are.
+    statfsSync(path);
     if (statSync(path).isDirectory()) return;
   } catch (error) {
     throw mountPointError(path, error);

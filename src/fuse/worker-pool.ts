@@ -130,6 +130,8 @@ export class WorkerPool {
     this.counters.push(counters);
     const worker = new Worker(new URL('./worker.js', import.meta.url), {
       name: 'siphon-fuse',
+      // What the process was started with (--input-type, a debugger) is not meant for threads.
+      execArgv: [],
       workerData: this.#settings(counters),
     });
     const member: Member = { worker, ready: false, epoch: Atomics.load(this.#epoch, 0) };

@@ -74,7 +74,7 @@ async function settled(unique: number): Promise<{ errno: number; bytes: string }
 it('answers with data and holes once the spans are there', async () => {
   const subject = reads(markPresent);
   subject.serve(read(4));
-  expect(await settled(4)).toEqual({ errno: 0, bytes: '234\0\0' + '89' });
+  expect(await settled(4)).toEqual({ errno: 0, bytes: '234\0\x0089' });
   expect(subject).toMatchObject({ count: 1, failures: 0, bytesRead: 7 });
 });
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Inode } from '#src/index/layer-model.js';
 import { Reply } from '#src/fuse/protocol/reply.js';
