@@ -123,8 +123,8 @@ export class Inflate implements Disposable {
 
   /** What zlib says about the last failure. */
   get message(): string {
-    const pointer = this.#stream.readBigUInt64LE(MESSAGE);
-    return pointer === 0n ? 'no reason given' : String(koffi.decode(pointer, 'char', -1));
+    const message: unknown = koffi.decode(this.#stream, MESSAGE, 'const char *');
+    return typeof message === 'string' ? message : 'no reason given';
   }
 
   /** Starts anew; the input and output taken stay. */

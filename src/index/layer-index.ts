@@ -242,8 +242,9 @@ export class LayerIndex implements Disposable {
   }
 }
 
+/** @throws SiphonError `corrupt` for values that no file can have */
 function toInode(row: InodeRow | EntryRow): Inode {
-  return {
+  const inode: Inode = {
     ino: row[0],
     mode: row[1],
     nlink: row[2],
@@ -255,6 +256,33 @@ function toInode(row: InodeRow | EntryRow): Inode {
     rdevMajor: row[8],
     rdevMinor: row[9],
   };
+  if (!isPossible(inode))
+    throw new SiphonError(
+      'corrupt',
+      `Cannot read index: inode ${inode.ino} has values that no file has`,
+    );
+  return inode;
+}
+
+function isPossible(inode: Inode): boolean {
+  return (
+    isUint32(inode.ino) &&
+    isUint32(inode.mode) &&
+    isUint32(inode.nlink) &&
+    isUint32(inode.uid) &&
+    isUint32(inode.gid) &&
+    isUint32(inode.rdevMajor) &&
+    isUint32(inode.rdevMinor) &&
+    inode.mtimeNanoseconds >= 0 &&
+    inode.mtimeNanoseconds < 1_000_000_000 &&
+    Number.isSafeInteger(inode.mtimeSeconds) &&
+    Number.isSafeInteger(inode.size) &&
+    inode.size >= 0
+  );
+}
+
+function isUint32(value: number): boolean {
+  return value >>> 0 === value;
 }
 
 function readInfo(database: BetterSqlite3.Database): LayerInfo {

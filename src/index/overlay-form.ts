@@ -10,6 +10,12 @@ import { type ByteString, printable } from './tar-header.js';
 /** Xattr that hides what lower layers have in a directory. */
 export const OPAQUE_XATTR: Xattr = { name: 'trusted.overlay.opaque', value: 'y' };
 
+/**
+ * Tells overlayfs that a directory may hold whiteouts even where no other layer has the directory, so
+ * that listing it leaves them out; without, the names of whiteouts that hide nothing would be listed.
+ */
+export const HAS_WHITEOUTS_XATTR: Xattr = { name: 'trusted.overlay.origin', value: '' };
+
 export type NameMeaning =
   { kind: 'plain' } | { kind: 'opaque' } | { kind: 'whiteout'; hidden: ByteString };
 

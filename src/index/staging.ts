@@ -74,7 +74,8 @@ export class StagingTree {
     this.#database = database;
     database.exec(TABLES);
     this.#sql = prepare(database);
-    this.#newNode(IMPLICIT_DIRECTORY, rootIno);
+    const root = this.#newNode(IMPLICIT_DIRECTORY, null);
+    if (root !== rootIno) throw new Error(`The root is inode ${root}, expected ${rootIno}`);
   }
 
   /** How many inodes there are; also the count of distinct numbers the index will have. */

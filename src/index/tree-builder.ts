@@ -10,7 +10,7 @@ import { SiphonError } from '../common/errors.js';
 import { MAX_NAME, MAX_PATH, components, linkTarget, splitPath } from './byte-path.js';
 import { rootIno } from './layer-model.js';
 import { S_IF, isDirectory, isRegular, isSymlink } from './modes.js';
-import { OPAQUE_XATTR, keepsXattr, meaningOf } from './overlay-form.js';
+import { HAS_WHITEOUTS_XATTR, OPAQUE_XATTR, keepsXattr, meaningOf } from './overlay-form.js';
 import { type Child, IMPLICIT_DIRECTORY, type NewNode, type StagingTree } from './staging.js';
 import type { EntryType, TarEntry } from './tar-entry.js';
 import { type ByteString, printable } from './tar-header.js';
@@ -140,6 +140,7 @@ export class TreeBuilder {
         devMinor: 0,
       };
       this.#tree.add(parent, hidden, newNode(whiteout, S_IF.CHR, 0));
+      this.#tree.setXattr(parent, HAS_WHITEOUTS_XATTR.name, HAS_WHITEOUTS_XATTR.value);
     } else if (isDirectory(existing.mode)) {
       this.#tree.setXattr(existing.ino, OPAQUE_XATTR.name, OPAQUE_XATTR.value);
     }

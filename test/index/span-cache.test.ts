@@ -1,0 +1,79 @@
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { SpanCache } from '#src/index/span-cache.js';
+import { temporaryFolder } from './support/layers.js';
+
+const bounds = Float64Array.of(0, 10, 30, 35);
+/** Where the boot id is in the file `present`, and where its states begin. */
+const BOOT_ID_AT = 48;
+const STATES_AT = 128;
+
+test('what is written is there when it is opened again', async () => {
+  const folder = join(temporaryFolder(), 'new', 'cache');
+  const cache = SpanCache.open(folder, bounds);
+  expect(cache.has(1)).toBe(false);
+  await cache.write(1, 10, Buffer.alloc(20, 'x'));
+  expect([...new Uint8Array(cache.presence)].map(Boolean)).toEqual([false, true, false]);
+  expect(cache.presentBytes()).toBe(20);
+  cache.close();
+
+  using again = SpanCache.open(folder, bounds);
+  expect([again.has(0), again.has(1), again.has(2)]).toEqual([false, true, false]);
+  expect(again.presentBytes()).toBe(20);
+  expect(readFileSync(again.dataPath).subarray(10, 30).toString()).toBe('x'.repeat(20));
+  expect(statSync(again.dataPath).size).toBe(35);
+});
+
+test('a crash of the process loses nothing', async () => {
+  const folder = temporaryFolder();
+  using cache = SpanCache.open(folder, bounds);
+  await cache.write(0, 0, Buffer.alloc(10));
+  // Not closed, not synced: as after SIGKILL.
+  using again = SpanCache.open(folder, bounds);
+  expect(again.has(0)).toBe(true);
+});
+
+test('after a crash of the machine only what was synced counts', async () => {
+  const folder = temporaryFolder();
+  const cache = SpanCache.open(folder, bounds);
+  await cache.write(0, 0, Buffer.alloc(10));
+  cache.sync();
+  await cache.write(1, 10, Buffer.alloc(20));
+  const record = readFileSync(join(folder, 'present'));
+  cache.close();
+  record.write('another boot', BOOT_ID_AT);
+  writeFileSync(join(folder, 'present'), record);
+
+  using again = SpanCache.open(folder, bounds);
+  expect([again.has(0), again.has(1)]).toEqual([true, false]);
+  expect(again.presentBytes()).toBe(10);
+});
+
+test.each<[string, (folder: string) => void]>([
+  ['of another layer', (folder) => SpanCache.open(folder, Float64Array.of(0, 10, 30, 36)).close()],
+  [
+    'with a record that is cut',
+    (folder) =>
+      writeFileSync(
+        join(folder, 'present'),
+        readFileSync(join(folder, 'present')).subarray(0, STATES_AT + 1),
+      ),
+  ],
+  ['without its data', (folder) => writeFileSync(join(folder, 'data'), '')],
+])('one %s is emptied', async (_, change) => {
+  const folder = temporaryFolder();
+  const cache = SpanCache.open(folder, bounds);
+  await cache.write(0, 0, Buffer.alloc(10, 'x'));
+  cache.close();
+  change(folder);
+  using again = SpanCache.open(folder, bounds);
+  expect(again.has(0)).toBe(false);
+  expect(readFileSync(again.dataPath)).toEqual(Buffer.alloc(35));
+});
+
+test('the shape can be given as numbers', async () => {
+  using cache = SpanCache.open(temporaryFolder(), { spanCount: 2, tarSize: 20 });
+  await cache.write(1, 10, Buffer.alloc(10));
+  expect(cache.presentBytes()).toBe(10);
+});
