@@ -1,5 +1,6 @@
 /** A {@link BlobSource} over a file, or over a slice of one, such as a member of an archive. */
 
+import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { BlobSource } from './blob-source.js';
 import { SiphonError, systemCode } from './errors.js';
@@ -81,7 +82,8 @@ export class FileBlob implements BlobSource {
 async function openRegularFile(path: string): Promise<FileHandle> {
   let file: FileHandle;
   try {
-    file = await open(path, 'r');
+    // Without O_NONBLOCK, opening a pipe would wait for its writer.
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     throw asSiphonError(path, error);
   }

@@ -3,7 +3,7 @@
 import { stat } from 'node:fs/promises';
 import type { BlobSource } from '../common/blob-source.js';
 import type { Digest } from '../common/digest.js';
-import { SiphonError, errorMessage } from '../common/errors.js';
+import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import { FileBlob } from '../common/file-blob.js';
 import { type Logger, silentLogger } from '../common/log.js';
 import type { Descriptor } from '../remote/descriptor.js';
@@ -12,7 +12,7 @@ import type { ContentStore } from './content-store.js';
 import { hashSlice } from './file-digest.js';
 import { folderFiles } from './file-set.js';
 import type { Artifact, ImageHome } from './image-home.js';
-import type { LayerOrigin } from './layer-origin.js';
+import { type LayerOrigin, openOrigin } from './layer-origin.js';
 import { OciLayout, wrongDigest } from './layout.js';
 import { writeArtifact } from './layout-writer.js';
 import { type Source, formatSource } from './source.js';
@@ -63,14 +63,20 @@ export class LayoutHome implements ImageHome {
     return streamAndClose(await FileBlob.open(slice.path, slice), signal);
   }
 
-  async openBlob(descriptor: Descriptor): Promise<BlobSource> {
-    const slice = await this.#layout.locate(descriptor);
-    return FileBlob.open(slice.path, slice);
+  async openBlob(descriptor: Descriptor, signal: AbortSignal): Promise<BlobSource> {
+    return openOrigin(await this.origin(descriptor), descriptor, { signal });
   }
 
+  /** A layer that must not be distributed lies elsewhere: its descriptor names the place. */
   async origin(descriptor: Descriptor): Promise<LayerOrigin> {
-    const { path, offset } = await this.#layout.locate(descriptor);
-    return { kind: 'file', path, ...(offset === 0 ? {} : { offset }) };
+    const url = descriptor.urls?.find((one) => URL.canParse(one));
+    try {
+      const { path, offset } = await this.#layout.locate(descriptor);
+      return { kind: 'file', path, ...(offset === 0 ? {} : { offset }) };
+    } catch (error) {
+      if (errorCode(error) !== 'not-found' || url === undefined) throw error;
+      return { kind: 'url', url };
+    }
   }
 
   referrers(subject: Digest, artifactType: string, signal: AbortSignal): Promise<Descriptor[]> {

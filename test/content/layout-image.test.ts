@@ -177,6 +177,25 @@ describe('an OCI layout', () => {
     );
   });
 
+  test('leaves layers that must not be distributed where they are, with their media type', async () => {
+    const { manifest } = await buildLayout(layout, { layers: layers.slice(1) });
+    const document = JSON.parse(await readFile(blobPath(manifest), 'utf8')) as BuiltImage;
+    const foreign = {
+      mediaType: mediaTypes.dockerForeignLayer,
+      digest: digestOf('elsewhere'),
+      size: 9,
+      urls: ['https://elsewhere.example/layer'],
+    };
+    const bytes = Buffer.from(JSON.stringify({ ...document, layers: [foreign] }));
+    const blob = await writeBlob(layout, bytes, manifest.mediaType);
+    await listInIndex(layout, { ...blob, annotations: { [refAnnotation]: 'foreign' } }, signal);
+    const [layer] = (await open(`oci:${layout}:foreign`)).layers;
+    expect(layer).toMatchObject({
+      descriptor: foreign,
+      origin: { kind: 'url', url: 'https://elsewhere.example/layer' },
+    });
+  });
+
   test('refuses what is no image', async () => {
     const config = await writeBlob(layout, Buffer.from('{}'), 'application/vnd.oci.empty.v1+json');
     const mediaType = mediaTypes.ociManifest;
