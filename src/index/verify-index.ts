@@ -101,16 +101,25 @@ function* windowsOf(database: BetterSqlite3.Database): Generator<Row, undefined>
 }
 
 function compareRows(table: string, claimed: Iterator<Row>, truth: Iterator<Row>): void {
-  for (let number = 1; ; number++) {
-    const [is, should] = [claimed.next(), truth.next()];
-    if (is.done === true && should.done === true) return;
-    if (is.done === true || should.done === true || !isSameRow(is.value, should.value)) {
-      throw new SiphonError(
-        'corrupt',
-        `Cannot trust index: row ${number} of its ${table} table is not what the layer gives`,
-      );
-    }
+  try {
+    for (
+      let number = 1;
+      isNextSame(claimed, truth, `row ${number} of its ${table} table`);
+      number++
+    );
+  } finally {
+    // A query that is left open keeps its database from taking the next.
+    claimed.return?.();
+    truth.return?.();
   }
+}
+
+/** Whether there is a next row; that it is the same is checked. */
+function isNextSame(claimed: Iterator<Row>, truth: Iterator<Row>, what: string): boolean {
+  const [is, should] = [claimed.next(), truth.next()];
+  if (is.done === true && should.done === true) return false;
+  if (is.done !== true && should.done !== true && isSameRow(is.value, should.value)) return true;
+  throw new SiphonError('corrupt', `Cannot trust index: ${what} is not what the layer gives`);
 }
 
 function isSameRow(a: Row, b: Row): boolean {
