@@ -4,11 +4,11 @@
  *     filter   = selector { "," selector }          all must match
  *     selector = path [ ( "==" | "!=" | "~=" ) value ]
  *     path     = field { "." field }
- *     field    = word | quoted        word: a letter, then letters, digits and "_"
- *     value    = quoted | anything up to a comma or white space
+ *     field    = word | quoted        word: letters, digits and "_"
+ *     value    = quoted | anything up to a comma or white space that does not start with / | .
  *
- * Quoted text is a Go string, `"…"` with its escapes or `` `…` `` without; the pattern of `~=` may
- * also stand between two `/` or `|`.
+ * Quoted text is a Go string, `"…"` with its escapes; the pattern of `~=` may also stand between two
+ * `/` or `|`. White space may stand before a selector and around an operator.
  */
 
 import { SiphonError, errorMessage } from '../common/errors.js';
@@ -39,8 +39,9 @@ function parseFilter(text: string): SnapshotFilter {
 }
 
 function parseSelector(cursor: Cursor): SnapshotFilter {
+  cursor.take(/\s+/y);
   const path = parsePath(cursor);
-  const operator = cursor.take(/\s*(==|!=|~=)\s*/y)?.trim();
+  const operator = cursor.take(/\s*[=!~]+\s*/y)?.trim();
   switch (operator) {
     case undefined:
       return (snapshot) => fieldOf(snapshot, path) !== undefined;
@@ -52,10 +53,12 @@ function parseSelector(cursor: Cursor): SnapshotFilter {
       const value = parseValue(cursor);
       return (snapshot) => (fieldOf(snapshot, path) ?? '') !== value;
     }
-    default: {
+    case '~=': {
       const pattern = parsePattern(cursor);
       return (snapshot) => pattern.test(fieldOf(snapshot, path) ?? '');
     }
+    default:
+      return cursor.fail(`found operator "${operator}", expected "==", "!=" or "~="`);
   }
 }
 
@@ -67,14 +70,12 @@ function parsePath(cursor: Cursor): string[] {
 
 function parseField(cursor: Cursor): string {
   return (
-    cursor.quoted() ??
-    cursor.take(/[A-Za-z][A-Za-z0-9_]*/y) ??
-    cursor.fail('expected the name of a field')
+    cursor.quoted() ?? cursor.take(/[A-Za-z0-9_]+/y) ?? cursor.fail('expected the name of a field')
   );
 }
 
 function parseValue(cursor: Cursor): string {
-  return cursor.quoted() ?? cursor.take(/[^\s,"`]+/y) ?? cursor.fail('expected a value');
+  return cursor.quoted() ?? cursor.take(/[^\s,"/|.][^\s,]*/y) ?? cursor.fail('expected a value');
 }
 
 function parsePattern(cursor: Cursor): RegExp {
@@ -138,7 +139,7 @@ class Cursor {
   /** Takes a quoted text and returns what it means. */
   quoted(): string | undefined {
     const start = this.#position;
-    const literal = this.take(/"(?:[^"\\\n]|\\.)*"|`[^`]*`/y);
+    const literal = this.take(/"(?:[^"\\\n]|\\.)*"/y);
     if (literal === undefined) return undefined;
     const value = unquoteGo(literal);
     if (value !== undefined) return value;

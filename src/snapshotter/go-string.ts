@@ -1,4 +1,4 @@
-/** Go's string literals (Go specification, "String literals"), which containerd's filters quote with. */
+/** Go's interpreted string literals (Go specification, "String literals"), as containerd's filters have them. */
 
 const simpleEscapes: Readonly<Record<string, string>> = {
   a: '\x07',
@@ -18,7 +18,6 @@ const escape =
 /** What a literal with its quotes means, or `undefined` where an escape is none of Go's. */
 export function unquoteGo(literal: string): string | undefined {
   const body = literal.slice(1, -1);
-  if (literal.startsWith('`')) return body.replaceAll('\r', '');
   const parts: Buffer[] = [];
   let end = 0;
   for (const match of body.matchAll(escape)) {

@@ -58,7 +58,7 @@ describe.skipIf(missing !== undefined)(
 
     test('unpacks an image and runs it', async () => {
       const image = await buildShellImage(join(folder, 'image'));
-      const { ctr } = containerd;
+      const ctr = (args: readonly string[]) => containerd.ctr(args);
       await ctr([
         'images',
         'import',
