@@ -1,12 +1,14 @@
 /** How a failure ends the command: what is printed, and which exit code it gives. */
 
 import { type ErrorCode, SiphonError, errorCode } from '../common/errors.js';
+import { CommandError } from '../exec/command-error.js';
 
 export const exitFailed = 1;
 export const exitUsage = 2;
 
-/** The exit code for anything thrown: 2 for wrong usage, else 1. */
+/** The exit code for anything thrown: 2 for wrong usage, a shell's for a command not run, else 1. */
 export function exitCodeOf(error: unknown): number {
+  if (error instanceof CommandError) return error.exitCode;
   const code: ErrorCode | undefined = errorCode(error);
   return code === 'usage' ? exitUsage : exitFailed;
 }

@@ -14,7 +14,7 @@ import type { BlobSource } from '../common/blob-source.js';
 import { Channel } from '../common/channel.js';
 import { temporaryName } from '../common/atomic-file.js';
 import type { Digest } from '../common/digest.js';
-import { errorCode, errorMessage } from '../common/errors.js';
+import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import { fileExists } from '../common/file-exists.js';
 import type { Logger } from '../common/log.js';
 import { SharedWork } from '../common/shared-work.js';
@@ -70,12 +70,9 @@ export class LayerPreparer {
     return this.#limit(async () => {
       const task = this.#begin(image, layer, { ...options, badIndex: 'fail' });
       if (!(await this.#usable(task))) {
-        const source = await image.openLayer(layer, options.signal);
-        try {
-          await index(counted(source, task), task, options.signal);
-        } finally {
-          await source.close();
-        }
+        await indexOnly(task).catch((error: unknown) => {
+          throw namingLayer(error, task);
+        });
       }
       return finish(task);
     });
@@ -83,7 +80,13 @@ export class LayerPreparer {
 
   async #prepare(image: Image, layer: ImageLayer, options: PrepareOptions): Promise<LayerRecord> {
     const task = this.#begin(image, layer, options);
-    if (!(await this.#usable(task)) && !(await this.#takePublished(task))) await this.#stream(task);
+    try {
+      if (!(await this.#usable(task)) && !(await this.#takePublished(task))) {
+        await this.#stream(task);
+      }
+    } catch (error) {
+      throw namingLayer(error, task);
+    }
     return finish(task);
   }
 
@@ -185,6 +188,25 @@ function finish({ layer, record, options }: Task): LayerRecord {
   const { digest, size } = layer.descriptor;
   options.onEvent?.({ digest, status: 'ready', done: size, total: size });
   return record;
+}
+
+/** The same failure, with the layer and its image in its sentence where they are missing. */
+function namingLayer(error: unknown, { image, layer }: Task): unknown {
+  const { digest } = layer.descriptor;
+  if (!(error instanceof SiphonError) || error.code === 'cancelled') return error;
+  if (error.message.includes(digest)) return error;
+  const name = layer.identity === 'content' ? `layer "${digest}" of "${image.name}"` : image.name;
+  const options = { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) };
+  return new SiphonError(error.code, `Cannot use ${name}: ${error.message}`, options);
+}
+
+async function indexOnly(task: Task): Promise<void> {
+  const source = await task.image.openLayer(task.layer, task.options.signal);
+  try {
+    await index(counted(source, task), task, task.options.signal);
+  } finally {
+    await source.close();
+  }
 }
 
 async function index(

@@ -96,6 +96,7 @@ describe('containerd with siphon serve', () => {
 
   it('leaves to containerd what it cannot serve lazily', async () => {
     const reference = `${registry.host}/zstd:latest`;
+    const plain = await writeSmallLayout(sandbox, 'none');
     await must(
       'skopeo',
       'copy',
@@ -103,7 +104,7 @@ describe('containerd with siphon serve', () => {
       '--dest-tls-verify=false',
       '--dest-compress-format=zstd',
       '--dest-compress',
-      image.source,
+      plain.source,
       `docker://${reference}`,
     );
     const { ctrRemote } = containerd;

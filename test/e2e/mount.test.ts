@@ -52,6 +52,12 @@ describe('siphon mount', () => {
     expect(tree).toEqual(expected);
   });
 
+  it('shows uncompressed layers the same', async () => {
+    await using sandbox = await openSandbox();
+    const plain = await writeSmallLayout(sandbox, 'none');
+    expect(await withMount(sandbox, plain.source, readTree)).toEqual(expected);
+  });
+
   it('shows one layer tar, plain or compressed, as a folder', async () => {
     const [base] = image.layers;
     const blob = join(image.layout, 'blobs/sha256', digestHex(base!.digest)); // the image has layers
