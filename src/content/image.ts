@@ -12,7 +12,7 @@ import { RegistryHome } from './registry-home.js';
 import type { Source } from './source.js';
 import { openTarFile, openTarUrl } from './tar-image.js';
 
-export type { Image, ImageLayer, PublishedIndex } from './image-model.js';
+export type { Image, ImageLayer } from './image-model.js';
 
 export interface OpenImageOptions {
   store: ContentStore;
