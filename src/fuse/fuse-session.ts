@@ -25,6 +25,7 @@ import { WorkerPool } from './worker-pool.js';
 import type { FromWorker, OperationFailure } from './worker-protocol.js';
 
 export type { FetchSpans, Miss } from './missed-read.js';
+export type { Connection } from './device.js';
 export type { ServedLayer } from './served-layer.js';
 
 export interface ServeOptions {
@@ -41,6 +42,13 @@ export interface ServeOptions {
 export interface MountOptions extends ServeOptions {
   /** An existing directory. */
   mountPoint: string;
+}
+
+export interface ResumeOptions extends ServeOptions {
+  /** Ask the kernel again for the requests that were read and never answered, where it can. */
+  resume?: boolean;
+  /** Layers that are there before the first request is answered. */
+  layers?: readonly ServedLayer[];
 }
 
 /** Counters since the session began. */
@@ -71,6 +79,7 @@ export class FuseSession {
   #workers: WorkerPool | undefined;
   #ended: Promise<void> = Promise.resolve();
   #live = true;
+  #unmountsAtExit = false;
 
   private constructor(connection: Connection, options: ServeOptions) {
     this.#connection = connection;
@@ -97,7 +106,9 @@ export class FuseSession {
   static async mount(options: MountOptions): Promise<FuseSession> {
     const connection = openConnection(options.mountPoint);
     try {
-      return await FuseSession.serve(connection, options);
+      const session = await FuseSession.serve(connection, options);
+      session.#unmountsAtExit = true;
+      return session;
     } catch (error) {
       umount(options.mountPoint, MNT.DETACH);
       closeSync(connection.device);
@@ -106,13 +117,10 @@ export class FuseSession {
   }
 
   /**
-   * Serves a connection that exists, perhaps from an earlier process: `resume` asks the kernel for the
-   * requests again that were never answered, where it can. On failure the connection stays the caller's.
+   * Serves a connection that exists, perhaps from an earlier process; its mount stays when this process
+   * exits. On failure the connection stays the caller's.
    */
-  static async serve(
-    connection: Connection,
-    options: ServeOptions & { resume?: boolean; layers?: readonly ServedLayer[] },
-  ): Promise<FuseSession> {
+  static async serve(connection: Connection, options: ResumeOptions): Promise<FuseSession> {
     const session = new FuseSession(connection, options);
     await session.#start(options);
     return session;
@@ -179,9 +187,7 @@ export class FuseSession {
     await this.#ended;
   }
 
-  async #start(
-    options: ServeOptions & { resume?: boolean; layers?: readonly ServedLayer[] },
-  ): Promise<void> {
+  async #start(options: ResumeOptions): Promise<void> {
     this.#workers = await WorkerPool.start({
       connection: this.#connection,
       count: options.workers ?? Math.min(4, Math.max(2, availableParallelism())),
@@ -252,8 +258,8 @@ export class FuseSession {
   /** The process exits without {@link unmount}: its threads would keep it from doing so. */
   #abandon(): void {
     try {
-      const root = this.#detach(true);
-      this.#workers?.stopNow(root.path);
+      const path = this.#unmountsAtExit ? this.#detach(true).path : this.mountPoint;
+      this.#workers?.stopNow(path);
     } catch {
       // There is nobody left to tell.
     }

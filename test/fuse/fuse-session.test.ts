@@ -418,7 +418,6 @@ async function fillSource(source: string): Promise<void> {
     cd "$1"
     echo hello > text; : > empty; echo secret > secret; chmod 600 secret
     setfattr -n user.note -v kept text
-    setfattr -n trusted.thing -v x text
     head -c 3000001 /dev/urandom > large
     mkdir hard; echo linked > hard/a; ln hard/a hard/b
     ln -s ../text hard/symbolic; ln -s "$(head -c 3000 /dev/zero | tr '\\0' x)" long-link

@@ -27,6 +27,8 @@ export interface ServedFolders extends AsyncDisposable {
   folder(name: string): Promise<string>;
   /** Packs, indexes and serves a folder. @returns where its tree stands */
   add(number: number, folder: string, options?: AddOptions): Promise<string>;
+  /** What {@link add} has made of a folder. */
+  served(number: number): ServedLayer;
 }
 
 export interface AddOptions {
@@ -76,15 +78,21 @@ export async function serveFolders(options: ServeFoldersOptions = {}): Promise<S
     async add(number, folder, addOptions = {}) {
       packed.set(number, await pack(join(directory, `${number}`), { number, folder, addOptions }));
       if (addOptions.present === true) await fillAll(packed, number);
-      const layer = packed.get(number)?.layer;
-      if (layer !== undefined) session.addLayer(layer);
+      session.addLayer(servedLayer(packed, number));
       return session.layerPath(number);
     },
+    served: (number) => servedLayer(packed, number),
     async [Symbol.asyncDispose]() {
       await session.unmount({ lazy: true });
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+function servedLayer(packed: Map<number, Packed>, number: number): ServedLayer {
+  const layer = packed.get(number)?.layer;
+  if (layer === undefined) throw new Error(`no layer ${number}`);
+  return layer;
 }
 
 async function pack(
