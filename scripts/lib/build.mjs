@@ -25,13 +25,13 @@ const STEPS = [
   {
     name: 'src',
     inputs: [...COMPILER_INPUTS, 'tsconfig.build.json', 'src'],
-    stamp: 'dist/.stamps/src',
+    stamp: 'dist/.stamp',
     run: () => compile('tsconfig.build.json', { src: 'dist' }),
   },
   {
     name: 'demo and bench',
     inputs: [...COMPILER_INPUTS, 'tsconfig.tools.json', 'demo', 'bench'],
-    stamp: 'dist/.stamps/tools',
+    stamp: 'dist/demo/.stamp',
     run: () => compile('tsconfig.tools.json', { demo: 'dist/demo', bench: 'dist/bench' }),
   },
 ];
@@ -78,7 +78,7 @@ async function compile(project, folders) {
  * @param {string} to
  */
 function removeOrphans(from, to) {
-  const other = ['dist/demo/', 'dist/bench/'].filter((folder) => !folder.startsWith(`${to}/`));
+  const other = ['dist/demo/', 'dist/bench/'].filter((folder) => folder !== `${to}/`);
   for (const file of filesBelow(to)) {
     const source = join(from, file.slice(to.length + 1)).replace(/\.js(\.map)?$/, '.ts');
     if (!source.endsWith('.ts') || other.some((folder) => file.startsWith(folder))) continue;

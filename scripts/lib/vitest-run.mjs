@@ -1,7 +1,7 @@
 /** One run of vitest: started, bounded in time, its report counted. */
 
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { RUN_MARK, sweep } from './leftovers.mjs';
@@ -24,6 +24,7 @@ const KILL_AFTER_MS = 15_000;
  */
 export async function runVitest(filters) {
   const folder = mkdtempSync(join(tmpdir(), 'st-'));
+  chmodSync(folder, 0o755); // tests that drop to another user reach their files through it
   const report = join(folder, 'report.json');
   const code = await vitest(filters, { folder, report });
   const counts = existsSync(report) ? count(report) : { passed: 0, failed: 0, skipped: 0 };

@@ -17,7 +17,7 @@ it('Ctrl-C ends the demo while it builds its image, and its files go', async () 
   const ended = once(child, 'close');
   let complaint = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => (complaint += text));
-  await once(child.stdout, 'data');
+  await Promise.race([once(child.stdout, 'data'), ended]);
   await sleep(500);
   child.kill('SIGINT');
   expect(await ended).toEqual([130, null]);
