@@ -1,6 +1,5 @@
 import { Command } from 'commander';
-import { parseSource } from '../../content/source.js';
-import { type IndexedImage, indexImage } from '../../layers/index-image.js';
+import type { IndexedImage } from '../../layers/index-image.js';
 import { formatBytes, formatTable } from '../format.js';
 import { onInterrupt } from '../interruption.js';
 import { createProgress } from '../progress.js';
@@ -20,6 +19,8 @@ export function indexCommand(): Command {
 }
 
 async function buildIndexes(text: string, push: boolean, command: Command): Promise<void> {
+  const { parseSource } = await import('../../content/source.js');
+  const { indexImage } = await import('../../layers/index-image.js');
   const { json, ...settings } = settingsOf(command);
   const progress = createProgress();
   const image = await indexImage({

@@ -1,6 +1,4 @@
 import { Command } from 'commander';
-import { parseSource } from '../../content/source.js';
-import { mountImage } from '../../layers/image-mount.js';
 import { mountInBackground, reportToParent } from '../background.js';
 import { onInterrupt } from '../interruption.js';
 import { createProgress } from '../progress.js';
@@ -23,6 +21,8 @@ export function mountCommand(): Command {
 }
 
 async function mountHere(text: string, target: string, command: Command): Promise<void> {
+  const { parseSource } = await import('../../content/source.js');
+  const { mountImage } = await import('../../layers/image-mount.js');
   const interrupted = onInterrupt();
   const { json: _, ...settings } = settingsOf(command);
   const parent = reportToParent();

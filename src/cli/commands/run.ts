@@ -1,9 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { parseSource } from '../../content/source.js';
-import { runContainer } from '../../exec/run-container.js';
-import { mountRootfs } from '../../layers/image-rootfs.js';
 import { onInterrupt } from '../interruption.js';
 import { createProgress } from '../progress.js';
 import { requireRoot, settingsOf } from '../settings.js';
@@ -36,6 +33,9 @@ async function runImage(
   options: RunOptions,
   command: Command,
 ): Promise<number> {
+  const { parseSource } = await import('../../content/source.js');
+  const { mountRootfs } = await import('../../layers/image-rootfs.js');
+  const { runContainer } = await import('../../exec/run-container.js');
   const { json: _, ...settings } = settingsOf(command);
   const id = options.name ?? `siphon-${randomBytes(6).toString('hex')}`;
   const interrupted = onInterrupt();

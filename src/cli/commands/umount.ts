@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { unmountImage } from '../../layers/image-mount.js';
 import { requireRoot, settingsOf } from '../settings.js';
 
 /** `siphon umount DIR` */
@@ -9,6 +8,7 @@ export function umountCommand(): Command {
     .argument('<dir>')
     .action(async (directory: string, _options: object, command: Command) => {
       requireRoot('unmount an image');
+      const { unmountImage } = await import('../../layers/image-mount.js');
       await unmountImage(settingsOf(command).root, directory);
     });
 }
