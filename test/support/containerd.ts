@@ -34,11 +34,11 @@ export interface Containerd {
   /** Holds containerd's root and state. */
   folder: string;
   /** Runs ctr against this containerd. @throws with its standard error where it fails */
-  ctr(args: readonly string[]): Promise<CommandResult>;
+  ctr: (args: readonly string[]) => Promise<CommandResult>;
   /** Runs Debian's ctr-remote so. */
-  ctrRemote(args: readonly string[]): Promise<CommandResult>;
+  ctrRemote: (args: readonly string[]) => Promise<CommandResult>;
   /** Ends containers, shims and containerd, and leaves no mount and no folder. */
-  close(): Promise<void>;
+  close: () => Promise<void>;
 }
 
 /** Milliseconds that containerd may take to answer, or to end. */
