@@ -48,6 +48,7 @@ const FIELD = {
 type Field = readonly [offset: number, length: number];
 
 const SPACE = 0x20;
+const ZERO = 0x30;
 const GNU_MAGIC = 'ustar  \0';
 
 /**
@@ -79,16 +80,21 @@ export function parseTarHeader(block: Buffer): TarHeader | undefined {
 }
 
 /**
- * A numeric field: octal digits between blanks and NULs, or, with the top bit set, a big-endian
- * two's complement number (GNU "base-256"). `undefined` where it is neither, or beyond 2^53.
+ * A numeric field: octal digits after blanks and NULs, ended by a NUL or blanks; or, with the top bit set,
+ * a big-endian two's complement number (GNU "base-256"). `undefined` where it is neither, or beyond 2^53.
  */
 export function parseTarNumber(field: Uint8Array): number | undefined {
-  const first = field[0] ?? 0;
-  if ((first & 0x80) !== 0) return parseBase256(field);
-  const digits = Buffer.from(field).toString('latin1').replaceAll('\0', ' ').trim();
-  if (digits === '') return 0;
-  if (!/^[0-7]+$/.test(digits)) return undefined;
-  return safe(Number.parseInt(digits, 8));
+  if (((field[0] ?? 0) & 0x80) !== 0) return parseBase256(field);
+  let at = 0;
+  while (field[at] === SPACE || field[at] === 0) at += 1;
+  let value = 0;
+  for (; isOctal(field[at]); at++) value = value * 8 + (field[at] ?? 0) - ZERO;
+  while (field[at] === SPACE) at += 1;
+  return at >= field.length || field[at] === 0 ? value : undefined;
+}
+
+function isOctal(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= ZERO && byte < ZERO + 8;
 }
 
 function parseBase256(field: Uint8Array): number | undefined {
@@ -150,14 +156,15 @@ function isZero(block: Buffer): boolean {
 function checksumMatches(block: Buffer): boolean {
   const [offset, length] = FIELD.checksum;
   const expected = parseTarNumber(block.subarray(offset, offset + length));
-  let unsigned = 0;
-  let signed = 0;
+  let sum = length * SPACE;
+  let negative = 0;
   for (let i = 0; i < BLOCK_SIZE; i++) {
-    const byte = i >= offset && i < offset + length ? SPACE : (block[i] ?? 0);
-    unsigned += byte;
-    signed += byte > 127 ? byte - 256 : byte;
+    const byte = block[i] ?? 0;
+    if (i >= offset && i < offset + length) continue;
+    sum += byte;
+    negative += byte >> 7;
   }
-  return expected === unsigned || expected === signed;
+  return expected === sum || expected === sum - negative * 256;
 }
 
 /** A byte string fit for a message: what is not printable ASCII as `\xNN`. */

@@ -17,6 +17,7 @@ describe('parseTarNumber', () => {
     ['\0\0\0\0', 0],
     ['', 0],
     ['644\x00  ', 0o644],
+    ['644\x00rest', 0o644],
   ])('reads the octal field %j', (field, value) => {
     expect(parseTarNumber(Buffer.from(field, 'latin1'))).toBe(value);
   });
