@@ -246,6 +246,10 @@ async function swapIndexes(layout: string): Promise<void> {
     const hash = createHash('sha256').update(swapped, 'latin1').digest('hex');
     await writeFile(join(blobs, hash), swapped, 'latin1');
     const document = join(layout, 'index.json');
-    await writeFile(document, (await readFile(document, 'utf8')).replaceAll(name, hash));
+    const index = JSON.parse((await readFile(document, 'utf8')).replaceAll(name, hash));
+    const isReferrersTag = (entry: { annotations?: Record<string, string> }): boolean =>
+      Object.values(entry.annotations ?? {}).some((value) => value.startsWith('sha256-'));
+    const manifests = index.manifests.filter((entry: object) => !isReferrersTag(entry));
+    await writeFile(document, JSON.stringify({ ...index, manifests }));
   }
 }
