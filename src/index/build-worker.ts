@@ -1,7 +1,7 @@
 /** The worker thread that builds one index; started by {@link buildIndex}. */
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { SiphonError, errorMessage } from '../common/errors.js';
+import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import type { BuildJob, FromBuilder, ToBuilder } from './build-protocol.js';
 import { IndexBuilder } from './index-builder.js';
 
@@ -30,15 +30,23 @@ function attempt<T>(action: () => T): T | undefined {
   try {
     return action();
   } catch (error) {
-    const known = error instanceof SiphonError ? error : undefined;
+    const known = asKnown(error);
     say({
       kind: 'failed',
       code: known?.code,
-      message: errorMessage(error),
+      message: errorMessage(known ?? error),
       hint: known?.hint,
       stack: error instanceof Error ? error.stack : undefined,
     });
     port?.close();
     return undefined;
   }
+}
+
+/** A full disk is no defect; SQLite says it in its own words. */
+function asKnown(error: unknown): SiphonError | undefined {
+  if (error instanceof SiphonError) return error;
+  if (systemCode(error) !== 'SQLITE_FULL') return undefined;
+  const message = `Cannot write index "${(workerData as BuildJob).path}": the disk is full, expected room for it`;
+  return new SiphonError('no-space', message, { cause: error });
 }

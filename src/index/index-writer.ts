@@ -17,18 +17,21 @@ export class IndexWriter {
   readonly #addSpan: BetterSqlite3.Statement;
   readonly #addWindow: BetterSqlite3.Statement;
 
-  /** Creates `path` and `stagingPath`; neither survives a crash, so nothing is journalled. */
+  /**
+   * Creates `path` and `stagingPath`. Neither survives a crash, so no journal is written; what SQLite keeps
+   * of one in memory is small, since both files begin empty.
+   */
   constructor(path: string, stagingPath: string) {
     this.#path = path;
     this.#database = new BetterSqlite3(path);
     const database = this.#database;
-    database.pragma('journal_mode = OFF');
+    database.pragma('journal_mode = MEMORY');
     database.pragma('synchronous = OFF');
     database.pragma(`cache_size = -${CACHE_KIB}`);
     database.pragma(`application_id = ${APPLICATION_ID}`);
     database.pragma(`user_version = ${FORMAT_VERSION}`);
     database.prepare('ATTACH ? AS staging').run(stagingPath);
-    database.pragma('staging.journal_mode = OFF');
+    database.pragma('staging.journal_mode = MEMORY');
     database.pragma('staging.synchronous = OFF');
     database.pragma(`staging.cache_size = -${CACHE_KIB}`);
     database.exec('BEGIN');
