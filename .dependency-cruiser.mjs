@@ -43,7 +43,7 @@ const BELONGS_TO = {
   undici: ['remote'],
   'node:https?': ['remote', 'registry-server'],
   koffi: ['ffi'],
-  'better-sqlite3': ['index', 'content', 'layers', 'snapshotter'],
+  'better-sqlite3': ['common', 'index', 'content', 'layers', 'snapshotter'],
   '@grpc/grpc-js': ['snapshotter', 'generated'],
   '@bufbuild/protobuf': ['snapshotter', 'generated'],
   commander: ['cli'],

@@ -28,16 +28,21 @@ export async function installNodeModules() {
   await npm(['ci', '--no-audit', '--no-fund']);
 }
 
-/** Whether the native modules load; those of another Node's making do not. */
+/** What src/common/sqlite.ts takes: a prebuilt module where Node has what it needs, else a compiled one. */
+const PREBUILT_SQLITE = Number(process.versions.napi) >= 10;
+
+/** Whether the native modules load; those installed for another Node may not. */
 export async function nativeModulesLoad() {
-  const probe = `new (require('better-sqlite3'))(':memory:').close()`;
+  const name = PREBUILT_SQLITE ? 'better-sqlite3-napi' : 'better-sqlite3';
+  const probe = `new (require('${name}'))(':memory:').close()`;
   return (await capture(process.execPath, ['-e', probe])).code === 0;
 }
 
-/** Compiles the native modules for the running Node. */
-export async function compileNativeModules() {
-  console.log(`Compiling better-sqlite3 for Node ${process.versions.node}`);
-  await npm(['rebuild', 'better-sqlite3']);
+/** Installs or compiles the native modules that the running Node needs. */
+export async function fitNativeModules() {
+  console.log(`Fitting the native modules to Node ${process.versions.node}`);
+  if (PREBUILT_SQLITE) await npm(['install', '--no-save', '--no-audit', '--no-fund']);
+  else await npm(['rebuild', 'better-sqlite3']);
 }
 
 /** @param {readonly string[]} args */

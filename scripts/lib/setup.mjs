@@ -4,7 +4,7 @@ import { installPackages } from './debian-packages.mjs';
 import { Failure } from './failure.mjs';
 import { requireNode } from './node-prefix.mjs';
 import {
-  compileNativeModules,
+  fitNativeModules,
   installNodeModules,
   nativeModulesLoad,
   nodeModulesAreStale,
@@ -26,7 +26,7 @@ export async function setup(purpose) {
   }
   if (!(await nativeModulesLoad())) {
     await installPackages(['build']);
-    await compileNativeModules();
+    await fitNativeModules();
   }
 }
 
