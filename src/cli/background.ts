@@ -8,7 +8,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { type ErrorCode, SiphonError, errorCode } from '../common/errors.js';
+import { type ErrorCode, SiphonError, errorMessage } from '../common/errors.js';
 import type { LayerEvent } from '../layers/layer-event.js';
 import { createProgress } from './progress.js';
 import { settingsOf } from './settings.js';
@@ -65,15 +65,19 @@ export function reportToParent(): ParentLink | undefined {
   };
 }
 
-/** Tells the parent, if there is one, why this process gives up. @returns whether there was one */
+/**
+ * Tells the parent why this process gives up, and lets go of it. What is no failure of the person's is
+ * left to be printed, which goes to the log. @returns whether everything was said
+ */
 export function reportFailureToParent(error: unknown): boolean {
-  const code = errorCode(error);
-  if (process.env['SIPHON_BACKGROUND'] !== '1' || !process.connected || code === undefined)
-    return false;
-  const { message, hint } = error as SiphonError; // errorCode knows only these
+  if (process.env['SIPHON_BACKGROUND'] !== '1' || !process.connected) return false;
+  const known = error instanceof SiphonError;
+  const { code, message, hint } = known
+    ? error
+    : new SiphonError('internal', `Cannot mount in the background: ${errorMessage(error)}`);
   tell({ kind: 'failed', code, message, ...(hint === undefined ? {} : { hint }) });
   process.disconnect();
-  return true;
+  return known;
 }
 
 function tell(message: Message): void {

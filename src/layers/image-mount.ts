@@ -3,14 +3,15 @@
  * somebody unmounts the folder.
  */
 
-import { readdir, realpath } from 'node:fs/promises';
-import { SiphonError, systemCode } from '../common/errors.js';
+import { readdir } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { SiphonError } from '../common/errors.js';
 import { isRunning } from '../common/process.js';
 import { UndoStack } from '../common/undo-stack.js';
 import { formatSource } from '../content/source.js';
-import { umount } from '../ffi/libc.js';
 import { type ImageSessionOptions, openImageSession } from './image-session.js';
 import { mountHome, readMountRecord, removeMountRecord, writeMountRecord } from './mount-record.js';
+import { resolveMountPoint, unmountFolder } from './mount-point.js';
 import { clearStaleMount, isMounted } from './mount-table.js';
 import { mountOverlay } from './overlay-mount.js';
 
@@ -60,30 +61,8 @@ export async function mountImage(options: ImageMountOptions): Promise<ImageMount
   };
 }
 
-/**
- * Unmounts a folder that another process serves and waits until that process has cleaned up.
- * @throws SiphonError `not-found` (nothing of ours there), `busy`, `timeout`
- */
-export async function unmountImage(root: string, target: string): Promise<void> {
-  const directory = await resolveFolder(target);
-  const record = await readMountRecord(root, directory);
-  if (record === undefined) {
-    throw new SiphonError(
-      'not-found',
-      `Cannot unmount "${directory}": no image is mounted there by siphon with root "${root}"`,
-    );
-  }
-  if (await isMounted(directory)) unmountFolder(directory);
-  if (await isRunning(record.server)) {
-    process.kill(record.server.pid, 'SIGTERM');
-    await waitForEnd(() => isRunning(record.server), directory);
-  }
-  await clearStaleMount(`${mountHome(root, directory)}/fuse`);
-  await removeMountRecord(root, directory);
-}
-
 async function checkMountPoint(root: string, target: string): Promise<string> {
-  const directory = await resolveFolder(target);
+  const directory = await resolveMountPoint(target);
   const record = await readMountRecord(root, directory);
   if ((record !== undefined && (await isRunning(record.server))) || (await isMounted(directory))) {
     throw new SiphonError(
@@ -100,56 +79,8 @@ async function checkMountPoint(root: string, target: string): Promise<string> {
   return directory;
 }
 
-async function resolveFolder(target: string): Promise<string> {
-  try {
-    const directory = await realpath(target);
-    await readdir(directory);
-    return directory;
-  } catch (error) {
-    const what = systemCode(error) === 'ENOTDIR' ? 'is no folder' : 'does not exist';
-    throw new SiphonError(
-      'not-found',
-      `Cannot use mount point "${target}": it ${what}, expected an existing folder`,
-      { cause: error },
-    );
-  }
-}
-
-function unmountFolder(directory: string): void {
-  try {
-    umount(directory);
-  } catch (error) {
-    const busy = systemCode(error) === 'EBUSY';
-    throw new SiphonError(
-      busy ? 'busy' : 'failed-precondition',
-      `Cannot unmount "${directory}": ${busy ? 'it is in use' : (systemCode(error) ?? 'failed')}`,
-      { cause: error, ...(busy ? { hint: 'Leave the folder and end what reads it first.' } : {}) },
-    );
-  }
-}
-
 async function waitForUnmount(target: string, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted && (await isMounted(target))) await pause(watchInterval, signal);
-}
-
-const endTimeout = 20_000; // ms
-
-async function waitForEnd(running: () => Promise<boolean>, directory: string): Promise<void> {
-  const deadline = Date.now() + endTimeout;
-  while (await running()) {
-    if (Date.now() > deadline) {
-      throw new SiphonError(
-        'timeout',
-        `Cannot see the server of "${directory}" end: still running after ${endTimeout / 1000} s`,
-      );
-    }
-    await pause(20);
+  while (!signal.aborted && (await isMounted(target))) {
+    await delay(watchInterval, undefined, { signal }).catch(() => {});
   }
-}
-
-function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true });
-  });
 }

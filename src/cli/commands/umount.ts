@@ -8,7 +8,7 @@ export function umountCommand(): Command {
     .argument('<dir>')
     .action(async (directory: string, _options: object, command: Command) => {
       requireRoot('unmount an image');
-      const { unmountImage } = await import('../../layers/image-mount.js');
+      const { unmountImage } = await import('../../layers/unmount-image.js');
       await unmountImage(settingsOf(command).root, directory);
     });
 }

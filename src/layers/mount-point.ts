@@ -1,0 +1,35 @@
+/** The folder that an image is mounted on. */
+
+import { readdir, realpath } from 'node:fs/promises';
+import { SiphonError, systemCode } from '../common/errors.js';
+import { umount } from '../ffi/libc.js';
+
+/** The folder's absolute path without symlinks. @throws SiphonError `not-found` */
+export async function resolveMountPoint(target: string): Promise<string> {
+  try {
+    const directory = await realpath(target);
+    await readdir(directory);
+    return directory;
+  } catch (error) {
+    const what = systemCode(error) === 'ENOTDIR' ? 'is no folder' : 'does not exist';
+    throw new SiphonError(
+      'not-found',
+      `Cannot use mount point "${target}": it ${what}, expected an existing folder`,
+      { cause: error },
+    );
+  }
+}
+
+/** @throws SiphonError `busy` while something uses it */
+export function unmountFolder(directory: string): void {
+  try {
+    umount(directory);
+  } catch (error) {
+    const busy = systemCode(error) === 'EBUSY';
+    throw new SiphonError(
+      busy ? 'busy' : 'failed-precondition',
+      `Cannot unmount "${directory}": ${busy ? 'it is in use' : (systemCode(error) ?? 'failed')}`,
+      { cause: error, ...(busy ? { hint: 'Leave the folder and end what reads it first.' } : {}) },
+    );
+  }
+}
