@@ -4,7 +4,7 @@
  * to vitest.
  */
 
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { Failure, script } from './lib/failure.mjs';
@@ -18,6 +18,7 @@ const NOT_COPIED = ['.git', 'dist', '.cache'].map((name) => inTree(name));
 await script(async () => {
   await setup('test');
   const folder = mkdtempSync(join(tmpdir(), 'siphon-node-'));
+  chmodSync(folder, 0o755); // tests that drop to another user run programs of this tree
   // Ctrl-C reaches the tests as well, which then clean up; this process waits for them.
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {});
   try {
