@@ -219,6 +219,6 @@ function aligned(size: number): number {
 }
 
 /** The kernel's `new_encode_dev`: minor in bits 0-7 and 20-31, major in bits 8-19. */
-function encodeDevice(major: number, minor: number): number {
+export function encodeDevice(major: number, minor: number): number {
   return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
 }
