@@ -17,7 +17,11 @@ interface FoundLayer {
 }
 
 /** @throws SiphonError `corrupt` that says what was expected */
-export function checkExpected(found: FoundLayer, expected: ExpectedLayer): void {
+export function checkExpected(
+  found: FoundLayer,
+  expected: ExpectedLayer,
+  verb: 'index' | 'unpack' = 'index',
+): void {
   const checks = [
     ['size', found.blobSize, expected.blobSize],
     ['digest', found.blobDigest, expected.blobDigest],
@@ -27,7 +31,7 @@ export function checkExpected(found: FoundLayer, expected: ExpectedLayer): void 
     if (should === undefined || is === should) continue;
     throw new SiphonError(
       'corrupt',
-      `Cannot index layer "${expected.blobDigest ?? found.blobDigest}": its ${what} is ${is}, expected ${should}`,
+      `Cannot ${verb} layer "${expected.blobDigest ?? found.blobDigest}": its ${what} is ${is}, expected ${should}`,
     );
   }
 }

@@ -11,6 +11,12 @@ import { BLOCK_SIZE, type TarHeader, parseTarHeader, printable, untilNul } from 
 /** Called for each entry, with the tar offset of its content. */
 export type EntryListener = (entry: TarEntry, dataOffset: number) => void;
 
+/**
+ * Called with each piece of content as it comes, valid during the call: that of the last entry, or of a
+ * global PAX header, which belongs to none.
+ */
+export type ContentListener = (bytes: Buffer) => void;
+
 /** Payload of a PAX or long-name header; more is an attack. Go's archive/tar has the same limit. */
 const MAX_METADATA_SIZE = 1 << 20;
 
@@ -24,6 +30,7 @@ type State =
 
 export class TarReader {
   readonly #onEntry: EntryListener;
+  readonly #onContent: ContentListener | undefined;
   readonly #block = Buffer.alloc(BLOCK_SIZE);
   #blockFilled = 0;
   /** Tar offset of the next byte to come. */
@@ -32,8 +39,9 @@ export class TarReader {
   #overrides: HeaderOverrides = {};
   #sawZeroBlock = false;
 
-  constructor(onEntry: EntryListener) {
+  constructor(onEntry: EntryListener, onContent?: ContentListener) {
     this.#onEntry = onEntry;
+    this.#onContent = onContent;
   }
 
   /**
@@ -89,6 +97,7 @@ export class TarReader {
       case 'content': {
         const content = Math.min(available, state.left);
         const padding = Math.min(available - content, state.padding);
+        if (content > 0) this.#onContent?.(bytes.subarray(at, at + content));
         state.left -= content;
         state.padding -= padding;
         return content + padding;

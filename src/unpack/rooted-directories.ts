@@ -1,0 +1,184 @@
+/**
+ * The directories of a tree, reached without ever leaving it. A path is opened by openat2(2) with
+ * `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`, so that the kernel refuses whatever would lead out, also if
+ * somebody changes the tree meanwhile; all else is then done relative to the descriptor. A path that
+ * leads through symlinks, or is not there yet, is walked first to learn its name without symlinks, which
+ * are taken as if the tree's root were `/`. A walk that is overtaken by a change ends in an error.
+ *
+ * Descriptors are kept, the last used ones, for tars go folder by folder.
+ */
+
+import { LRUCache } from 'lru-cache';
+import { systemCode } from '../common/errors.js';
+import {
+  O,
+  RESOLVE,
+  changeModeAt,
+  closeDescriptor,
+  makeDirectoryAt,
+  openAt,
+  readLinkOf,
+  statusAt,
+  xattrOf,
+} from '../ffi/at-calls.js';
+import { SystemError } from '../ffi/libc.js';
+import { linkTarget } from '../index/byte-path.js';
+import { isDirectory, isSymlink } from '../index/modes.js';
+import type { ByteString } from '../index/tar-header.js';
+import type { FileTime } from './directory-times.js';
+
+/** A directory that is open; valid until another one is asked for. */
+export interface Directory {
+  fd: number;
+  /** From the root, without symlinks; empty for the root. */
+  path: ByteString;
+  /** Whether what is made in it gets just the mode and group that it is made with. */
+  plain: boolean;
+}
+
+export interface DirectoryListener {
+  /** A directory is opened, before anything is done in it; perhaps not for the first time. */
+  opened(path: ByteString, time: FileTime): void;
+  /** A directory was made because something is to be in it. */
+  made(path: ByteString): void;
+}
+
+export const BENEATH = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS;
+/** Mode of directories that no entry describes. */
+const IMPLICIT_MODE = 0o755;
+const MAX_OPEN = 128;
+/** As the kernel's users limit it; a loop of links ends there. */
+const MAX_SYMLINKS = 255;
+/** Components of a path whose links are resolved; PATH_MAX bytes hold no more. */
+const MAX_COMPONENTS = 4096;
+const S_ISGID = 0o2000;
+const DEFAULT_ACL = 'system.posix_acl_default';
+const ELOOP = 40;
+const ENOTDIR = 20;
+
+export class RootedDirectories {
+  readonly #root: number;
+  readonly #listener: DirectoryListener;
+  readonly #exactModes: boolean;
+  readonly #open: LRUCache<ByteString, Directory>;
+
+  /**
+   * @param root descriptor of the root, which stays the caller's
+   * @param exactModes whether no umask applies
+   */
+  constructor(root: number, exactModes: boolean, listener: DirectoryListener) {
+    this.#root = root;
+    this.#exactModes = exactModes;
+    this.#listener = listener;
+    this.#open = new LRUCache<ByteString, Directory>({
+      max: MAX_OPEN,
+      dispose: ({ fd }) => closeDescriptor(fd),
+    });
+  }
+
+  /** The directory at `path` (components from the root); what is missing is made. */
+  ensure(path: readonly ByteString[]): Directory {
+    const key = path.join('/');
+    return this.#open.get(key) ?? this.#tryOpen(key, key) ?? this.#walked(path, key, true);
+  }
+
+  /** @throws SystemError `ENOENT` where there is none */
+  existing(path: readonly ByteString[]): Directory {
+    const key = path.join('/');
+    return this.#open.get(key) ?? this.#tryOpen(key, key) ?? this.#walked(path, key, false);
+  }
+
+  /** As {@link existing}, by a path as {@link Directory.path} has it. */
+  at(path: ByteString): Directory {
+    return this.#open.get(path) ?? this.#openStrictly(path, path);
+  }
+
+  /** Closes all: because a directory or symlink changed its meaning, or at the end. */
+  forget(): void {
+    this.#open.clear();
+  }
+
+  /** `undefined` where the path needs a walk. */
+  #tryOpen(path: ByteString, key: ByteString): Directory | undefined {
+    try {
+      return this.#openStrictly(path, key);
+    } catch (error) {
+      const code = systemCode(error);
+      if (code === 'ENOENT' || code === 'ELOOP') return undefined;
+      throw error;
+    }
+  }
+
+  #openStrictly(path: ByteString, key: ByteString): Directory {
+    const fd = openAt(this.#root, path === '' ? '.' : path, O.RDONLY | O.DIRECTORY, 0, BENEATH);
+    const directory = { fd, path, plain: false };
+    this.#open.set(key, directory);
+    const status = statusAt(fd, '');
+    const { mtimeSeconds: seconds, mtimeNanoseconds: nanoseconds } = status;
+    this.#listener.opened(path, { seconds, nanoseconds });
+    directory.plain =
+      this.#exactModes && (status.mode & S_ISGID) === 0 && xattrOf(fd, DEFAULT_ACL) === undefined;
+    return directory;
+  }
+
+  #walked(path: readonly ByteString[], key: ByteString, make: boolean): Directory {
+    const { found, missing } = this.#walk(path);
+    if (make) {
+      for (const name of missing) {
+        this.#make(found.join('/'), name);
+        found.push(name);
+      }
+    } else found.push(...missing);
+    return this.#openStrictly(found.join('/'), key);
+  }
+
+  #make(parent: ByteString, name: ByteString): void {
+    const { fd, path, plain } = this.at(parent);
+    makeDirectoryAt(fd, name, IMPLICIT_MODE);
+    if (!plain) changeModeAt(fd, name, IMPLICIT_MODE);
+    this.#listener.made(path === '' ? name : `${path}/${name}`);
+  }
+
+  /** Follows the path as far as it exists. The results are names to try, not promises. */
+  #walk(path: readonly ByteString[]): { found: ByteString[]; missing: ByteString[] } {
+    let rest = [...path];
+    let links = 0;
+    for (let i = 0; i < rest.length;) {
+      const at = rest.slice(0, i + 1).join('/');
+      const step = this.#look(at);
+      if (step === undefined) return { found: rest.slice(0, i), missing: rest.slice(i) };
+      if (step.target === undefined) {
+        i += 1;
+        continue;
+      }
+      rest = [...linkTarget(rest.slice(0, i), step.target), ...rest.slice(i + 1)];
+      if (++links > MAX_SYMLINKS || rest.length > MAX_COMPONENTS)
+        throw new SystemError('openat2', ELOOP, 'a path through symlinks');
+      i = 0;
+    }
+    return { found: rest, missing: [] };
+  }
+
+  /** A directory, or where a symlink points to; `undefined` where there is nothing. */
+  #look(path: ByteString): { target: ByteString | undefined } | undefined {
+    const fd = this.#openPath(path);
+    if (fd === undefined) return undefined;
+    try {
+      const { mode } = statusAt(fd, '');
+      if (isSymlink(mode)) return { target: readLinkOf(fd) };
+      if (isDirectory(mode)) return { target: undefined };
+      throw new SystemError('openat2', ENOTDIR, 'a file in place of a folder');
+    } finally {
+      closeDescriptor(fd);
+    }
+  }
+
+  #openPath(path: ByteString): number | undefined {
+    try {
+      return openAt(this.#root, path, O.PATH | O.NOFOLLOW, 0, BENEATH);
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+}
