@@ -6,6 +6,7 @@ import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { expect, it } from 'vitest';
+import { mountLibfuse } from '#src/fuse/libfuse-driver.js';
 import { fuseMissing, serveFolders } from '../support/served-folders.js';
 
 const missing =
@@ -93,6 +94,19 @@ it.skipIf(missing !== undefined)(
     ]);
   },
 );
+
+it.skipIf(missing !== undefined)('mountLibfuse says why it cannot mount', async () => {
+  await using served = await serveFolders();
+  await served.add(1, await served.folder('source'));
+  const mountPoint = join(served.directory, 'absent');
+  const fetch = (): Promise<void> => Promise.resolve();
+  await expect(
+    mountLibfuse({ mountPoint, layers: [served.served(1)], fetch }),
+  ).rejects.toMatchObject({
+    code: 'permission',
+    message: `Cannot mount on "${mountPoint}" through libfuse: Mountpoint does not exist`,
+  });
+});
 
 /** Runs {@link program} where everybody may open /dev/fuse, as udev has it on most machines. */
 async function runProgram(directory: string, argument: string): Promise<{ stdout: string }> {
