@@ -16,6 +16,7 @@ const MAY_IMPORT = {
   layers: ['common', 'ffi', 'remote', 'index', 'content', 'fuse'],
   exec: ['common', 'ffi', 'content'],
   snapshotter: ['common', 'ffi', 'generated'],
+  containerd: ['common', 'remote', 'content', 'generated'],
   cli: [
     'common',
     'ffi',
@@ -26,6 +27,7 @@ const MAY_IMPORT = {
     'layers',
     'exec',
     'snapshotter',
+    'containerd',
   ],
 };
 
@@ -44,7 +46,7 @@ const BELONGS_TO = {
   'node:https?': ['remote', 'registry-server'],
   koffi: ['ffi'],
   'better-sqlite3': ['common', 'index', 'content', 'layers', 'snapshotter'],
-  '@grpc/grpc-js': ['snapshotter', 'generated'],
+  '@grpc/grpc-js': ['snapshotter', 'containerd', 'generated'],
   '@bufbuild/protobuf': ['snapshotter', 'generated'],
   commander: ['cli'],
   'fuse-native': ['fuse'],

@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander';
 import { indexCommand } from './commands/index-build.js';
 import { mountCommand } from './commands/mount.js';
+import { pullCommand } from './commands/pull.js';
 import { runCommand } from './commands/run.js';
 import { serveCommand } from './commands/serve.js';
 import { umountCommand } from './commands/umount.js';
@@ -27,7 +28,14 @@ function createProgram(): Command {
     .version(packageVersion())
     .enablePositionalOptions()
     .showHelpAfterError('(siphon --help shows what there is)');
-  for (const command of [serveCommand, mountCommand, umountCommand, runCommand, indexCommand]) {
+  for (const command of [
+    serveCommand,
+    mountCommand,
+    umountCommand,
+    pullCommand,
+    runCommand,
+    indexCommand,
+  ]) {
     program.addCommand(command());
   }
   applyToAll(program, (command) => command.exitOverride());

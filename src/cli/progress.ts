@@ -5,11 +5,21 @@
  */
 
 import type { Digest } from '../common/digest.js';
-import type { LayerEvent } from '../layers/layer-event.js';
 import { formatBytes } from './format.js';
 
+/** What is being done about a blob. */
+export interface ProgressEvent {
+  digest: Digest;
+  /** What the blob is, where not all of them are layers. */
+  kind?: string;
+  status: string;
+  /** Bytes, out of `total`. */
+  done: number;
+  total: number;
+}
+
 export interface ProgressDisplay {
-  update(event: LayerEvent): void;
+  update(event: ProgressEvent): void;
   /** Draws the last state and leaves the cursor below it. */
   end(): void;
 }
@@ -33,14 +43,14 @@ function lineProgress(output: Output): ProgressDisplay {
     update(event) {
       if (seen.get(event.digest) === event.status) return;
       seen.set(event.digest, event.status);
-      output.write(`${shortDigest(event.digest)} ${event.status} ${formatBytes(event.total)}\n`);
+      output.write(`${nameOf(event)} ${event.status} ${formatBytes(event.total)}\n`);
     },
     end() {},
   };
 }
 
 function terminalProgress(output: Output): ProgressDisplay {
-  const events = new Map<Digest, LayerEvent>();
+  const events = new Map<Digest, ProgressEvent>();
   const started = Date.now();
   let drawn = 0;
   const draw = (): void => {
@@ -64,14 +74,15 @@ function terminalProgress(output: Output): ProgressDisplay {
   };
 }
 
-function bar(event: LayerEvent, width: number): string {
-  const head = `${shortDigest(event.digest)}: ${event.status.padEnd(9)}`;
+function bar(event: ProgressEvent, width: number): string {
+  const head = `${`${nameOf(event)}:`.padEnd(event.kind === undefined ? 0 : 29)} ${event.status.padEnd(11)}`;
   const tail = ` ${formatBytes(event.done)}/${formatBytes(event.total)}`;
   const room = Math.max(10, Math.min(40, width - head.length - tail.length - 3));
   const filled = event.total === 0 ? room : Math.round((room * event.done) / event.total);
   return `${head} |${'+'.repeat(filled)}${'-'.repeat(room - filled)}|${tail}`;
 }
 
-function shortDigest(digest: Digest): string {
-  return digest.slice(0, 'sha256:'.length + 12);
+function nameOf({ kind, digest }: ProgressEvent): string {
+  const short = digest.slice(0, 'sha256:'.length + 12);
+  return kind === undefined ? short : `${kind}-${short}`;
 }

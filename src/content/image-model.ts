@@ -27,6 +27,8 @@ export type PublishedIndex = (signal: AbortSignal) => Promise<AsyncIterable<Uint
 export interface Image {
   /** For people: a reference, or a path. */
   readonly name: string;
+  /** What the reference stands for: the manifest itself, or an index that leads to it; absent as below. */
+  readonly target?: Descriptor;
   /** Of the manifest for one platform; absent where the source has none (docker-archive, tar). */
   readonly descriptor?: Descriptor;
   readonly manifest?: Manifest;

@@ -20,7 +20,8 @@ export async function openManifestImage(
   options: ManifestImageOptions,
 ): Promise<Image> {
   try {
-    const selected = await selectManifest(await home.resolve(options.signal), {
+    const target = await home.resolve(options.signal);
+    const selected = await selectManifest(target, {
       platform: options.platform,
       name: home.name,
       read: (descriptor) => home.readDocument(descriptor, options.signal),
@@ -28,6 +29,7 @@ export async function openManifestImage(
     return new OpenedImage({
       ...selected,
       name: home.name,
+      target,
       layers: await layersOf(selected, home),
       home,
       openLayer: ({ descriptor }, signal) => home.openBlob(descriptor, signal),

@@ -13,6 +13,7 @@ import type { Image, ImageLayer, PublishedIndex } from './image-model.js';
 
 export interface OpenedImageParts {
   name: string;
+  target?: Descriptor;
   descriptor?: Descriptor;
   manifest?: Manifest;
   config: ImageConfig;
@@ -24,6 +25,7 @@ export interface OpenedImageParts {
 
 export class OpenedImage implements Image {
   readonly name: string;
+  readonly target?: Descriptor;
   readonly descriptor?: Descriptor;
   readonly manifest?: Manifest;
   readonly config: ImageConfig;
@@ -37,6 +39,7 @@ export class OpenedImage implements Image {
     this.name = parts.name;
     this.config = parts.config;
     this.layers = parts.layers;
+    if (parts.target !== undefined) this.target = parts.target;
     if (parts.descriptor !== undefined) this.descriptor = parts.descriptor;
     if (parts.manifest !== undefined) this.manifest = parts.manifest;
     if (parts.home !== undefined) this.home = parts.home;

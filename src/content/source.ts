@@ -55,6 +55,15 @@ export function formatSource(source: Source): string {
   }
 }
 
+/** @throws SiphonError `usage` where the source is no image in a registry, which `purpose` needs */
+export function requireRegistry(source: Source, purpose: string): Reference {
+  if (source.kind === 'registry') return source.reference;
+  throw new SiphonError(
+    'usage',
+    `Cannot ${purpose} from "${formatSource(source)}": expected an image in a registry`,
+  );
+}
+
 /** A URL as it may be shown. */
 export function formatUrl(url: string): string {
   const { origin, pathname } = new URL(url);
