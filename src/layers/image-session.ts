@@ -13,6 +13,7 @@ import type { Source } from '../content/source.js';
 import type { LayerListener } from './layer-event.js';
 import { LayerPreparer } from './layer-preparer.js';
 import { LayerServer } from './layer-server.js';
+import { makeImpliedDirectories } from './implied-directories.js';
 import { LayerStore } from './layer-store.js';
 
 export interface ImageSessionOptions {
@@ -30,7 +31,7 @@ export interface ImageSessionOptions {
 
 export interface ImageSession extends AsyncDisposable {
   readonly image: Image;
-  /** The folders to be merged, topmost first, as names below `base`. */
+  /** The folders to be merged, topmost first, as paths below `base`. */
   readonly stack: { base: string; lowerdirs: string[] };
   fetchedBytes(): number;
   /** Unmounts and closes; the overlay on top must be gone. */
@@ -67,22 +68,28 @@ async function open(options: ImageSessionOptions, undo: UndoStack): Promise<Imag
   const server = await LayerServer.start({ mountPoint, layers, content, log });
   undo.defer(() => server[Symbol.asyncDispose]());
   const preparer = new LayerPreparer({ layers, content, log });
-  const lowerdirs = await serveLayers(image, preparer, server, options);
+  const numbers = (await serveLayers(image, preparer, server, options)).reverse();
+  const lowerdirs = numbers.map((number) => `fuse/${number}`);
+  const indexes = numbers.map((number) => layers.indexPath(number));
+  if (await makeImpliedDirectories(indexes, join(directory, 'implied'))) {
+    lowerdirs.unshift('implied');
+  }
   return {
     image,
-    stack: { base: mountPoint, lowerdirs },
+    stack: { base: directory, lowerdirs },
     fetchedBytes: () => server.fetchedBytes(),
     close: () => undo[Symbol.asyncDispose](),
     [Symbol.asyncDispose]: () => undo[Symbol.asyncDispose](),
   };
 }
 
+/** Numbers of the layers, bottom first. */
 async function serveLayers(
   image: Image,
   preparer: LayerPreparer,
   server: LayerServer,
   options: ImageSessionOptions,
-): Promise<string[]> {
+): Promise<number[]> {
   const { onEvent } = options;
   for (const { descriptor } of image.layers) {
     onEvent?.({ digest: descriptor.digest, status: 'waiting', done: 0, total: descriptor.size });
@@ -97,13 +104,12 @@ async function serveLayers(
   const work = image.layers.map(async (layer) => {
     const record = await preparer.prepare(image, layer, prepare);
     server.serve(record);
-    return String(record.number);
+    return record.number;
   });
   for (const one of work) one.catch((error: unknown) => failed.abort(error));
   const outcomes = await Promise.allSettled(work);
-  const names = outcomes.map((outcome) => {
+  return outcomes.map((outcome) => {
     if (outcome.status === 'rejected') throw failed.signal.reason;
     return outcome.value;
   });
-  return names.reverse();
 }

@@ -1,0 +1,130 @@
+/**
+ * Directories that a layer needs but does not describe. A layer tar may hold `usr/bin/tool` without
+ * `usr/` and `usr/bin/`; unpacked over the layers below, those keep what a lower layer says of them.
+ * Overlay, though, takes the attributes of a merged directory from the topmost layer that has it, where
+ * the index can only say 0755, root, epoch. So where a lower layer says otherwise, one plain folder goes
+ * on top of the stack that holds these directories, empty, with the right attributes.
+ */
+
+import { chmod, chown, mkdir } from 'node:fs/promises';
+import { setTimesAt } from '../ffi/at-calls.js';
+import { type Inode, LayerIndex, rootIno } from '../index/layer-index.js';
+
+/** `AT_FDCWD`: what follows is an absolute path. */
+const anywhere = -100;
+const typeBits = 0o170000;
+const directoryType = 0o040000;
+
+/** A path from the root, one character a byte; `''` is the root. */
+type Path = string;
+
+/**
+ * Makes the folder, unless no directory needs it.
+ * @param indexPaths of the layers, topmost first
+ * @returns whether there is a folder now
+ */
+export async function makeImpliedDirectories(
+  indexPaths: readonly string[],
+  folder: string,
+): Promise<boolean> {
+  const stack: LayerView[] = [];
+  try {
+    for (const path of indexPaths) stack.push(viewOf(LayerIndex.open(path)));
+    const wanted = impliedDirectories(stack);
+    if (wanted.size > 0) await makeFolder(folder, wanted);
+    return wanted.size > 0;
+  } finally {
+    for (const { index } of stack) index.close();
+  }
+}
+
+/** A layer, and which of its directories it does not describe. */
+interface LayerView {
+  index: LayerIndex;
+  implicit: ReadonlySet<Path>;
+}
+
+function viewOf(index: LayerIndex): LayerView {
+  const paths = index.implicitDirectories().map(({ path }) => path.toString('latin1'));
+  return { index, implicit: new Set(paths) };
+}
+
+/** The directories of the folder with what describes them; parents of others may have nothing. */
+function impliedDirectories(stack: readonly LayerView[]): Map<Path, Inode | undefined> {
+  const wanted = new Map<Path, Inode | undefined>();
+  for (const path of new Set(stack.flatMap(({ implicit }) => [...implicit]))) {
+    if (!isImpliedOnTop(stack, path) || descriptionOf(stack, path) === undefined) continue;
+    for (const one of withParents(path)) wanted.set(one, descriptionOf(stack, one));
+  }
+  return wanted;
+}
+
+/** Whether the topmost layer that has something there has the directory without describing it. */
+function isImpliedOnTop(stack: readonly LayerView[], path: Path): boolean {
+  for (const { index, implicit } of stack) {
+    const { found, hidesBelow } = walk(index, path);
+    if (found !== undefined) return implicit.has(path);
+    if (hidesBelow) return false;
+  }
+  return false;
+}
+
+/** What the topmost layer that describes a merged directory says of it. */
+function descriptionOf(stack: readonly LayerView[], path: Path): Inode | undefined {
+  for (const { index, implicit } of stack) {
+    const { found, hidesBelow } = walk(index, path);
+    if (found !== undefined && !implicit.has(path)) return found;
+    if (hidesBelow) return undefined;
+  }
+  return undefined;
+}
+
+interface Walk {
+  /** The directory, where the layer has it. */
+  found: Inode | undefined;
+  /** Whether the layer hides what lower layers have there; an opaque folder hides what is in it. */
+  hidesBelow: boolean;
+}
+
+function walk(index: LayerIndex, path: Path): Walk {
+  let inode = index.inode(rootIno);
+  let hidesBelow = false;
+  for (const name of path.split('/').filter((part) => part !== '')) {
+    if (inode === undefined) break;
+    hidesBelow ||= isOpaque(index, inode.ino);
+    inode = index.lookup(inode.ino, Buffer.from(name, 'latin1'));
+    if (inode !== undefined && (inode.mode & typeBits) !== directoryType) {
+      return { found: undefined, hidesBelow: true };
+    }
+  }
+  return { found: inode, hidesBelow };
+}
+
+function isOpaque(index: LayerIndex, ino: number): boolean {
+  return (
+    index.info.hasXattrs && index.xattr(ino, Buffer.from('trusted.overlay.opaque')) !== undefined
+  );
+}
+
+/** `a/b` → `''`, `a`, `a/b`. */
+function withParents(path: Path): Path[] {
+  const parts = path.split('/').filter((part) => part !== '');
+  return Array.from({ length: parts.length + 1 }, (_, n) => parts.slice(0, n).join('/'));
+}
+
+async function makeFolder(folder: string, wanted: Map<Path, Inode | undefined>): Promise<void> {
+  const paths = [...wanted.keys()].sort();
+  const below = (path: Path): string => Buffer.from(`${folder}/`).toString('latin1') + path;
+  for (const path of paths) {
+    await mkdir(Buffer.from(below(path), 'latin1'), { recursive: true, mode: 0o755 });
+  }
+  for (const path of paths.reverse()) {
+    const inode = wanted.get(path);
+    if (inode !== undefined) {
+      await chown(Buffer.from(below(path), 'latin1'), inode.uid, inode.gid);
+      await chmod(Buffer.from(below(path), 'latin1'), inode.mode & 0o7777);
+    }
+    const { mtimeSeconds = 0, mtimeNanoseconds = 0 } = inode ?? {};
+    setTimesAt(anywhere, below(path), mtimeSeconds, mtimeNanoseconds);
+  }
+}
