@@ -10,27 +10,19 @@
  */
 
 import { execFile, execFileSync, spawn } from 'node:child_process';
-import {
-  createReadStream,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs, promisify } from 'node:util';
-import { type Digest, type DiffId, digestHex } from '#src/common/digest.js';
+import { ContentStore } from '#src/content/content-store.js';
+import { type Image, type ImageLayer, openImage } from '#src/content/image.js';
+import { parseSource } from '#src/content/source.js';
 import { unpackLayer } from '#src/unpack/unpack-layer.js';
 import { DEMO_PROCESS, demoLayers } from '../demo/image/demo-image.js';
 import { writeLayout } from '../demo/image/write-layout.js';
 
 const SMALL_FILES = 12_000;
-const READ_SIZE = 1 << 20;
 const START_TIMEOUT = 30_000;
 
 const { values } = parseArgs({
@@ -41,12 +33,6 @@ const { values } = parseArgs({
   },
 });
 
-interface TestImage {
-  layout: string;
-  manifest: Digest;
-  layers: { digest: Digest; size: number; diffId: DiffId }[];
-}
-
 /** A containerd of our own. */
 interface Daemon {
   ctr(...args: string[]): Promise<void>;
@@ -54,24 +40,26 @@ interface Daemon {
 }
 
 const run = promisify(execFile);
+const { signal } = new AbortController();
 const directory = mkdtempSync(join(values.folder, 'siphon-measure-'));
 try {
-  const image = readImage(
-    values.layout === undefined ? await demoLayout() : resolve(values.layout),
-  );
+  const layout = values.layout === undefined ? await demoLayout() : resolve(values.layout);
+  const store = await ContentStore.open(directory);
+  const image = await openImage(parseSource(`oci:${layout}`), { store, signal });
   const daemon = await startContainerd();
   try {
-    await compare(image, daemon);
+    await compare(image, layout, daemon);
   } finally {
     await daemon.stop();
+    await image.close();
   }
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }
 
-async function compare(image: TestImage, daemon: Daemon): Promise<void> {
+async function compare(image: Image, layout: string, daemon: Daemon): Promise<void> {
   const archive = join(directory, 'image.tar');
-  execFileSync('tar', ['-C', image.layout, '-cf', archive, 'oci-layout', 'index.json', 'blobs']);
+  execFileSync('tar', ['-C', layout, '-cf', archive, 'oci-layout', 'index.json', 'blobs']);
   const times: { containerd: number; siphon: number }[] = [];
   for (let round = 1; round <= Number(values.rounds); round += 1) {
     const name = `round-${round}`;
@@ -85,7 +73,7 @@ async function compare(image: TestImage, daemon: Daemon): Promise<void> {
   const containerd = median(times.map((one) => one.containerd));
   const siphon = median(times.map((one) => one.siphon));
   console.log(
-    `${image.layers.length} layers, ${(image.layers.reduce((sum, { size }) => sum + size, 0) / 1e6).toFixed(0)} MB compressed; medians: containerd ${containerd.toFixed(0)} ms, siphon ${siphon.toFixed(0)} ms`,
+    `${image.layers.length} layers, ${(image.layers.reduce((sum, { descriptor }) => sum + descriptor.size, 0) / 1e6).toFixed(0)} MB compressed; medians: containerd ${containerd.toFixed(0)} ms, siphon ${siphon.toFixed(0)} ms`,
   );
   console.log(`ratio ${(siphon / containerd).toFixed(2)}`);
 }
@@ -93,33 +81,35 @@ async function compare(image: TestImage, daemon: Daemon): Promise<void> {
 async function timeContainerd(
   daemon: Daemon,
   namespace: string,
-  { archive, image }: { archive: string; image: TestImage },
+  { archive, image }: { archive: string; image: Image },
 ): Promise<number> {
   const ctr = (...args: string[]): Promise<void> => daemon.ctr('--namespace', namespace, ...args);
   await ctr('images', 'import', '--no-unpack', archive);
   execFileSync('sync');
   const nothing = await timed(() => ctr('snapshots', 'ls'));
-  return (await timed(() => ctr('snapshots', 'unpack', image.manifest))) - nothing;
+  return (
+    (await timed(() => ctr('snapshots', 'unpack', String(image.descriptor?.digest)))) - nothing
+  );
 }
 
-async function timeSiphon(image: TestImage, folder: string): Promise<number> {
+async function timeSiphon(image: Image, folder: string): Promise<number> {
   mkdirSync(folder);
   execFileSync('sync');
   const time = await timed(() =>
-    Promise.all(
-      image.layers.map(({ digest, size, diffId }, n) =>
-        unpackLayer({
-          source: createReadStream(blobPath(image.layout, digest), { highWaterMark: READ_SIZE }),
-          target: join(folder, String(n)),
-          form: 'overlay',
-          fresh: true,
-          expected: { blobDigest: digest, blobSize: size, diffId },
-        }),
-      ),
-    ),
+    Promise.all(image.layers.map((layer, n) => unpack(image, layer, join(folder, String(n))))),
   );
   rmSync(folder, { recursive: true });
   return time;
+}
+
+async function unpack(image: Image, layer: ImageLayer, target: string): Promise<void> {
+  const { digest: blobDigest, size: blobSize } = layer.descriptor;
+  const diffId = layer.diffId === undefined ? {} : { diffId: layer.diffId };
+  const blob = await image.openLayer(layer, signal);
+  const source = blob.stream(signal);
+  const expected = { blobDigest, blobSize, ...diffId };
+  await unpackLayer({ source, target, form: 'overlay', fresh: true, expected });
+  await blob.close();
 }
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
@@ -137,24 +127,6 @@ async function demoLayout(): Promise<string> {
   const layers = await demoLayers({ smallFiles: SMALL_FILES });
   await writeLayout({ layout, tag: 'latest', layers, process: DEMO_PROCESS });
   return layout;
-}
-
-function readImage(layout: string): TestImage {
-  // Written by a tool for layouts, or by this script.
-  const blob = (digest: Digest): any => JSON.parse(readFileSync(blobPath(layout, digest), 'utf8'));
-  const index = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8'));
-  const { digest } = index.manifests[0];
-  const manifest = blob(digest);
-  const { diff_ids: diffIds } = blob(manifest.config.digest).rootfs;
-  const layers = manifest.layers.map((layer: { digest: Digest; size: number }, n: number) => ({
-    ...layer,
-    diffId: diffIds[n],
-  }));
-  return { layout, manifest: digest, layers };
-}
-
-function blobPath(layout: string, digest: Digest): string {
-  return join(layout, 'blobs/sha256', digestHex(digest));
 }
 
 async function startContainerd(): Promise<Daemon> {

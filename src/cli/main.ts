@@ -7,6 +7,7 @@ import { pullCommand } from './commands/pull.js';
 import { runCommand } from './commands/run.js';
 import { serveCommand } from './commands/serve.js';
 import { umountCommand } from './commands/umount.js';
+import { unpackCommand } from './commands/unpack.js';
 import { reportFailureToParent } from './background.js';
 import { describeFailure, exitCodeOf, exitUsage } from './exit-status.js';
 import { addGlobalOptions } from './settings.js';
@@ -34,6 +35,7 @@ function createProgram(): Command {
     umountCommand,
     pullCommand,
     runCommand,
+    unpackCommand,
     indexCommand,
   ]) {
     program.addCommand(command());
