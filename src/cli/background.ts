@@ -22,10 +22,14 @@ type Message =
 export async function mountInBackground(
   source: string,
   directory: string,
+  driver: string,
   command: Command,
 ): Promise<void> {
   const { root } = settingsOf(command);
-  const child = startDetached(root, foregroundArguments(source, directory, command));
+  const child = startDetached(
+    root,
+    foregroundArguments([source, directory, '--driver', driver], command),
+  );
   const progress = createProgress();
   const interrupt = (): void => child.disconnect();
   process.once('SIGINT', interrupt);
@@ -95,13 +99,13 @@ function startDetached(root: string, args: string[]): ChildProcess {
 }
 
 /** The same command, in the foreground. */
-function foregroundArguments(source: string, directory: string, command: Command): string[] {
+function foregroundArguments(args: readonly string[], command: Command): string[] {
   const { root, platform, plainHttp, logLevel } = command.optsWithGlobals();
   return [
     ...['--root', root, '--log-level', logLevel],
     ...(platform === undefined ? [] : ['--platform', platform]),
     ...(plainHttp === true ? ['--plain-http'] : []),
-    ...['mount', '--foreground', source, directory],
+    ...['mount', '--foreground', ...args],
   ];
 }
 

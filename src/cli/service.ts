@@ -3,11 +3,10 @@
 import { join } from 'node:path';
 import type { Logger } from '../common/log.js';
 import { UndoStack } from '../common/undo-stack.js';
-import { ContentStore } from '../content/content-store.js';
 import { LayerPreparer } from '../layers/layer-preparer.js';
 import { LayerServer } from '../layers/layer-server.js';
-import { LayerStore } from '../layers/layer-store.js';
 import { LazySnapshots } from '../layers/lazy-snapshots.js';
+import { openWorkplace } from '../layers/serve-image.js';
 import { serveSnapshotter } from '../snapshotter/server.js';
 import type { ServiceConfig } from './config.js';
 import { onInterrupt } from './interruption.js';
@@ -36,19 +35,16 @@ async function openLazyLayers(
   log: Logger,
   undo: UndoStack,
 ): Promise<LazySnapshots> {
-  const content = await ContentStore.open(config.root);
-  const layers = LayerStore.open(config.root);
-  undo.defer(() => layers[Symbol.dispose]());
+  const { content, layers, open } = await openWorkplace(config.root, undo);
   const server = await LayerServer.start({
     mountPoint: join(config.root, 'fuse'),
-    layers,
-    content,
+    open,
     fetchTimeout: config.fetch_timeout * 1000,
     log,
   });
   undo.defer(() => server[Symbol.asyncDispose]());
   const preparer = new LayerPreparer({ layers, content, log });
-  const lazy = new LazySnapshots({ layers, content, preparer, server, log });
+  const lazy = new LazySnapshots({ layers, content, preparer, server, open, log });
   undo.defer(() => lazy[Symbol.asyncDispose]());
   return lazy;
 }

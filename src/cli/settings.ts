@@ -1,11 +1,16 @@
 /** What every command takes, read once from the command line and the environment. */
 
-import { resolve } from 'node:path';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type LogLevel, type Logger, createLogger, logLevels } from '../common/log.js';
 import { SiphonError } from '../common/errors.js';
 
-export const defaultRoot = '/var/lib/siphon';
+/** Of root: the machine's. Of anybody else: in their own data folder (XDG base directories). */
+export const defaultRoot =
+  process.getuid?.() === 0
+    ? '/var/lib/siphon'
+    : join(process.env['XDG_DATA_HOME'] ?? join(homedir(), '.local/share'), 'siphon');
 
 export interface Settings {
   root: string;

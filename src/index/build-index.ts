@@ -87,7 +87,11 @@ class BuilderThread {
     // Seen by whoever waits at that moment; nobody may.
     this.failure.catch(() => undefined);
     for (let i = 0; i < BLOCKS; i++) this.#free.push(new ArrayBuffer(BLOCK_SIZE));
-    this.#worker = new Worker(new URL('./build-worker.js', import.meta.url), { workerData: job });
+    this.#worker = new Worker(new URL('./build-worker.js', import.meta.url), {
+      workerData: job,
+      // The parent's flags need not suit a worker (`--input-type` does not).
+      execArgv: [],
+    });
     this.#done = new Promise((resolve) => this.#listen(resolve));
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (signal?.aborted === true) this.#onAbort();

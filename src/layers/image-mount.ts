@@ -9,13 +9,25 @@ import { SiphonError } from '../common/errors.js';
 import { isRunning } from '../common/process.js';
 import { UndoStack } from '../common/undo-stack.js';
 import { formatSource } from '../content/source.js';
-import { type ImageSessionOptions, openImageSession } from './image-session.js';
-import { mountHome, readMountRecord, removeMountRecord, writeMountRecord } from './mount-record.js';
-import { resolveMountPoint, unmountFolder } from './mount-point.js';
+import { openImageSession } from './image-session.js';
+import { mountThroughLibfuse } from './libfuse-session.js';
+import {
+  type MountRecord,
+  mountHome,
+  readMountRecord,
+  removeMountRecord,
+  writeMountRecord,
+} from './mount-record.js';
+import { resolveMountPoint } from './mount-point.js';
 import { clearStaleMount, isMounted } from './mount-table.js';
 import { mountOverlay } from './overlay-mount.js';
+import type { ImageOptions } from './serve-image.js';
 
-export interface ImageMountOptions extends Omit<ImageSessionOptions, 'directory'> {
+/** `kernel`: `/dev/fuse` and overlayfs, as root. `libfuse`: through fusermount, as anybody. */
+export type Driver = MountRecord['driver'];
+
+export interface ImageMountOptions extends ImageOptions {
+  driver: Driver;
   /** Mount point: an existing, empty folder. */
   target: string;
 }
@@ -24,7 +36,7 @@ export interface ImageMount {
   readonly target: string;
   /** Resolves when the folder is no longer mounted, whoever did it. */
   unmounted(signal: AbortSignal): Promise<void>;
-  /** @throws SiphonError `busy` while something uses the folder; all stays as it is then */
+  /** Unmounts, whatever still uses the folder; that gets errors from then on. */
   close(): Promise<void>;
 }
 
@@ -35,16 +47,12 @@ export async function mountImage(options: ImageMountOptions): Promise<ImageMount
   const target = await checkMountPoint(options.root, options.target);
   const undo = new UndoStack();
   try {
-    const session = await openImageSession({
-      ...options,
-      directory: mountHome(options.root, target),
-    });
-    undo.defer(() => session.close());
-    mountOverlay({ ...session.stack, target });
-    undo.defer(() => clearStaleMount(target));
+    if (options.driver === 'libfuse') undo.defer(await mountThroughLibfuse({ ...options, target }));
+    else await mountThroughKernel(options, target, undo);
     await writeMountRecord(options.root, {
       directory: target,
       source: formatSource(options.source),
+      driver: options.driver,
     });
     undo.defer(() => removeMountRecord(options.root, target));
   } catch (error) {
@@ -54,11 +62,20 @@ export async function mountImage(options: ImageMountOptions): Promise<ImageMount
   return {
     target,
     unmounted: (signal) => waitForUnmount(target, signal),
-    async close() {
-      if (await isMounted(target)) unmountFolder(target);
-      await undo[Symbol.asyncDispose]();
-    },
+    close: () => undo[Symbol.asyncDispose](),
   };
+}
+
+async function mountThroughKernel(
+  options: ImageMountOptions,
+  target: string,
+  undo: UndoStack,
+): Promise<void> {
+  const directory = mountHome(options.root, target);
+  const session = await openImageSession({ ...options, directory });
+  undo.defer(() => session.close());
+  mountOverlay({ ...session.stack, target });
+  undo.defer(() => clearStaleMount(target));
 }
 
 async function checkMountPoint(root: string, target: string): Promise<string> {

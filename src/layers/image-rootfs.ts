@@ -12,7 +12,6 @@ export interface ImageRootfs {
   readonly image: Image;
   /** The mounted folder. Served by this process: look into it with asynchronous calls only. */
   readonly path: string;
-  fetchedBytes(): number;
   close(): Promise<void>;
 }
 
@@ -39,7 +38,6 @@ export async function mountRootfs(options: ImageSessionOptions): Promise<ImageRo
     return {
       image: session.image,
       path,
-      fetchedBytes: () => session.fetchedBytes(),
       close: () => undo[Symbol.asyncDispose](),
     };
   } catch (error) {

@@ -2,28 +2,16 @@
 
 import { stat } from 'node:fs/promises';
 import type { Digest } from '../common/digest.js';
-import type { Logger } from '../common/log.js';
 import { UndoStack } from '../common/undo-stack.js';
-import { ContentStore } from '../content/content-store.js';
-import { openImage } from '../content/image.js';
 import { publishIndexes } from '../content/index-artifact.js';
-import type { Source } from '../content/source.js';
 import { LayerIndex, type LayerInfo } from '../index/layer-index.js';
 import type { Descriptor } from '../remote/descriptor.js';
-import type { LayerListener } from './layer-event.js';
 import { LayerPreparer } from './layer-preparer.js';
-import { LayerStore } from './layer-store.js';
+import { type ImageOptions, openImageAt, openWorkplace } from './serve-image.js';
 
-export interface IndexImageOptions {
-  root: string;
-  source: Source;
-  platform?: string;
-  plainHttp?: boolean;
+export interface IndexImageOptions extends ImageOptions {
   /** Whether to publish what was built beside the image. */
   push: boolean;
-  signal: AbortSignal;
-  onEvent?: LayerListener;
-  log: Logger;
 }
 
 export interface IndexedLayer {
@@ -52,18 +40,10 @@ export async function indexImage(options: IndexImageOptions): Promise<IndexedIma
 }
 
 async function build(options: IndexImageOptions, undo: UndoStack): Promise<IndexedImage> {
-  const { root, signal, log, onEvent } = options;
-  const content = await ContentStore.open(root);
-  const layers = LayerStore.open(root);
-  undo.defer(() => layers[Symbol.dispose]());
-  const image = await openImage(options.source, {
-    store: content,
-    signal,
-    log,
-    ...(options.platform === undefined ? {} : { platform: options.platform }),
-    ...(options.plainHttp === undefined ? {} : { plainHttp: options.plainHttp }),
-  });
-  undo.defer(() => image.close());
+  const { signal, log, onEvent } = options;
+  const workplace = await openWorkplace(options.root, undo);
+  const { content, layers } = workplace;
+  const image = await openImageAt(workplace, options, undo);
   const preparer = new LayerPreparer({ layers, content, log });
   const paths = await Promise.all(
     image.layers.map(async (layer) => {

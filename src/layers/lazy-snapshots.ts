@@ -15,12 +15,14 @@ import type { LazyLayer, LazyLayerRequest, LazyLayers } from '../snapshotter/laz
 import type { LayerPreparer } from './layer-preparer.js';
 import type { LayerServer } from './layer-server.js';
 import type { LayerRecord, LayerStore } from './layer-store.js';
+import type { OpenLayers } from './open-layers.js';
 
 export interface LazySnapshotsOptions {
   layers: LayerStore;
   content: ContentStore;
   preparer: LayerPreparer;
   server: LayerServer;
+  open: OpenLayers;
   log: Logger;
 }
 
@@ -59,7 +61,7 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
 
   async usage(number: number): Promise<{ size: number; inodes: number }> {
     await this.restore(number);
-    return this.#options.server.usage(number);
+    return this.#options.open.usage(number);
   }
 
   async release(number: number): Promise<void> {

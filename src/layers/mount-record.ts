@@ -13,6 +13,7 @@ import { type ProcessIdentity, processIdentity } from '../common/process.js';
 const recordSchema = z.object({
   directory: z.string(),
   source: z.string(),
+  driver: z.enum(['kernel', 'libfuse']),
   server: z.object({ pid: z.number(), startTime: z.string() }),
 });
 
@@ -27,7 +28,7 @@ export function mountHome(root: string, directory: string): string {
 /** Says that this process serves `directory`. */
 export async function writeMountRecord(
   root: string,
-  mounted: { directory: string; source: string },
+  mounted: Omit<MountRecord, 'server'>,
 ): Promise<void> {
   await mkdir(join(root, 'mounts'), { recursive: true, mode: 0o700 });
   const record: MountRecord = { ...mounted, server: await processIdentity(process.pid) };

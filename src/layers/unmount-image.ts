@@ -22,12 +22,13 @@ export async function unmountImage(root: string, target: string): Promise<void> 
       `Cannot unmount "${directory}": no image is mounted there by siphon with root "${root}"`,
     );
   }
-  if (await isMounted(directory)) unmountFolder(directory);
+  // A server on libfuse has to do it itself, through fusermount.
+  if (record.driver === 'kernel' && (await isMounted(directory))) unmountFolder(directory);
   if (await isRunning(record.server)) {
     process.kill(record.server.pid, 'SIGTERM');
     await waitForEnd(() => isRunning(record.server), directory);
   }
-  await clearStaleMount(`${mountHome(root, directory)}/fuse`);
+  if (record.driver === 'kernel') await clearStaleMount(`${mountHome(root, directory)}/fuse`);
   await removeMountRecord(root, directory);
 }
 

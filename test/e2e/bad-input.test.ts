@@ -178,10 +178,10 @@ describe('the machine', () => {
   it('without root', async () => {
     const script = `import('${new URL('../../dist/cli/main.js', import.meta.url).pathname}')`;
     const code = `process.setuid(65534); ${script}.then((cli) => cli.main(process.argv))`;
-    const args = ['-e', code, 'siphon', 'mount', image.source, directory];
+    const args = ['-e', code, 'siphon', 'mount', '--driver', 'kernel', image.source, directory];
     await refused(
       await run(process.execPath, args),
-      /^siphon: Cannot mount an image: this needs root/,
+      /^siphon: Cannot mount an image through the kernel driver: this needs root/,
     );
   });
 

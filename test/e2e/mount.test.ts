@@ -28,9 +28,10 @@ async function withMount<T>(
   sandbox: Sandbox,
   source: string,
   use: (directory: string) => Promise<T>,
+  ...options: string[]
 ): Promise<T> {
   const directory = await sandbox.folder('mnt');
-  succeeded(await sandbox.siphon('mount', source, directory));
+  succeeded(await sandbox.siphon('mount', ...options, source, directory));
   try {
     return await use(directory);
   } finally {
@@ -56,6 +57,12 @@ describe('siphon mount', () => {
     await using sandbox = await openSandbox();
     const plain = await writeSmallLayout(sandbox, 'none');
     expect(await withMount(sandbox, plain.source, readTree)).toEqual(expected);
+  });
+
+  it('shows the same through libfuse', async () => {
+    await using sandbox = await openSandbox();
+    const tree = await withMount(sandbox, image.source, readTree, '--driver', 'libfuse');
+    expect(tree).toEqual(expected);
   });
 
   it('shows one layer tar, plain or compressed, as a folder', async () => {

@@ -1,4 +1,5 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import type { Driver } from '../../layers/image-mount.js';
 import { mountInBackground, reportToParent } from '../background.js';
 import { onInterrupt } from '../interruption.js';
 import { createProgress } from '../progress.js';
@@ -13,14 +14,29 @@ export function mountCommand(): Command {
     .argument('<source>', 'docker://HOST/REPO[:TAG|@DIGEST], oci:DIR[:REF], a tar (path or URL), …')
     .argument('<dir>', 'an empty folder')
     .option('--foreground', 'stay until the folder is unmounted')
-    .action(async (text: string, directory: string, options: { foreground?: boolean }, command) => {
-      requireRoot('mount an image');
-      if (options.foreground === true) await mountHere(text, directory, command);
-      else await mountInBackground(text, directory, command);
+    .addOption(
+      new Option('--driver <name>', 'kernel: as root; libfuse: as anybody')
+        .choices(['kernel', 'libfuse'])
+        .default(process.getuid?.() === 0 ? 'kernel' : 'libfuse', 'what the user may'),
+    )
+    .action(async (text: string, directory: string, options: MountOptions, command: Command) => {
+      if (options.driver === 'kernel') requireRoot('mount an image through the kernel driver');
+      if (options.foreground === true) await mountHere(text, directory, options.driver, command);
+      else await mountInBackground(text, directory, options.driver, command);
     });
 }
 
-async function mountHere(text: string, target: string, command: Command): Promise<void> {
+interface MountOptions {
+  foreground?: boolean;
+  driver: Driver;
+}
+
+async function mountHere(
+  text: string,
+  target: string,
+  driver: Driver,
+  command: Command,
+): Promise<void> {
   const { parseSource } = await import('../../content/source.js');
   const { mountImage } = await import('../../layers/image-mount.js');
   const interrupted = onInterrupt();
@@ -31,6 +47,7 @@ async function mountHere(text: string, target: string, command: Command): Promis
     ...settings,
     source: parseSource(text),
     target,
+    driver,
     signal: parent === undefined ? interrupted : AbortSignal.any([interrupted, parent.gone]),
     onEvent: (event) => progress.update(event),
   }).finally(() => progress.end());

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { requireRoot, settingsOf } from '../settings.js';
+import { settingsOf } from '../settings.js';
 
 /** `siphon umount DIR` */
 export function umountCommand(): Command {
@@ -7,7 +7,6 @@ export function umountCommand(): Command {
     .description('unmount what siphon mounted, and end its server')
     .argument('<dir>')
     .action(async (directory: string, _options: object, command: Command) => {
-      requireRoot('unmount an image');
       const { unmountImage } = await import('../../layers/unmount-image.js');
       await unmountImage(settingsOf(command).root, directory);
     });

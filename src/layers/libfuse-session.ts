@@ -1,0 +1,34 @@
+/** One image served by this process as a merged tree through libfuse, for people who are not root. */
+
+import { UndoStack } from '../common/undo-stack.js';
+import { mountLibfuse } from '../fuse/libfuse-driver.js';
+import { isMounted } from './mount-table.js';
+import { type ImageOptions, openImageAt, openWorkplace, prepareLayers } from './serve-image.js';
+
+/**
+ * Mounts the image on `target`. @returns what unmounts it
+ * @throws SiphonError for whatever keeps the image from being served; nothing is left mounted then
+ */
+export async function mountThroughLibfuse(
+  options: ImageOptions & { target: string },
+): Promise<() => Promise<void>> {
+  const { root, target, log } = options;
+  const undo = new UndoStack();
+  try {
+    const workplace = await openWorkplace(root, undo);
+    const image = await openImageAt(workplace, options, undo);
+    const records = await prepareLayers(workplace, image, options);
+    const mounted = await mountLibfuse({
+      mountPoint: target,
+      layers: records.map((record) => workplace.open.open(record)),
+      fetch: (miss, signal) => workplace.open.fetch(miss, signal),
+      log,
+    });
+    // fuse-native waits for ever for a mount that somebody else has taken away.
+    undo.defer(async () => (await isMounted(target)) && mounted.unmount());
+    return () => undo[Symbol.asyncDispose]();
+  } catch (error) {
+    await undo[Symbol.asyncDispose]();
+    throw error;
+  }
+}

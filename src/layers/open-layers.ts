@@ -1,0 +1,111 @@
+/**
+ * The layers that this process has open: an index, a span cache and a source for what is missing. A
+ * source is opened when the first missing span is asked for, so a layer that is all here needs no
+ * registry.
+ */
+
+import type { BlobSource } from '../common/blob-source.js';
+import { SiphonError } from '../common/errors.js';
+import type { ContentStore } from '../content/content-store.js';
+import { openOrigin } from '../content/layer-origin.js';
+import type { Miss, ServedLayer } from '../fuse/fuse-session.js';
+import { LayerIndex } from '../index/layer-index.js';
+import { SpanCache } from '../index/span-cache.js';
+import { SpanReader } from '../index/span-reader.js';
+import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
+
+interface OpenLayer {
+  index: LayerIndex;
+  cache: SpanCache;
+  reader: SpanReader;
+  served: ServedLayer;
+}
+
+export class OpenLayers implements AsyncDisposable {
+  readonly #layers: LayerStore;
+  readonly #content: ContentStore;
+  readonly #open = new Map<number, OpenLayer>();
+
+  constructor(options: { layers: LayerStore; content: ContentStore }) {
+    this.#layers = options.layers;
+    this.#content = options.content;
+  }
+
+  has(number: number): boolean {
+    return this.#open.has(number);
+  }
+
+  /**
+   * Opens a layer whose index is here, and holds it until it is closed.
+   * @throws SiphonError `corrupt` or `invalid` where the index cannot be trusted
+   */
+  open(record: LayerRecord): ServedLayer {
+    const known = this.#open.get(record.number);
+    if (known !== undefined) return known.served;
+    const layer = this.#openFiles(record);
+    this.#layers.hold(record.number);
+    this.#open.set(record.number, layer);
+    return layer.served;
+  }
+
+  /** Brings missing spans into the cache. @throws SiphonError `not-found` for a layer not open, … */
+  async fetch(miss: Miss, signal: AbortSignal): Promise<void> {
+    await this.#get(miss.layer).reader.ensure(miss.firstSpan, miss.lastSpan, signal);
+  }
+
+  /** Bytes of the layer on this disk, and its inodes. */
+  usage(number: number): { size: number; inodes: number } {
+    const { cache, index } = this.#get(number);
+    return { size: cache.presentBytes(), inodes: index.info.inodeCount };
+  }
+
+  /** Bytes drawn from the sources of what is open. */
+  fetchedBytes(): number {
+    let bytes = 0;
+    for (const { reader } of this.#open.values()) bytes += reader.fetchedBytes;
+    return bytes;
+  }
+
+  async close(number: number): Promise<void> {
+    const layer = this.#open.get(number);
+    if (layer === undefined) return;
+    this.#open.delete(number);
+    await layer.reader.close();
+    layer.cache.close();
+    layer.index.close();
+    this.#layers.drop(number);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const number of this.#open.keys()) await this.close(number);
+  }
+
+  #get(number: number): OpenLayer {
+    const layer = this.#open.get(number);
+    if (layer !== undefined) return layer;
+    throw new SiphonError('not-found', `Cannot find layer ${number} among those served`);
+  }
+
+  #openFiles(record: LayerRecord): OpenLayer {
+    const indexPath = this.#layers.indexPath(record.number);
+    const index = LayerIndex.open(indexPath, indexExpectation(record));
+    let cache: SpanCache | undefined;
+    try {
+      cache = SpanCache.open(this.#layers.directory(record.number), index.spanBounds);
+      const reader = new SpanReader({ index, cache, source: () => this.#source(record, index) });
+      const { number } = record;
+      const { dataPath: cachePath, presence } = cache;
+      return { index, cache, reader, served: { number, indexPath, cachePath, presence } };
+    } catch (error) {
+      cache?.close();
+      index.close();
+      throw error;
+    }
+  }
+
+  async #source(record: LayerRecord, index: LayerIndex): Promise<BlobSource> {
+    const { blobDigest: digest, blobSize: size } = index.info;
+    if (await this.#content.has(digest)) return this.#content.source({ digest, size });
+    return openOrigin(record.origin, { mediaType: record.mediaType, digest, size });
+  }
+}
