@@ -18,7 +18,7 @@ import { Failure } from './failure.mjs';
 import { capture } from './run.mjs';
 
 /**
- * @typedef {{ name: string, why: string, command?: string, library?: string, services?: string[] }} DebianPackage
+ * @typedef {{ name: string, why: string, command?: string, library?: string, file?: string, services?: string[] }} DebianPackage
  * @typedef {'build' | 'demo' | 'test'} PackageSet
  */
 
@@ -40,6 +40,11 @@ const SETS = {
     },
     { name: 'stargz-snapshotter', command: 'ctr-remote', why: 'ctr-remote, a lazy client' },
     { name: 'runc', command: 'runc', why: 'running containers' },
+    {
+      name: 'containernetworking-plugins',
+      file: '/usr/lib/cni/bridge',
+      why: 'networks of Kubernetes pods',
+    },
     {
       name: 'docker-registry',
       command: 'docker-registry',
@@ -89,7 +94,8 @@ export async function installPackages(sets) {
 }
 
 /** @param {DebianPackage} wanted */
-function isPresent({ command, library }) {
+function isPresent({ command, library, file }) {
+  if (file !== undefined && !existsSync(file)) return false;
   if (command !== undefined && !programPath(command)) return false;
   return library === undefined || hasLibrary(library);
 }

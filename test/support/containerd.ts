@@ -224,12 +224,19 @@ async function unmountBelow(folder: string): Promise<void> {
   }
 }
 
-/** runc removes the containers' own cgroups and leaves the namespace's. */
+/** runc leaves the namespace's cgroup, and those of containers that it could not start. */
 async function removeCgroups(namespace: string): Promise<void> {
   const controllers = await readdir('/sys/fs/cgroup').catch(() => []);
   for (const controller of ['', ...controllers]) {
-    await rmdir(join('/sys/fs/cgroup', controller, namespace)).catch(() => undefined);
+    await removeCgroup(join('/sys/fs/cgroup', controller, namespace));
   }
+}
+
+async function removeCgroup(folder: string): Promise<void> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  for (const entry of entries)
+    if (entry.isDirectory()) await removeCgroup(join(folder, entry.name));
+  await rmdir(folder).catch(() => undefined);
 }
 
 /** A killed shim leaves its socket outside containerd's folders; its bundle says where. */
