@@ -44,6 +44,8 @@ export interface Containerd {
 /** Milliseconds that containerd may take to answer, or to end. */
 const START_TIMEOUT = 30_000;
 const STOP_TIMEOUT = 10_000;
+/** Milliseconds that a killed process may take to be gone. */
+const KILL_TIMEOUT = 2_000;
 const COMMAND_TIMEOUT = 120_000;
 
 const run = promisify(execFile);
@@ -228,15 +230,21 @@ async function unmountBelow(folder: string): Promise<void> {
 async function removeCgroups(namespace: string): Promise<void> {
   const controllers = await readdir('/sys/fs/cgroup').catch(() => []);
   for (const controller of ['', ...controllers]) {
-    await removeCgroup(join('/sys/fs/cgroup', controller, namespace));
+    const folder = join('/sys/fs/cgroup', controller, namespace);
+    const deadline = Date.now() + KILL_TIMEOUT;
+    // Those that were just killed hold their cgroup until they are gone.
+    while (!(await removeCgroup(folder)) && Date.now() < deadline) await delay(20);
   }
 }
 
-async function removeCgroup(folder: string): Promise<void> {
+/** @returns whether nothing of it is left */
+async function removeCgroup(folder: string): Promise<boolean> {
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-  for (const entry of entries)
+  for (const entry of entries) {
     if (entry.isDirectory()) await removeCgroup(join(folder, entry.name));
+  }
   await rmdir(folder).catch(() => undefined);
+  return !existsSync(folder);
 }
 
 /** A killed shim leaves its socket outside containerd's folders; its bundle says where. */

@@ -114,8 +114,14 @@ function words(text: string): string[] {
 
 async function forgetResults(network: string): Promise<void> {
   const results = join(cache, 'results');
-  for (const name of await readdir(results).catch(() => [])) {
-    if (name.startsWith(`${network}-`)) await rm(join(results, name), { force: true });
+  const names = await readdir(results).catch(() => []);
+  const pods = names.flatMap((name) => {
+    const [, pod = ''] = /-([0-9a-f]{64})-/.exec(name) ?? [];
+    return name.startsWith(`${network}-`) && pod !== '' ? [pod] : [];
+  });
+  // The loopback of a pod has a result of its own.
+  for (const name of names.filter((one) => pods.some((pod) => one.includes(pod)))) {
+    await rm(join(results, name), { force: true });
   }
 }
 
