@@ -214,7 +214,10 @@ export class TreeWriter {
     });
   }
 
-  /** The header of a hard link describes the file anew, as containerd applies it. */
+  /**
+   * The header of a hard link describes the file anew in overlay form, as containerd applies it; umoci,
+   * whose form is the merged one, leaves the file as its own header says.
+   */
   #link(parent: Directory, name: ByteString, entry: TarEntry): void {
     const target = splitPath(components(entry.linkPath));
     try {
@@ -233,7 +236,7 @@ export class TreeWriter {
         throw cannotUnpack(entry, `its target ${text} cannot be linked to, expected a file`, error);
       throw error;
     }
-    this.#attributes.ofExisting(parent, name, entry);
+    if (this.#job.form === 'overlay') this.#attributes.ofExisting(parent, name, entry);
   }
 
   #addDirectory(parent: Directory, name: ByteString, entry: TarEntry): void {

@@ -146,6 +146,14 @@ describe.skipIf(skip)('unpackLayer: needs root', () => {
     expect(a).toMatchObject({ mode: '104750', owner: '9:0', mtime: '2000000000', linkedTo: 'a' });
   });
 
+  it('leaves a hard-linked file as its own header says in merged form, as umoci does', async () => {
+    const { target } = await unpackPieces(
+      [file('a', 'x', { mode: 0o444, mtime: 1 }), hardlink('b', 'a', { uid: 9, mtime: 2 })],
+      { form: 'merged' },
+    );
+    expect((await readTree(target))['a']).toMatchObject({ mode: '100444', owner: '0:0' });
+  });
+
   it('ignores attributes that are not an archive’s to set, and counts those nobody takes', async () => {
     const { target, layer } = await unpackPieces([
       file('a', 'x', {
