@@ -26,6 +26,7 @@ const CHECKS = [
       'err-long',
       'src',
       'demo',
+      'bench',
       'test',
     ],
   },
