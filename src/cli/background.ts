@@ -11,7 +11,7 @@ import type { Command } from 'commander';
 import { type ErrorCode, SiphonError, errorMessage } from '../common/errors.js';
 import type { LayerEvent } from '../layers/layer-event.js';
 import { createProgress } from './progress.js';
-import { settingsOf } from './settings.js';
+import { type GlobalOptions, settingsOf } from './settings.js';
 
 type Message =
   | { kind: 'event'; event: LayerEvent }
@@ -100,12 +100,17 @@ function startDetached(root: string, args: string[]): ChildProcess {
 
 /** The same command, in the foreground. */
 function foregroundArguments(args: readonly string[], command: Command): string[] {
-  const { root, platform, plainHttp, logLevel } = command.optsWithGlobals();
+  const { root, platform, plainHttp, logLevel } = command.optsWithGlobals<GlobalOptions>();
   return [
-    ...['--root', root, '--log-level', logLevel],
+    '--root',
+    root,
+    '--log-level',
+    logLevel,
     ...(platform === undefined ? [] : ['--platform', platform]),
     ...(plainHttp === true ? ['--plain-http'] : []),
-    ...['mount', '--foreground', ...args],
+    'mount',
+    '--foreground',
+    ...args,
   ];
 }
 
@@ -116,9 +121,11 @@ function waitUntilReady(child: ChildProcess, onEvent: (event: LayerEvent) => voi
       else if (message.kind === 'ready') done();
       else
         fail(
-          new SiphonError(message.code, message.message, {
-            ...(message.hint === undefined ? {} : { hint: message.hint }),
-          }),
+          new SiphonError(
+            message.code,
+            message.message,
+            message.hint === undefined ? {} : { hint: message.hint },
+          ),
         );
     });
     child.once('error', fail);

@@ -20,7 +20,7 @@ export interface Settings {
   log: Logger;
 }
 
-interface GlobalOptions {
+export interface GlobalOptions {
   root: string;
   platform?: string;
   plainHttp?: boolean;

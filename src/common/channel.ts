@@ -5,7 +5,7 @@
 export class Channel<T> implements AsyncIterable<T> {
   #waiting: Receiver<T> | undefined;
   #offered: { value: T; taken: () => void } | undefined;
-  #closed: { error: unknown } | undefined;
+  #closed: { error: Error | undefined } | undefined;
 
   /** Resolves when the value was taken; at once, and without effect, where nobody will receive it. */
   send(value: T): Promise<void> {
@@ -20,7 +20,7 @@ export class Channel<T> implements AsyncIterable<T> {
   }
 
   /** Ends the sequence; with an error, the receiver gets it thrown. */
-  end(error?: unknown): void {
+  end(error?: Error): void {
     this.#closed ??= { error };
     this.#offered?.taken();
     this.#offered = undefined;
@@ -52,7 +52,7 @@ export class Channel<T> implements AsyncIterable<T> {
   #finish(receiver: Receiver<T>): void {
     const error = this.#closed?.error;
     if (error === undefined) receiver.resolve({ done: true, value: undefined });
-    else receiver.reject(error instanceof Error ? error : new Error(String(error)));
+    else receiver.reject(error);
   }
 }
 

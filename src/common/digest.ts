@@ -54,9 +54,7 @@ export function chainIds(diffIds: readonly DiffId[]): ChainId[] {
   const chain: ChainId[] = [];
   for (const diffId of diffIds) {
     const parent = chain.at(-1);
-    chain.push(
-      (parent === undefined ? diffId : digestOf(`${parent} ${diffId}`)) as Digest as ChainId,
-    );
+    chain.push((parent === undefined ? diffId : digestOf(`${parent} ${diffId}`)) as ChainId);
   }
   return chain;
 }

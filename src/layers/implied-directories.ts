@@ -118,7 +118,7 @@ async function makeFolder(folder: string, wanted: Map<Path, Inode | undefined>):
   for (const path of paths) {
     await mkdir(Buffer.from(below(path), 'latin1'), { recursive: true, mode: 0o755 });
   }
-  for (const path of paths.reverse()) {
+  for (const path of paths.toReversed()) {
     const inode = wanted.get(path);
     if (inode !== undefined) {
       await chown(Buffer.from(below(path), 'latin1'), inode.uid, inode.gid);

@@ -152,7 +152,7 @@ export class LayerPreparer {
     const failed = new AbortController();
     const signal = AbortSignal.any([task.options.signal, failed.signal]);
     const fail = (error: unknown): never => {
-      channel.end(error);
+      channel.end(error instanceof Error ? error : new Error(errorMessage(error)));
       failed.abort(error);
       throw error;
     };

@@ -77,5 +77,5 @@ export async function prepareLayers(
       if (outcome.status === 'rejected') throw failed.signal.reason;
       return outcome.value;
     })
-    .reverse();
+    .toReversed();
 }

@@ -235,6 +235,10 @@ describe('an index that does not belong to the layer', () => {
   });
 });
 
+interface LayoutIndex {
+  manifests: { annotations?: Record<string, string> }[];
+}
+
 /** Makes the published artifact say of two layers' indexes that each is the other's. */
 async function swapIndexes(layout: string): Promise<void> {
   const blobs = join(layout, 'blobs/sha256');
@@ -246,10 +250,12 @@ async function swapIndexes(layout: string): Promise<void> {
     const hash = createHash('sha256').update(swapped, 'latin1').digest('hex');
     await writeFile(join(blobs, hash), swapped, 'latin1');
     const document = join(layout, 'index.json');
-    const index = JSON.parse((await readFile(document, 'utf8')).replaceAll(name, hash));
-    const isReferrersTag = (entry: { annotations?: Record<string, string> }): boolean =>
+    const index = JSON.parse(
+      (await readFile(document, 'utf8')).replaceAll(name, hash),
+    ) as LayoutIndex; // written by siphon just before
+    const isReferrersTag = (entry: LayoutIndex['manifests'][number]): boolean =>
       Object.values(entry.annotations ?? {}).some((value) => value.startsWith('sha256-'));
-    const manifests = index.manifests.filter((entry: object) => !isReferrersTag(entry));
+    const manifests = index.manifests.filter((entry) => !isReferrersTag(entry));
     await writeFile(document, JSON.stringify({ ...index, manifests }));
   }
 }

@@ -46,7 +46,7 @@ export async function openSandbox(): Promise<Sandbox> {
     mounts: () => mountsBelow(directory),
     async [Symbol.asyncDispose]() {
       await endServers(root);
-      for (const path of (await mountsBelow(directory)).reverse()) {
+      for (const path of (await mountsBelow(directory)).toReversed()) {
         spawnSync('umount', ['--lazy', path]);
       }
       await rm(directory, { recursive: true, force: true, maxRetries: 3 });
