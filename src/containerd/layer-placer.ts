@@ -77,7 +77,8 @@ export class LayerPlacer {
         const how = await this.#place(task, tasks.slice(at + 1));
         if (how === 'lazy') this.#anyLazy = true;
         if (how !== 'unpacked') await this.#stopFetch(descriptor.digest);
-        this.#tell(descriptor, how === 'unpacked' ? 'done' : how, descriptor.size);
+        const here = how === 'lazy' ? 0 : descriptor.size;
+        this.#tell(descriptor, how === 'unpacked' ? 'done' : how, here);
         placed.push({
           digest: descriptor.digest,
           chainId: task.chainId,
@@ -112,7 +113,10 @@ export class LayerPlacer {
 
   async #place(task: Task, above: Task[]): Promise<PlacedLayer['how']> {
     if (await this.#exists(task.chainId)) return 'exists';
-    this.#tell(task.layer.descriptor, 'preparing');
+    // One that is fetched ahead has a status already.
+    if (!this.#fetches.has(task.layer.descriptor.digest)) {
+      this.#tell(task.layer.descriptor, 'preparing');
+    }
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
       const key = `extract-${Date.now()}-${randomBytes(4).toString('hex')} ${task.chainId}`;
       const mounts = await this.#prepare(key, task);
@@ -253,7 +257,7 @@ export class LayerPlacer {
         signal,
         onProgress: (done) => this.#tell(descriptor, 'downloading', done),
       });
-      this.#tell(descriptor, 'downloading', descriptor.size);
+      this.#tell(descriptor, 'downloaded', descriptor.size);
     } finally {
       await source?.close();
     }

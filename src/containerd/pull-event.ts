@@ -4,7 +4,15 @@ import type { Digest } from '../common/digest.js';
 export interface PullEvent {
   kind: 'index' | 'manifest' | 'config' | 'layer';
   digest: Digest;
-  status: 'waiting' | 'preparing' | 'downloading' | 'unpacking' | 'lazy' | 'exists' | 'done';
+  status:
+    | 'waiting'
+    | 'preparing'
+    | 'downloading'
+    | 'downloaded'
+    | 'unpacking'
+    | 'lazy'
+    | 'exists'
+    | 'done';
   /** Bytes that arrived in containerd, out of `total`. */
   done: number;
   total: number;

@@ -7,7 +7,7 @@
  */
 
 import { chainIds } from '../common/digest.js';
-import { SiphonError, errorCode } from '../common/errors.js';
+import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { UndoStack } from '../common/undo-stack.js';
 import { ContentStore } from '../content/content-store.js';
@@ -59,7 +59,7 @@ export async function pullIntoContainerd(options: ContainerdPullOptions): Promis
     const parts = await openParts(options, undo);
     const lease = await Lease.create(connection, options.signal);
     let complete = false;
-    undo.defer(() => lease.delete(!complete));
+    undo.defer(() => lease.delete(!complete).catch((error: unknown) => leftLease(error, options)));
     const pulled = await pull(connection, lease, parts, options);
     complete = true;
     return pulled;
@@ -117,6 +117,11 @@ async function openParts(options: ContainerdPullOptions, undo: UndoStack): Promi
   }
   const chain = chainIds(diffIdsOf(config, manifest.layers.length, image.name));
   return { image, home, target, descriptor, manifest, source: sourceLabels(reference), chain };
+}
+
+/** What went wrong before matters more; and the lease ends by itself in time. */
+function leftLease(error: unknown, { log }: ContainerdPullOptions): void {
+  log.warn({ err: error }, `a lease is left in containerd: ${errorMessage(error)}`);
 }
 
 const snapshotterType = 'io.containerd.snapshotter.v1';

@@ -4,10 +4,11 @@ import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { type Containerd, startContainerd } from '../support/containerd.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
-import { buildIndexLayout, file, hostPlatform } from '../support/images.js';
+import { buildIndexLayout, buildLayout, file, hostPlatform } from '../support/images.js';
 import { type Outcome, type Sandbox, must, openSandbox } from '../support/sandbox.js';
 import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
 import { startStallingProxy } from '../support/stalling-proxy.js';
@@ -180,22 +181,51 @@ describe('siphon pull --containerd', () => {
     expect(await runIn(reference)).toBe('small files: 5\n');
   }, 60_000);
 
-  it('takes an image for this platform, and records the index', async () => {
-    const layout = await sandbox.folder('multi');
-    const { index } = await buildIndexLayout(layout, {
+  it.each([
+    ['an index', false, 3],
+    ['an index in an index', true, 4],
+  ])('takes the image for this platform from %s, and records all', async (_, nested, documents) => {
+    const layout = await sandbox.folder(`multi-${nested}`);
+    const { index, images } = await buildIndexLayout(layout, {
       tag: 'latest',
+      nested,
       images: [
         { platform: { os: 'linux', architecture: 'riscv64' }, layers: [[file('a', 'other')]] },
         { platform: hostPlatform(), layers: [[file('a', 'mine')], [file('b', 'too')]] },
       ],
     });
-    const reference = await push('multi', `oci:${layout}:latest`, '--all');
-    const pulled = await pullWell(reference);
-    expect(pulled.target.digest).toBe(index.digest);
-    expect(pulled.layers).toHaveLength(2);
-    expect(await labelsOf(index.digest)).toContain('containerd.io/gc.ref.content.m.1=');
-    // index, manifest, config
-    expect(await lines('content', 'ls', '-q')).toHaveLength(3);
+    const server = await serveLayout({ layout });
+    try {
+      const pulled = await pullWell(`${server.host}/multi`);
+      expect(pulled.target.digest).toBe(index.digest);
+      expect(pulled.layers.map(({ digest }) => digest)).toEqual(
+        images[1]?.layers.map(({ digest }) => digest),
+      );
+      const reference = 'containerd.io/gc.ref.content.m.';
+      expect(await labelsOf(index.digest)).toContain(`${reference}${nested ? 0 : 1}=`);
+      expect(await lines('content', 'ls', '-q')).toHaveLength(documents);
+    } finally {
+      await server.close();
+    }
+  });
+
+  it("takes an image in Docker's own format", async () => {
+    const layout = await sandbox.folder('docker');
+    const layers = [[file('a', 'mine')], [file('b', 'too')]];
+    await buildLayout(layout, { tag: 'latest', docker: true, layers });
+    const server = await serveLayout({ layout });
+    try {
+      for (const [snapshotter, how] of [
+        ['overlayfs', 'unpacked'],
+        ['siphon', 'lazy'],
+      ] as const) {
+        expect(ways(await pullWell(`${server.host}/own`, '--snapshotter', snapshotter))).toEqual([
+          how,
+        ]);
+      }
+    } finally {
+      await server.close();
+    }
   });
 
   it('moves an image to what its tag means now', async () => {
