@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Containerd, startContainerd } from '../support/containerd.js';
+import { type Containerd, startContainerd, untilReconnected } from '../support/containerd.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
 import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
@@ -120,6 +120,7 @@ describe('containerd with siphon serve', () => {
     await ctrRemote(['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference]);
     await siphon.stop();
     siphon = await startSiphonService(sandbox);
+    await untilReconnected(containerd, 'siphon');
     expect(await runIn(reference)).toBe('small files: 5\n');
     await removeImage(reference);
   }, 60_000);

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ContainerState, PodSandboxState } from '#src/generated/runtime/v1/cri.js';
 import { demoLayers } from '../../demo/image/demo-image.js';
 import { writeLayout } from '../../demo/image/write-layout.js';
-import { type Containerd, startContainerd } from '../support/containerd.js';
+import { type Containerd, startContainerd, untilReconnected } from '../support/containerd.js';
 import { type Cri, type PodContainer, connectCri, criNamespace } from '../support/cri-client.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
@@ -106,12 +106,6 @@ async function untilExited(container: PodContainer): Promise<number> {
     if (state === ContainerState.CONTAINER_EXITED) return exitCode;
     await delay(50);
   }
-}
-
-/** containerd waits up to some seconds before it tries a socket again that was not there. */
-async function untilReconnected(): Promise<void> {
-  const usage = ['--namespace', criNamespace, 'snapshots', '--snapshotter', 'siphon', 'usage'];
-  await expect.poll(() => containerd.ctr(usage), { timeout: 15_000 }).toBeDefined();
 }
 
 /** The log's lines as `<stream> <text>`. */
@@ -227,7 +221,7 @@ describe("containerd's CRI plugin with siphon as its snapshotter", () => {
     const reference = await pulled('restarted');
     await siphon.stop();
     siphon = await startSiphonService(sandbox);
-    await untilReconnected();
+    await untilReconnected(containerd, 'siphon', '--namespace', criNamespace);
     const pod = await cri.runPod('restarted', 'host');
     const container = await pod.run('main', reference);
     expect(await untilExited(container)).toBe(0);

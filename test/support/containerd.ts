@@ -90,6 +90,27 @@ export async function startContainerd(options: ContainerdOptions = {}): Promise<
   }
 }
 
+/**
+ * Waits until containerd has found a snapshotter again that was away: it lets some seconds pass before
+ * it dials a socket anew that did not answer, and every call fails until then.
+ * @param options before ctr's command; the namespace must have snapshots
+ */
+export async function untilReconnected(
+  { ctr }: Containerd,
+  snapshotter: string,
+  ...options: string[]
+): Promise<void> {
+  const usage = [...options, 'snapshots', '--snapshotter', snapshotter, 'usage'];
+  for (const deadline = Date.now() + START_TIMEOUT; ; await delay(100)) {
+    try {
+      await ctr(usage);
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+    }
+  }
+}
+
 interface Daemon {
   stop(): Promise<void>;
 }
