@@ -20,17 +20,22 @@ export function processIsAlive(pid: number): boolean {
 
 /** @throws the system error where there is no such process */
 export async function processIdentity(pid: number): Promise<ProcessIdentity> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'latin1');
-  // The command's name stands in parentheses and may hold anything; field 3 follows the last one.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return { pid, startTime: fields[22 - 3] ?? '' };
+  return { pid, startTime: (await readStat(pid)).startTime };
 }
 
 /** Whether the very process is still there, zombies not counted. */
 export async function isRunning(identity: ProcessIdentity): Promise<boolean> {
   try {
-    return (await processIdentity(identity.pid)).startTime === identity.startTime;
+    const { state, startTime } = await readStat(identity.pid);
+    return startTime === identity.startTime && !/[ZX]/.test(state);
   } catch {
     return false;
   }
+}
+
+async function readStat(pid: number): Promise<{ state: string; startTime: string }> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'latin1');
+  // The command's name stands in parentheses and may hold anything; field 3 follows the last one.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return { state: fields[0] ?? '', startTime: fields[22 - 3] ?? '' };
 }

@@ -81,9 +81,7 @@ const fsetxattr_ = libc.func(
 const lsetxattr_ = libc.func(
   'int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)',
 );
-const fgetxattr_ = libc.func(
-  'long fgetxattr(int fd, const void *name, void *value, size_t size)',
-);
+const fgetxattr_ = libc.func('long fgetxattr(int fd, const void *name, void *value, size_t size)');
 const flistxattr_ = libc.func('long flistxattr(int fd, void *list, size_t size)');
 const fremovexattr_ = libc.func('int fremovexattr(int fd, const void *name)');
 const close_ = libc.func('int close(int fd)');

@@ -5,7 +5,8 @@
  */
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import BetterSqlite3 from 'better-sqlite3';
+import type BetterSqlite3 from 'better-sqlite3';
+import { Sqlite } from '../common/sqlite.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import { APPLICATION_ID, FORMAT_VERSION, TABLES } from './schema.js';
 
@@ -34,7 +35,7 @@ export function openIndexFile(path: string): BetterSqlite3.Database {
   checkHeader(path);
   let database: BetterSqlite3.Database | undefined;
   try {
-    database = new BetterSqlite3(path, { readonly: true, fileMustExist: true });
+    database = new Sqlite(path, { readonly: true, fileMustExist: true });
     // The lock is taken once instead of at every statement; nobody writes.
     database.pragma('locking_mode = EXCLUSIVE');
     database.pragma('trusted_schema = OFF');

@@ -1,7 +1,8 @@
 /** Writes an index file: the SQL of the building side, apart from the growing tree. */
 
 import { closeSync, fsyncSync, openSync } from 'node:fs';
-import BetterSqlite3 from 'better-sqlite3';
+import type BetterSqlite3 from 'better-sqlite3';
+import { Sqlite } from '../common/sqlite.js';
 import type { LayerInfo } from './layer-model.js';
 import { APPLICATION_ID, FORMAT_VERSION, PAGE_ENTRIES, TABLES } from './schema.js';
 import type { RecordedSpan } from './span-recorder.js';
@@ -23,7 +24,7 @@ export class IndexWriter {
    */
   constructor(path: string, stagingPath: string) {
     this.#path = path;
-    this.#database = new BetterSqlite3(path);
+    this.#database = new Sqlite(path);
     const database = this.#database;
     database.pragma('journal_mode = MEMORY');
     database.pragma('synchronous = OFF');

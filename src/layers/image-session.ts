@@ -46,11 +46,16 @@ async function open(options: ImageSessionOptions, undo: UndoStack): Promise<Imag
   undo.defer(() => server[Symbol.asyncDispose]());
   const records = await prepareLayers(workplace, image, options);
   for (const record of records) server.serve(record);
-  const lowerdirs = records.map(({ number }) => `fuse/${number}`);
-  const indexes = records.map(({ number }) => workplace.layers.indexPath(number));
+  // Overlay refuses a folder twice; the upper one says all that a lower one of the same layer could.
+  const numbers = [...new Set(records.map(({ number }) => number))];
+  const lowerdirs = numbers.map((number) => `fuse/${number}`);
+  const indexes = numbers.map((number) => workplace.layers.indexPath(number));
   if (await makeImpliedDirectories(indexes, join(directory, 'implied'))) {
     lowerdirs.unshift('implied');
   }
+  // Overlay wants two folders at least, and only it hides whiteouts.
+  await mkdir(join(directory, 'empty'), { mode: 0o755 });
+  lowerdirs.push('empty');
   return {
     image,
     stack: { base: directory, lowerdirs },

@@ -9,7 +9,8 @@
  * layers it holds, under its process id; a layer is only removed when no living process holds it.
  */
 
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
+import { Sqlite } from '../common/sqlite.js';
 import { mkdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -62,7 +63,7 @@ export class LayerStore implements Disposable {
   static open(root: string): LayerStore {
     const directory = join(root, 'layers');
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const database = new Database(join(directory, 'layers.db'));
+    const database = new Sqlite(join(directory, 'layers.db'));
     try {
       database.pragma('busy_timeout = 10000');
       database.pragma('journal_mode = WAL');

@@ -9,7 +9,7 @@ const optionsLimit = 4095;
 export interface OverlayStack {
   /** Folder that all of `lowerdirs` lie in. */
   base: string;
-  /** Names below `base`, topmost layer first; at least one. */
+  /** Paths below `base`, topmost layer first; at least two without a writable folder. */
   lowerdirs: readonly string[];
   /** Where writes go; without it the overlay is read-only. Both on one file system. */
   writable?: { upperdir: string; workdir: string };
@@ -17,16 +17,12 @@ export interface OverlayStack {
 }
 
 /**
- * Mounts the stack on `target`. A single lower folder without a writable one is shown by a read-only
- * bind mount, since the overlay wants two.
- * @throws SiphonError `failed-precondition` where the kernel refuses
+ * Mounts the stack on `target`.
+ * @throws SiphonError `busy`; `failed-precondition` where the kernel refuses
  */
 export function mountOverlay(stack: OverlayStack): void {
-  const [only, ...others] = stack.lowerdirs;
   try {
-    if (only !== undefined && others.length === 0 && stack.writable === undefined) {
-      bindReadOnly(`${stack.base}/${only}`, stack.target);
-    } else mountStack(stack);
+    mountStack(stack);
   } catch (error) {
     throw new SiphonError(
       systemCode(error) === 'EBUSY' ? 'busy' : 'failed-precondition',
@@ -34,11 +30,6 @@ export function mountOverlay(stack: OverlayStack): void {
       { cause: error },
     );
   }
-}
-
-function bindReadOnly(source: string, target: string): void {
-  mount({ source, target, type: '', flags: MS.BIND });
-  mount({ source: '', target, type: '', flags: MS.BIND | MS.REMOUNT | MS.RDONLY });
 }
 
 function mountStack(stack: OverlayStack): void {

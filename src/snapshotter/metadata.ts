@@ -7,7 +7,8 @@
  * is committed, a name is free, what goes has no children) hold inside the transaction.
  */
 
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
+import { Sqlite } from '../common/sqlite.js';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import { migrate } from './metadata-schema.js';
 import type { Labels, Snapshot, SnapshotKind, Usage } from './snapshot.js';
@@ -327,7 +328,7 @@ function prepareStatements(database: Database.Database) {
 function openDatabase(path: string): Database.Database {
   let database: Database.Database | undefined;
   try {
-    database = new Database(path, { timeout: 0 });
+    database = new Sqlite(path, { timeout: 0 });
     // Before WAL, so that the lock holds from the first access on and no shared memory file is made.
     database.pragma('locking_mode = EXCLUSIVE');
     database.pragma('journal_mode = WAL');

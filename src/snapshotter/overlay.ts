@@ -28,7 +28,9 @@ export interface OverlayLayers {
 
 /** The mounts of a snapshot: one bind mount where that is enough, else one overlay. */
 export function overlayMounts(layers: OverlayLayers): Mount[] {
-  const { upper, lowers } = layers;
+  const { upper } = layers;
+  // Overlay refuses a folder twice; the nearest says all that a farther one of the same layer could.
+  const lowers = [...new Set(layers.lowers)];
   if (lowers.length === 0) return [bindMount(upper?.fs ?? layers.empty, upper ? 'rw' : 'ro')];
   const [only] = lowers;
   if (upper === undefined && only !== undefined && lowers.length === 1)

@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import BetterSqlite3 from 'better-sqlite3';
+import { Sqlite } from '#src/common/sqlite.js';
 import { describe, expect, test } from 'vitest';
 import { digestOf } from '#src/common/digest.js';
 import { IndexBuilder } from '#src/index/index-builder.js';
@@ -71,7 +71,7 @@ describe('open refuses', () => {
   /** An index file changed by SQL. */
   function changed(...statements: string[]): string {
     const path = fresh();
-    const database = new BetterSqlite3(path);
+    const database = new Sqlite(path);
     try {
       for (const statement of statements) database.exec(statement);
     } finally {

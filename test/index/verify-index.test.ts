@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import BetterSqlite3 from 'better-sqlite3';
+import { Sqlite } from '#src/common/sqlite.js';
 import { expect, test } from 'vitest';
 import { buildIndex } from '#src/index/build-index.js';
 import { verifyIndex } from '#src/index/verify-index.js';
@@ -27,7 +27,7 @@ test.each<[string, string]>([
 ])('one whose %s table was changed is not', async (table, statement) => {
   const output = join(temporaryFolder(), 'index');
   await buildIndex(piecesOf(blob), { output, spanSize: 64 << 10 });
-  const database = new BetterSqlite3(output);
+  const database = new Sqlite(output);
   database.exec(statement);
   database.close();
   await expect(verifyIndex(output, piecesOf(blob))).rejects.toMatchObject({

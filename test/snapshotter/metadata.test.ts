@@ -1,4 +1,4 @@
-import Database from 'better-sqlite3';
+import { Sqlite } from '#src/common/sqlite.js';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -59,7 +59,7 @@ describe('Metadata', () => {
     await writeFile(path, 'text '.repeat(1_000));
     expect(() => Metadata.open(path, clock)).toThrow(expect.objectContaining({ code: 'corrupt' }));
     await rm(path);
-    const newer = new Database(path);
+    const newer = new Sqlite(path);
     newer.pragma('user_version = 999');
     newer.close();
     expect(() => Metadata.open(path, clock)).toThrow(

@@ -31,6 +31,13 @@ describe('overlayMounts', () => {
       overlayMounts({ upper, lowers: ['/s/1/fs'], empty: '', options: ['userxattr'] }),
     ).toEqual([{ ...overlay, options }]);
   });
+
+  test('a layer that stands in the stack twice is named once, where it is nearest', () => {
+    const lowers = ['/fuse/3', '/fuse/2', '/fuse/3', '/fuse/1', '/fuse/2'];
+    expect(overlayMounts({ lowers, ...rest })).toMatchObject([
+      { options: ['lowerdir=/fuse/3:/fuse/2:/fuse/1'] },
+    ]);
+  });
 });
 
 describe('overlayOptions', () => {
