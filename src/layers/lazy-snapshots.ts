@@ -4,6 +4,7 @@
  * a registry.
  */
 
+import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../common/digest.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
@@ -40,6 +41,8 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
 
   constructor(options: LazySnapshotsOptions) {
     this.#options = options;
+    // Every layer under way listens.
+    setMaxListeners(0, this.#closing.signal);
   }
 
   async prepare(request: LazyLayerRequest): Promise<LazyLayer> {

@@ -1,5 +1,6 @@
 /** An image opened for a command: its layers prepared all at once, in the root that is shared by all. */
 
+import { setMaxListeners } from 'node:events';
 import type { Logger } from '../common/log.js';
 import type { UndoStack } from '../common/undo-stack.js';
 import { ContentStore } from '../content/content-store.js';
@@ -68,6 +69,7 @@ export async function prepareLayers(
   const preparer = new LayerPreparer({ layers, content, log });
   const failed = new AbortController();
   const signal = AbortSignal.any([options.signal, failed.signal]);
+  setMaxListeners(0, signal); // every layer listens
   const how = { signal, badIndex: 'fail', ...(onEvent === undefined ? {} : { onEvent }) } as const;
   const work = image.layers.map((layer) => preparer.prepare(image, layer, how));
   for (const one of work) one.catch((error: unknown) => failed.abort(error));
