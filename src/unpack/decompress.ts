@@ -14,7 +14,7 @@ import { SIGNATURE_SIZE, detectCompression } from '../index/compression.js';
 import type { LayerCompression } from './unpack-model.js';
 
 /** Inflated at a time; a round on another thread costs about as much as inflating a tenth of it. */
-const OUTPUT_SIZE = 1 << 20;
+const OUTPUT_SIZE = 1 << 19;
 const GZIP_MAGIC = 0x1f;
 const ZSTD_MAGIC = 0xfd2fb528;
 /** The first of the sixteen magic numbers of frames to skip, without their last four bits. */

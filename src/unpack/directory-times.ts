@@ -24,13 +24,6 @@ export class DirectoryTimes {
     this.#times.set(path, time);
   }
 
-  /** Leaves out a directory that is gone, and all below it. */
-  forget(path: ByteString): void {
-    for (const known of this.#times.keys()) {
-      if (known === path || known.startsWith(`${path}/`)) this.#times.delete(known);
-    }
-  }
-
   entries(): Iterable<[ByteString, FileTime]> {
     return this.#times;
   }

@@ -50,6 +50,8 @@ interface OpenFile {
 
 const NEW_FILE = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW;
 const S_ISGID = 0o2000;
+/** What opening a directory says that is not there, or is something else by now. */
+const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP']);
 const DEVICE_TYPE = { character: S_IF.CHR, block: S_IF.BLK, fifo: S_IF.IFO } as const;
 
 export class TreeWriter {
@@ -63,6 +65,8 @@ export class TreeWriter {
   readonly #rules: LayerRules;
   #file: OpenFile | undefined;
   #entry: TarEntry | undefined;
+  /** Looked at in the end: to look for what was in each of them would take too long for hostile layers. */
+  #hasRemovedDirectories = false;
   #entries = 0;
   #contentSize = 0;
 
@@ -109,7 +113,7 @@ export class TreeWriter {
     return this.#blaming(() => {
       this.#setDirectoryTimes();
       const { target, parents } = this.#job;
-      const directories = [...this.#implicit];
+      const directories = [...this.#implicit].filter((path) => this.#isStillThere(path));
       return {
         entries: this.#entries,
         contentSize: this.#contentSize,
@@ -289,23 +293,29 @@ export class TreeWriter {
   #remove(parent: Directory, name: ByteString): void {
     const { mode } = statusAt(parent.fd, name);
     removeTree(parent.fd, name);
-    if (isDirectory(mode)) this.#forget(pathIn(parent, name));
+    if (isDirectory(mode)) this.#hasRemovedDirectories = true;
     if (isDirectory(mode) || isSymlink(mode)) this.#directories.forget();
-  }
-
-  #forget(path: ByteString): void {
-    this.#times.forget(path);
-    for (const implicit of this.#implicit) {
-      if (implicit === path || implicit.startsWith(`${path}/`)) this.#implicit.delete(implicit);
-    }
   }
 
   #setDirectoryTimes(): void {
     for (const [path, { seconds, nanoseconds }] of this.#times.entries()) {
+      if (!this.#isStillThere(path)) continue;
       const slash = path.lastIndexOf('/');
       const parent = this.#directories.at(path.slice(0, Math.max(slash, 0)));
       if (path === '') setTimes(parent.fd, seconds, nanoseconds);
       else setTimesAt(parent.fd, path.slice(slash + 1), seconds, nanoseconds);
+    }
+  }
+
+  /** Whether a directory that was made or seen has not been removed, itself or one that it was in. */
+  #isStillThere(path: ByteString): boolean {
+    if (!this.#hasRemovedDirectories) return true;
+    try {
+      this.#directories.at(path);
+      return true;
+    } catch (error) {
+      if (GONE.has(systemCode(error) ?? '')) return false;
+      throw error;
     }
   }
 }

@@ -136,6 +136,22 @@ describe.skipIf(skip)('unpackLayer: needs root', () => {
     expect({ mode: mode & 0o7777, mtimeMs }).toEqual({ mode: 0o700, mtimeMs: 5000 });
   });
 
+  it('gives the times of folders that were replaced to nobody', async () => {
+    const { target, layer } = await unpackPieces([
+      dir('x', { mtime: 5 }),
+      dir('x/y', { mtime: 6 }),
+      file('x/made/z', ''),
+      file('x', '', { mtime: 7 }),
+      dir('d', { mtime: 8 }),
+      dir('d/e', { mtime: 9 }),
+      symlink('d', 'f'),
+      dir('f/e', { mtime: 10 }),
+    ]);
+    const seconds = (path: string): number => statSync(join(target, path)).mtimeMs / 1000;
+    expect(['x', 'd', 'f', 'f/e'].map(seconds)).toEqual([7, 0, 0, 10]);
+    expect(layer.implicitDirectories).toEqual(['f']);
+  });
+
   it('describes a hard-linked file anew by the header of the link', async () => {
     const { target } = await unpackPieces([
       file('a', 'x', { mode: 0o644, mtime: 1 }),
