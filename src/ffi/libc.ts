@@ -43,6 +43,7 @@ const mount_ = process_.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
 );
 const umount2_ = process_.func('int umount2(const char *target, int flags)');
+const flock_ = process_.func('int flock(int descriptor, int operation)');
 /** syscall(2), as open_tree takes it; older C libraries have no function for it. */
 const syscall_ = process_.func(
   'long syscall(long number, long directory, const char *path, unsigned long flags)',
@@ -52,6 +53,9 @@ const SYS_open_tree = 428;
 const AT_FDCWD = -100;
 const OPEN_TREE_CLONE = 1;
 const O_CLOEXEC = 0o2000000;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const LOCK_UN = 8;
 
 /** mount(2). `data` is the options string of the file system, at most one page. */
 export function mount(options: MountCall): void {
@@ -84,6 +88,29 @@ export function cloneMount(path: string): number {
   const descriptor = Number(syscall_(SYS_open_tree, AT_FDCWD, path, flags));
   if (descriptor < 0) throw new SystemError('open_tree', koffi.errno(), path);
   return descriptor;
+}
+
+/**
+ * Waits for the exclusive lock on an open file (flock(2)) and takes it; it goes with {@link unlockFile},
+ * the descriptor, or the process. Only for work of a moment: the thread stands still meanwhile.
+ */
+export function lockFile(descriptor: number): void {
+  if (flock_(descriptor, LOCK_EX) !== 0) {
+    throw new SystemError('flock', koffi.errno(), String(descriptor));
+  }
+}
+
+/** As {@link lockFile}, but without waiting. @returns whether the lock was to be had */
+export function tryLockFile(descriptor: number): boolean {
+  if (flock_(descriptor, LOCK_EX | LOCK_NB) === 0) return true;
+  if (koffi.errno() === constants.errno.EWOULDBLOCK) return false;
+  throw new SystemError('flock', koffi.errno(), String(descriptor));
+}
+
+export function unlockFile(descriptor: number): void {
+  if (flock_(descriptor, LOCK_UN) !== 0) {
+    throw new SystemError('flock', koffi.errno(), String(descriptor));
+  }
 }
 
 function errnoName(errno: number): string {

@@ -5,10 +5,14 @@
  * A span is written to `data` before `present` says so. After a crash of the process the kernel still has
  * both. After a crash of the machine `data` may be older than `present`, so a byte there says either
  * "written, in the boot named in the header" or "synced": of the former kind only those of this boot count.
+ *
+ * Several processes may have one cache open. The files are made and brought to shape under a lock; from
+ * then on both only ever gain spans, each by bytes that are the same whoever writes them.
  */
 
 import {
   closeSync,
+  constants,
   fdatasyncSync,
   fstatSync,
   ftruncateSync,
@@ -21,6 +25,7 @@ import {
 import { write } from 'node:fs';
 import { join } from 'node:path';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
+import { lockFile, unlockFile } from '../ffi/libc.js';
 
 const STATE = { absent: 0, written: 1, synced: 2 } as const;
 
@@ -85,7 +90,12 @@ export class SpanCache implements Disposable {
         : shape;
     this.presence = new SharedArrayBuffer(this.#shape.spanCount);
     this.#present = new Uint8Array(this.presence);
-    this.#load();
+    lockFile(this.#presentFd);
+    try {
+      this.#load();
+    } finally {
+      unlockFile(this.#presentFd);
+    }
   }
 
   has(span: number): boolean {
@@ -105,6 +115,17 @@ export class SpanCache implements Disposable {
     this.#presentBytes += bytes.length;
   }
 
+  /** Looks for spans among `first` to `last` that another process has brought. */
+  refresh(first: number, last: number): void {
+    const states = Buffer.alloc(last - first + 1);
+    const length = readSync(this.#presentFd, states, 0, states.length, HEADER_SIZE + first);
+    for (const [at, state] of states.subarray(0, length).entries()) {
+      if (state === STATE.absent || this.has(first + at)) continue;
+      this.#present[first + at] = state;
+      this.#presentBytes += this.#lengthOf(first + at);
+    }
+  }
+
   /** Bytes of the spans that are present. */
   presentBytes(): number {
     return this.#presentBytes;
@@ -117,15 +138,10 @@ export class SpanCache implements Disposable {
     const before = Uint8Array.from(this.#present);
     fdatasyncSync(this.fd);
     for (const [span, state] of before.entries()) {
-      if (state === STATE.written) this.#present[span] = STATE.synced;
+      if (state !== STATE.written) continue;
+      this.#present[span] = STATE.synced;
+      writeSync(this.#presentFd, Uint8Array.of(STATE.synced), 0, 1, HEADER_SIZE + span);
     }
-    writeSync(
-      this.#presentFd,
-      Uint8Array.from(this.#present),
-      0,
-      this.#present.length,
-      HEADER_SIZE,
-    );
   }
 
   close(): void {
@@ -193,12 +209,7 @@ export class SpanCache implements Disposable {
 }
 
 function openCreating(path: string): number {
-  try {
-    return openSync(path, 'r+');
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error;
-    return openSync(path, 'wx+', 0o600);
-  }
+  return openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
 }
 
 function headerFor(shape: Shape): Buffer {

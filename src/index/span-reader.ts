@@ -68,6 +68,7 @@ export class SpanReader {
   async ensure(first: number, last: number, signal: AbortSignal): Promise<void> {
     if (this.#closed) throw cancelled('the reader is closed');
     if (signal.aborted) throw cancelled('the work was cancelled', signal.reason);
+    this.#cache.refresh(first, last);
     let next = first;
     const lane = async (): Promise<void> => {
       while (next <= last) {

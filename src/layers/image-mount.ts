@@ -3,7 +3,8 @@
  * somebody unmounts the folder.
  */
 
-import { readdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SiphonError } from '../common/errors.js';
 import { isRunning } from '../common/process.js';
@@ -13,10 +14,11 @@ import { openImageSession } from './image-session.js';
 import { mountThroughLibfuse } from './libfuse-session.js';
 import {
   type MountRecord,
+  busy,
+  claimMountPoint,
   mountHome,
   readMountRecord,
   removeMountRecord,
-  writeMountRecord,
 } from './mount-record.js';
 import { resolveMountPoint } from './mount-point.js';
 import { clearStaleMount, isMounted } from './mount-table.js';
@@ -44,17 +46,16 @@ const watchInterval = 1000; // ms
 
 /** @throws SiphonError for whatever is in the way; nothing is left mounted then */
 export async function mountImage(options: ImageMountOptions): Promise<ImageMount> {
-  const target = await checkMountPoint(options.root, options.target);
+  const { root, source, driver } = options;
+  const target = await resolveMountPoint(options.target);
   const undo = new UndoStack();
   try {
-    if (options.driver === 'libfuse') undo.defer(await mountThroughLibfuse({ ...options, target }));
+    await removeStaleMount(root, target);
+    await checkMountPoint(target);
+    await claimMountPoint(root, { directory: target, source: formatSource(source), driver });
+    undo.defer(() => removeMountRecord(root, target));
+    if (driver === 'libfuse') undo.defer(await mountThroughLibfuse({ ...options, target }));
     else await mountThroughKernel(options, target, undo);
-    await writeMountRecord(options.root, {
-      directory: target,
-      source: formatSource(options.source),
-      driver: options.driver,
-    });
-    undo.defer(() => removeMountRecord(options.root, target));
   } catch (error) {
     await undo[Symbol.asyncDispose]();
     throw error;
@@ -78,22 +79,24 @@ async function mountThroughKernel(
   undo.defer(() => clearStaleMount(target));
 }
 
-async function checkMountPoint(root: string, target: string): Promise<string> {
-  const directory = await resolveMountPoint(target);
-  const record = await readMountRecord(root, directory);
-  if ((record !== undefined && (await isRunning(record.server))) || (await isMounted(directory))) {
-    throw new SiphonError(
-      'busy',
-      `Cannot mount on "${directory}": something is mounted there already, expected a free folder`,
-    );
-  }
+/** Clears away what a server has left that was killed. */
+async function removeStaleMount(root: string, target: string): Promise<void> {
+  const record = await readMountRecord(root, target);
+  if (record === undefined || (await isRunning(record.server))) return;
+  await clearStaleMount(target);
+  await clearStaleMount(join(mountHome(root, target), 'fuse'));
+  await rm(mountHome(root, target), { recursive: true, force: true });
+  await removeMountRecord(root, target);
+}
+
+async function checkMountPoint(directory: string): Promise<void> {
+  if (await isMounted(directory)) throw busy(directory);
   if ((await readdir(directory)).length > 0) {
     throw new SiphonError(
       'failed-precondition',
       `Cannot mount on "${directory}": the folder is not empty, expected an empty one`,
     );
   }
-  return directory;
 }
 
 async function waitForUnmount(target: string, signal: AbortSignal): Promise<void> {

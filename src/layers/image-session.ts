@@ -4,7 +4,8 @@
  */
 
 import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { SiphonError, systemCode } from '../common/errors.js';
 import { UndoStack } from '../common/undo-stack.js';
 import type { Image } from '../content/image.js';
 import { makeImpliedDirectories } from './implied-directories.js';
@@ -35,9 +36,23 @@ export async function openImageSession(options: ImageSessionOptions): Promise<Im
   }
 }
 
+async function makeOwnFolder(directory: string): Promise<void> {
+  await mkdir(dirname(directory), { recursive: true, mode: 0o700 });
+  try {
+    await mkdir(directory, { mode: 0o700 });
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+    throw new SiphonError(
+      'already-exists',
+      `Cannot use "${directory}": something of that name runs or was left behind, expected a new name`,
+      { cause: error },
+    );
+  }
+}
+
 async function open(options: ImageSessionOptions, undo: UndoStack): Promise<ImageSession> {
   const { root, directory, log } = options;
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await makeOwnFolder(directory);
   undo.defer(() => rm(directory, { recursive: true, force: true }));
   const workplace = await openWorkplace(root, undo);
   const image = await openImageAt(workplace, options, undo);

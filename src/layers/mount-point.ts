@@ -1,15 +1,23 @@
 /** The folder that an image is mounted on. */
 
 import { readdir, realpath } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
 import { umount } from '../ffi/libc.js';
+import { isMounted } from './mount-table.js';
 
-/** The folder's absolute path without symlinks. @throws SiphonError `not-found` */
+/**
+ * The folder's absolute path without symlinks, also where the server of what is mounted there is gone.
+ * @throws SiphonError `not-found`
+ */
 export async function resolveMountPoint(target: string): Promise<string> {
   try {
-    const directory = await realpath(target);
-    await readdir(directory);
-    return directory;
+    const parent = await realpath(dirname(resolve(target)));
+    const directory = join(parent, basename(resolve(target)));
+    if (await isMounted(directory)) return directory;
+    const resolved = await realpath(directory);
+    await readdir(resolved);
+    return resolved;
   } catch (error) {
     const what = systemCode(error) === 'ENOTDIR' ? 'is no folder' : 'does not exist';
     throw new SiphonError(

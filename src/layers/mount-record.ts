@@ -4,11 +4,16 @@
  */
 
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { writeFileAtomic } from '../common/atomic-file.js';
-import { type ProcessIdentity, processIdentity } from '../common/process.js';
+import { SiphonError } from '../common/errors.js';
+import { type ProcessIdentity, isRunning, processIdentity } from '../common/process.js';
+import { tryLockFile } from '../ffi/libc.js';
+
+const lockInterval = 10; // ms
 
 const recordSchema = z.object({
   directory: z.string(),
@@ -25,14 +30,33 @@ export function mountHome(root: string, directory: string): string {
   return join(root, 'mounts', name);
 }
 
-/** Says that this process serves `directory`. */
-export async function writeMountRecord(
+/**
+ * Says that this process serves `directory`, unless a living one does. Of several that try at once, one
+ * succeeds. @throws SiphonError `busy`
+ */
+export async function claimMountPoint(
   root: string,
   mounted: Omit<MountRecord, 'server'>,
 ): Promise<void> {
   await mkdir(join(root, 'mounts'), { recursive: true, mode: 0o700 });
   const record: MountRecord = { ...mounted, server: await processIdentity(process.pid) };
-  await writeFileAtomic(recordPath(root, mounted.directory), JSON.stringify(record));
+  const lock = await open(join(root, 'mounts.lock'), 'a', 0o600);
+  try {
+    while (!tryLockFile(lock.fd)) await delay(lockInterval);
+    const other = await readMountRecord(root, mounted.directory);
+    if (other !== undefined && (await isRunning(other.server))) throw busy(mounted.directory);
+    await writeFileAtomic(recordPath(root, mounted.directory), JSON.stringify(record));
+  } finally {
+    await lock.close();
+  }
+}
+
+/** The refusal to mount where something is mounted. */
+export function busy(directory: string): SiphonError {
+  return new SiphonError(
+    'busy',
+    `Cannot mount on "${directory}": something is mounted there already, expected a free folder`,
+  );
 }
 
 /** The record, stale or not; `undefined` where there is none that can be read. */

@@ -94,6 +94,31 @@ describe('siphon mount', () => {
   });
 });
 
+describe('several mounts on one root', () => {
+  it('serve one image side by side from the start', async () => {
+    await using sandbox = await openSandbox();
+    const folders = await Promise.all(['a', 'b', 'c', 'd'].map((name) => sandbox.folder(name)));
+    const mounting = folders.map((folder) => sandbox.siphon('mount', image.source, folder));
+    for (const outcome of await Promise.all(mounting)) succeeded(outcome);
+    const trees = await Promise.all(folders.map((folder) => readTree(folder)));
+    for (const folder of folders) succeeded(await sandbox.siphon('umount', folder));
+    for (const tree of trees) expect(tree).toEqual(expected);
+    expect(await sandbox.mounts()).toEqual([]);
+  }, 60_000);
+
+  it('never share a folder', async () => {
+    await using sandbox = await openSandbox();
+    const folder = await sandbox.folder('mnt');
+    const mounting = [1, 2, 3].map(() => sandbox.siphon('mount', image.source, folder));
+    const outcomes = await Promise.all(mounting);
+    expect(outcomes.map(({ code }) => code).toSorted()).toEqual([0, 1, 1]);
+    const refused = outcomes.filter(({ code }) => code === 1);
+    for (const { stderr } of refused) expect(stderr).toContain('mounted there already');
+    succeeded(await sandbox.siphon('umount', folder));
+    expect(await sandbox.mounts()).toEqual([]);
+  }, 60_000);
+});
+
 describe('siphon mount from a registry that serves ranges', () => {
   let server: LayoutServer;
   let source: string;
