@@ -25,7 +25,6 @@ import { SystemError } from '../ffi/libc.js';
 import { linkTarget } from '../index/byte-path.js';
 import { isDirectory, isSymlink } from '../index/modes.js';
 import type { ByteString } from '../index/tar-header.js';
-import type { FileTime } from './directory-times.js';
 
 /** A directory that is open; valid until another one is asked for. */
 export interface Directory {
@@ -34,6 +33,11 @@ export interface Directory {
   path: ByteString;
   /** Whether what is made in it gets just the mode and group that it is made with. */
   plain: boolean;
+}
+
+export interface FileTime {
+  seconds: number;
+  nanoseconds: number;
 }
 
 export interface DirectoryListener {

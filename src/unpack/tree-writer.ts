@@ -17,8 +17,6 @@ import {
   makeNodeAt,
   makeSymlinkAt,
   openAt,
-  setTimes,
-  setTimesAt,
   statusAt,
 } from '../ffi/at-calls.js';
 import { components, splitPath } from '../index/byte-path.js';
@@ -27,13 +25,13 @@ import { meaningOf } from '../index/overlay-form.js';
 import type { TarEntry } from '../index/tar-entry.js';
 import { type ByteString, printable } from '../index/tar-header.js';
 import { Attributes, MADE_WITH, clearXattrs } from './attributes.js';
-import { DirectoryTimes, EPOCH, type FileTime } from './directory-times.js';
+import { DirectoryLedger } from './directory-ledger.js';
 import { inheritDirectories } from './inherit-directories.js';
 import { type LayerRules, pathIn } from './layer-rules.js';
 import { LowerContent } from './lower-content.js';
 import { OverlayMarks } from './overlay-marks.js';
 import { removeTree } from './remove-tree.js';
-import { BENEATH, type Directory, RootedDirectories } from './rooted-directories.js';
+import { BENEATH, type Directory, type FileTime, RootedDirectories } from './rooted-directories.js';
 import { cannotUnpack, unpackFailure } from './unpack-error.js';
 import type { UnpackJob, UnpackedTree } from './unpack-model.js';
 
@@ -50,8 +48,6 @@ interface OpenFile {
 
 const NEW_FILE = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW;
 const S_ISGID = 0o2000;
-/** What opening a directory says that is not there, or is something else by now. */
-const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP']);
 const DEVICE_TYPE = { character: S_IF.CHR, block: S_IF.BLK, fifo: S_IF.IFO } as const;
 
 export class TreeWriter {
@@ -59,14 +55,10 @@ export class TreeWriter {
   readonly #root: number;
   readonly #directories: RootedDirectories;
   readonly #attributes = new Attributes();
-  readonly #times = new DirectoryTimes();
-  /** Directories that were made and that no entry describes so far. */
-  readonly #implicit = new Set<ByteString>();
+  readonly #ledger = new DirectoryLedger();
   readonly #rules: LayerRules;
   #file: OpenFile | undefined;
   #entry: TarEntry | undefined;
-  /** Looked at in the end: to look for what was in each of them would take too long for hostile layers. */
-  #hasRemovedDirectories = false;
   #entries = 0;
   #contentSize = 0;
 
@@ -74,13 +66,7 @@ export class TreeWriter {
   constructor(job: TreeJob, exactModes: boolean) {
     this.#job = job;
     this.#root = openSync(job.target, constants.O_RDONLY | constants.O_DIRECTORY);
-    this.#directories = new RootedDirectories(this.#root, exactModes, {
-      opened: (path, time) => this.#times.remember(path, time),
-      made: (path) => {
-        this.#times.set(path, EPOCH);
-        this.#implicit.add(path);
-      },
-    });
+    this.#directories = new RootedDirectories(this.#root, exactModes, this.#ledger);
     this.#rules =
       job.form === 'overlay'
         ? new OverlayMarks(this.#attributes)
@@ -111,9 +97,8 @@ export class TreeWriter {
   finish(): UnpackedTree {
     this.#entry = undefined;
     return this.#blaming(() => {
-      this.#setDirectoryTimes();
+      const directories = this.#ledger.finish(this.#directories);
       const { target, parents } = this.#job;
-      const directories = [...this.#implicit].filter((path) => this.#isStillThere(path));
       return {
         entries: this.#entries,
         contentSize: this.#contentSize,
@@ -161,7 +146,7 @@ export class TreeWriter {
   #describeRoot(entry: TarEntry): void {
     const { fd } = this.#directories.at('');
     this.#attributes.ofRoot(fd, entry);
-    this.#times.set('', timeOf(entry));
+    this.#ledger.described('', timeOf(entry));
     this.#directories.forget();
   }
 
@@ -257,8 +242,7 @@ export class TreeWriter {
         this.#makeDirectory(this.#directories.at(parent.path), name, entry);
       }
     }
-    this.#times.set(path, timeOf(entry));
-    this.#implicit.delete(path);
+    this.#ledger.described(path, timeOf(entry));
   }
 
   #makeDirectory(parent: Directory, name: ByteString, entry: TarEntry): void {
@@ -293,30 +277,8 @@ export class TreeWriter {
   #remove(parent: Directory, name: ByteString): void {
     const { mode } = statusAt(parent.fd, name);
     removeTree(parent.fd, name);
-    if (isDirectory(mode)) this.#hasRemovedDirectories = true;
+    if (isDirectory(mode)) this.#ledger.removed();
     if (isDirectory(mode) || isSymlink(mode)) this.#directories.forget();
-  }
-
-  #setDirectoryTimes(): void {
-    for (const [path, { seconds, nanoseconds }] of this.#times.entries()) {
-      if (!this.#isStillThere(path)) continue;
-      const slash = path.lastIndexOf('/');
-      const parent = this.#directories.at(path.slice(0, Math.max(slash, 0)));
-      if (path === '') setTimes(parent.fd, seconds, nanoseconds);
-      else setTimesAt(parent.fd, path.slice(slash + 1), seconds, nanoseconds);
-    }
-  }
-
-  /** Whether a directory that was made or seen has not been removed, itself or one that it was in. */
-  #isStillThere(path: ByteString): boolean {
-    if (!this.#hasRemovedDirectories) return true;
-    try {
-      this.#directories.at(path);
-      return true;
-    } catch (error) {
-      if (GONE.has(systemCode(error) ?? '')) return false;
-      throw error;
-    }
   }
 }
 

@@ -9,8 +9,8 @@ import type { ExpectedLayer } from '../index/expected-layer.js';
 import type { UnpackForm, UnpackedLayer } from './unpack-model.js';
 import { runOnThread } from './unpack-threads.js';
 
-export type { LayerCompression, UnpackForm, UnpackedLayer } from './unpack-model.js';
-export { type InheritOptions, inheritDirectories } from './inherit-directories.js';
+export type { UnpackForm, UnpackedLayer } from './unpack-model.js';
+export { inheritDirectories } from './inherit-directories.js';
 
 export interface UnpackOptions {
   /** The blob, compressed or not. */

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { inheritDirectories } from '#src/unpack/unpack-layer.js';
 import { readTree } from '../support/tree.js';
 import { dir, file, hardlink, paxHeader, symlink, tarOf } from '../index/support/tar-bytes.js';
 import {
@@ -277,6 +278,23 @@ describe.skipIf(skip)('unpackLayer: needs root', () => {
         new: { mode: '40755' },
       });
       expect(layer.implicitDirectories).toEqual(['c', 'new']);
+    });
+  });
+
+  it('inherits folders later, where the layers below were not ready', async () => {
+    const upper = await unpackPieces([file('a/b/x', ''), file('link/x', '')]);
+    const parents = [
+      await withLower(dir('a/b', { mode: 0o701, uid: 2, mtime: 4 }), symlink('link', '/a/b')),
+      await withLower(dir('a', { mode: 0o777 })),
+    ];
+    const { implicitDirectories: directories } = upper.layer;
+    const left = inheritDirectories({ target: upper.target, directories, parents });
+    expect(left).toEqual([]);
+    expect(await readTree(upper.target)).toMatchObject({
+      a: { mode: '40755' },
+      'a/b': { mode: '40701', owner: '2:0', mtime: '4000000000' },
+      // As containerd has it: the lower link is followed, inside its root.
+      link: { mode: '40701' },
     });
   });
 
