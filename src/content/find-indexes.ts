@@ -11,6 +11,12 @@ import { indexArtifactType, parseIndexArtifact } from './index-artifact.js';
 /** Artifacts of our type about one image that are looked at; anybody may push one. */
 const MAX_ARTIFACTS = 16;
 
+export interface FoundIndexes {
+  indexes: Map<Digest, PublishedIndex>;
+  /** Whether all that there is could be looked at; if not, it is worth looking again. */
+  complete: boolean;
+}
+
 /**
  * Where several artifacts have an index of one layer, the last listed wins: lists grow at their end.
  * @throws SiphonError `cancelled` only
@@ -19,10 +25,12 @@ export async function findIndexes(
   home: ImageHome,
   subject: Descriptor,
   { signal, log }: { signal: AbortSignal; log: Logger },
-): Promise<Map<Digest, PublishedIndex>> {
+): Promise<FoundIndexes> {
   const found = new Map<Digest, PublishedIndex>();
+  let complete = true;
   const ignore = (error: unknown, artifact?: Digest): void => {
     if (signal.aborted || errorCode(error) === 'cancelled') throw error;
+    complete &&= !isPassing(error);
     const fields = { image: home.name, artifact, reason: errorMessage(error) };
     log.warn(fields, 'published indexes ignored');
   };
@@ -43,5 +51,11 @@ export async function findIndexes(
       ignore(error, artifact.digest);
     }
   }
-  return found;
+  return { indexes: found, complete };
+}
+
+/** Another attempt may well succeed. */
+function isPassing(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === 'unavailable' || code === 'timeout';
 }

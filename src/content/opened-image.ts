@@ -6,7 +6,7 @@ import { type Logger, silentLogger } from '../common/log.js';
 import { SharedWork } from '../common/shared-work.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import type { Manifest } from '../remote/manifest.js';
-import { findIndexes } from './find-indexes.js';
+import { type FoundIndexes, findIndexes } from './find-indexes.js';
 import type { ImageConfig } from './image-config.js';
 import type { ImageHome } from './image-home.js';
 import type { Image, ImageLayer, PublishedIndex } from './image-model.js';
@@ -32,7 +32,7 @@ export class OpenedImage implements Image {
   readonly layers: readonly ImageLayer[];
   readonly home?: ImageHome;
   readonly #parts: OpenedImageParts;
-  readonly #search = new SharedWork<'indexes', Map<Digest, PublishedIndex>>();
+  readonly #search = new SharedWork<'indexes', FoundIndexes>();
   #indexes: Map<Digest, PublishedIndex> | undefined;
 
   constructor(parts: OpenedImageParts) {
@@ -51,19 +51,22 @@ export class OpenedImage implements Image {
   }
 
   async fetchIndexes(signal: AbortSignal): Promise<Map<Digest, PublishedIndex>> {
-    this.#indexes ??= await this.#search.run('indexes', signal, (shared) =>
+    if (this.#indexes !== undefined) return this.#indexes;
+    const { indexes, complete } = await this.#search.run('indexes', signal, (shared) =>
       this.#findIndexes(shared),
     );
-    return this.#indexes;
+    if (complete) this.#indexes = indexes;
+    return indexes;
   }
 
   async close(): Promise<void> {
     await this.#parts.home?.close();
   }
 
-  async #findIndexes(signal: AbortSignal): Promise<Map<Digest, PublishedIndex>> {
+  async #findIndexes(signal: AbortSignal): Promise<FoundIndexes> {
     const { home, descriptor, log = silentLogger } = this.#parts;
-    if (home === undefined || descriptor === undefined) return new Map<Digest, PublishedIndex>();
+    if (home === undefined || descriptor === undefined)
+      return { indexes: new Map(), complete: true };
     return findIndexes(home, descriptor, { signal, log });
   }
 }

@@ -98,6 +98,14 @@ export class LayerStore implements Disposable {
     return recordOf(row);
   }
 
+  /** The record of the layer with this name, where there is one. */
+  find(blobDigest: Digest): LayerRecord | undefined {
+    const row = this.#database
+      .prepare<[string], LayerRow>('SELECT * FROM layer WHERE blob_digest = ?')
+      .get(blobDigest);
+    return row === undefined ? undefined : recordOf(row);
+  }
+
   /** @throws SiphonError `not-found` */
   get(number: number): LayerRecord {
     const row = this.#database

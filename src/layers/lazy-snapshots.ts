@@ -4,19 +4,18 @@
  * a registry.
  */
 
-import { setMaxListeners } from 'node:events';
-import { LRUCache } from 'lru-cache';
 import type { Digest } from '../common/digest.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
-import { type Image, openImage } from '../content/image.js';
+import { type Image, type ImageLayer, openImage } from '../content/image.js';
 import { parseReference } from '../remote/reference.js';
 import type { LazyLayer, LazyLayerRequest, LazyLayers } from '../snapshotter/lazy-layers.js';
 import type { LayerPreparer } from './layer-preparer.js';
 import type { LayerServer } from './layer-server.js';
 import type { LayerRecord, LayerStore } from './layer-store.js';
 import type { OpenLayers } from './open-layers.js';
+import { type SharedImage, SharedImages } from './shared-images.js';
 
 export interface LazySnapshotsOptions {
   layers: LayerStore;
@@ -24,33 +23,43 @@ export interface LazySnapshotsOptions {
   preparer: LayerPreparer;
   server: LayerServer;
   open: OpenLayers;
+  /** Milliseconds that an image stays open after its last use. */
+  idleTime?: number;
   log: Logger;
 }
 
-/** Images stay open while their layers are asked for one after the other. */
-const openImages = { max: 64, ttl: 5 * 60_000 };
-
 export class LazySnapshots implements LazyLayers, AsyncDisposable {
   readonly #options: LazySnapshotsOptions;
-  readonly #closing = new AbortController();
-  readonly #images = new LRUCache<string, Promise<Image>>({
-    ...openImages,
-    ttlAutopurge: true,
-    dispose: (image) => void image.then((open) => open.close()).catch(() => {}),
-  });
+  readonly #images: SharedImages;
+  /** Layers that nobody has asked for yet, with the end of the image for whose sake they are here. */
+  readonly #ahead = new Map<Digest, AbortSignal>();
+  /** How many ask for a layer now. */
+  readonly #asked = new Map<Digest, number>();
+  /** Layers that are being removed because nobody asked for them. */
+  readonly #removals = new Map<Digest, Promise<void>>();
 
   constructor(options: LazySnapshotsOptions) {
     this.#options = options;
-    // Every layer under way listens.
-    setMaxListeners(0, this.#closing.signal);
+    const { idleTime } = options;
+    this.#images = new SharedImages({
+      onEnd: (ended) => this.#removeUnasked(ended),
+      ...(idleTime === undefined ? {} : { idleTime }),
+    });
   }
 
   async prepare(request: LazyLayerRequest): Promise<LazyLayer> {
-    const image = await this.#image(request);
-    const asked = this.#prepareLayer(image, request.layerDigest, request.signal);
-    for (const digest of request.imageLayers) this.#prepareAhead(image, digest);
-    const record = await asked;
-    return { number: record.number, path: this.#options.server.serve(record) };
+    const { layerDigest } = request;
+    this.#ahead.delete(layerDigest);
+    this.#asked.set(layerDigest, (this.#asked.get(layerDigest) ?? 0) + 1);
+    try {
+      await this.#removals.get(layerDigest);
+      const record = await this.#prepare(request);
+      return { number: record.number, path: this.#options.server.serve(record) };
+    } finally {
+      const others = (this.#asked.get(layerDigest) ?? 1) - 1;
+      if (others > 0) this.#asked.set(layerDigest, others);
+      else this.#asked.delete(layerDigest);
+    }
   }
 
   restore(number: number): Promise<{ path: string }> {
@@ -74,47 +83,91 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     if (await layers.remove(number)) await content.delete(record.blobDigest);
   }
 
-  /** Ends what is being prepared. */
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort();
-    this.#images.clear();
-    return Promise.resolve();
+  /** Ends what is being prepared ahead. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#images[Symbol.asyncDispose]();
   }
 
-  #image(request: LazyLayerRequest): Promise<Image> {
+  async #prepare(request: LazyLayerRequest): Promise<LayerRecord> {
     const key = `${request.reference} ${request.manifestDigest ?? ''}`;
-    const known = this.#images.get(key);
-    if (known !== undefined) return known;
-    const reference = parseReference(request.reference);
-    const opening = openImage(
-      {
-        kind: 'registry',
-        reference:
-          request.manifestDigest === undefined
-            ? reference
-            : { ...reference, digest: request.manifestDigest },
-      },
-      { store: this.#options.content, signal: this.#closing.signal, log: this.#options.log },
-    );
-    this.#images.set(key, opening);
-    opening.catch(() => this.#images.delete(key));
-    return opening;
-  }
-
-  #prepareAhead(image: Image, digest: Digest): void {
-    this.#prepareLayer(image, digest, this.#closing.signal).catch((error: unknown) => {
-      this.#options.log.debug({ layer: digest, reason: errorMessage(error) }, 'not prepared ahead');
-    });
-  }
-
-  async #prepareLayer(image: Image, digest: Digest, signal: AbortSignal): Promise<LayerRecord> {
-    const layer = image.layers.find((one) => one.descriptor.digest === digest);
-    if (layer === undefined) {
-      throw new SiphonError(
-        'not-found',
-        `Cannot prepare layer "${digest}": not in image "${image.name}", expected one of its ${image.layers.length} layers`,
+    const attempt = (): Promise<LayerRecord | undefined> =>
+      this.#images.use(
+        key,
+        (ended) => this.#openImage(request, ended),
+        (shared) => this.#prepareFrom(shared, request),
       );
+    const found = await attempt();
+    if (found !== undefined) return found;
+    // A tag may have moved since the image was opened; a manifest stays what it is.
+    this.#images.forget(key);
+    const later = request.manifestDigest === undefined ? await attempt() : undefined;
+    if (later !== undefined) return later;
+    throw new SiphonError(
+      'not-found',
+      `Cannot prepare layer "${request.layerDigest}": not in image "${request.reference}", expected one of its layers`,
+    );
+  }
+
+  /** @returns `undefined` where the layer is none of the image's */
+  async #prepareFrom(
+    shared: SharedImage,
+    { layerDigest, imageLayers, signal }: LazyLayerRequest,
+  ): Promise<LayerRecord | undefined> {
+    signal.throwIfAborted();
+    const layerOf = (digest: Digest): ImageLayer | undefined =>
+      shared.image.layers.find((one) => one.descriptor.digest === digest);
+    const layer = layerOf(layerDigest);
+    if (layer === undefined) return undefined;
+    const { preparer } = this.#options;
+    const asked = preparer.prepare(shared.image, layer, { signal, badIndex: 'stream' });
+    for (const digest of imageLayers) {
+      const above = digest === layerDigest ? undefined : layerOf(digest);
+      if (above !== undefined) shared.background(this.#prepareAhead(shared, above));
     }
-    return this.#options.preparer.prepare(image, layer, { signal, badIndex: 'stream' });
+    return asked;
+  }
+
+  #openImage(
+    { reference: name, manifestDigest }: LazyLayerRequest,
+    signal: AbortSignal,
+  ): Promise<Image> {
+    const { content: store, log } = this.#options;
+    const reference = parseReference(name);
+    const pinned = manifestDigest === undefined ? {} : { digest: manifestDigest };
+    const source = { kind: 'registry', reference: { ...reference, ...pinned } } as const;
+    return openImage(source, { store, signal, log });
+  }
+
+  async #prepareAhead(shared: SharedImage, layer: ImageLayer): Promise<void> {
+    const { layers, preparer, log } = this.#options;
+    const { digest } = layer.descriptor;
+    const isNew = layers.find(digest) === undefined && !this.#asked.has(digest);
+    if (isNew || this.#ahead.has(digest)) this.#ahead.set(digest, shared.ended);
+    try {
+      await this.#removals.get(digest);
+      await preparer.prepare(shared.image, layer, { signal: shared.ended, badIndex: 'stream' });
+    } catch (error) {
+      log.debug({ layer: digest, reason: errorMessage(error) }, 'not prepared ahead');
+    }
+  }
+
+  /** What came ahead for an image that nobody wanted in the end: a pull that failed or was cancelled. */
+  async #removeUnasked(ended: AbortSignal): Promise<void> {
+    for (const [digest, owner] of this.#ahead) {
+      if (owner !== ended) continue;
+      this.#ahead.delete(digest);
+      const removal = this.#remove(digest).catch((error: unknown) => {
+        this.#options.log.warn({ layer: digest, err: error }, 'unused layer is not removed');
+      });
+      this.#removals.set(digest, removal);
+      await removal;
+      this.#removals.delete(digest);
+    }
+  }
+
+  async #remove(digest: Digest): Promise<void> {
+    const { layers, open } = this.#options;
+    const record = layers.find(digest);
+    if (record !== undefined && !open.has(record.number)) await this.release(record.number);
   }
 }

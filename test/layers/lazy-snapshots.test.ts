@@ -1,0 +1,124 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Digest } from '#src/common/digest.js';
+import { fileExists } from '#src/common/file-exists.js';
+import { silentLogger } from '#src/common/log.js';
+import { ContentStore } from '#src/content/content-store.js';
+import { LayerPreparer } from '#src/layers/layer-preparer.js';
+import type { LayerServer } from '#src/layers/layer-server.js';
+import { LayerStore } from '#src/layers/layer-store.js';
+import { LazySnapshots } from '#src/layers/lazy-snapshots.js';
+import type { OpenLayers } from '#src/layers/open-layers.js';
+import { serveLayout } from '#src/registry-server/serve-layout.js';
+import { type BuiltImage, buildLayout, file } from '../support/images.js';
+import { type Sandbox, openSandbox } from '../support/sandbox.js';
+import { type StallingProxy, startStallingProxy } from '../support/stalling-proxy.js';
+
+const idleTime = 50;
+
+let sandbox: Sandbox;
+let layout: string;
+let image: BuiltImage;
+let registry: Awaited<ReturnType<typeof serveLayout>>;
+let layers: LayerStore;
+let content: ContentStore;
+let lazy: LazySnapshots;
+
+beforeEach(async () => {
+  sandbox = await openSandbox();
+  layout = await sandbox.folder('layout');
+  image = await buildLayout(layout, {
+    tag: 'latest',
+    layers: [[file('a', 'one')], [file('b', 'two')], [file('c', 'three')]],
+  });
+  registry = await serveLayout({ layout });
+  content = await ContentStore.open(sandbox.root);
+  layers = LayerStore.open(sandbox.root);
+  const preparer = new LayerPreparer({ layers, content, log: silentLogger });
+  // Nothing is mounted: what is served is of no concern here.
+  const served = new Set<number>();
+  const server = {
+    serve: ({ number }: { number: number }) => (served.add(number), `/${number}`),
+    stopServing: (number: number) => Promise.resolve(void served.delete(number)),
+  } as unknown as LayerServer;
+  const open = { has: (number: number) => served.has(number) } as unknown as OpenLayers;
+  lazy = new LazySnapshots({
+    layers,
+    content,
+    preparer,
+    server,
+    open,
+    idleTime,
+    log: silentLogger,
+  });
+});
+
+afterEach(async () => {
+  await lazy[Symbol.asyncDispose]();
+  layers[Symbol.dispose]();
+  await registry.close();
+  await sandbox[Symbol.asyncDispose]();
+});
+
+function digestAt(at: number, of = image): Digest {
+  const { digest } = of.layers[at] ?? {};
+  if (digest === undefined) throw new Error(`no layer ${at}`);
+  return digest;
+}
+
+function prepare(
+  at: number,
+  { host = registry.host, signal = new AbortController().signal, of = image } = {},
+): Promise<{ number: number }> {
+  return lazy.prepare({
+    reference: `${host}/app:latest`,
+    layerDigest: digestAt(at, of),
+    imageLayers: of.layers.slice(at).map(({ digest }) => digest),
+    signal,
+  });
+}
+
+async function isReady(at: number): Promise<boolean> {
+  const record = layers.find(digestAt(at));
+  return record !== undefined && fileExists(layers.indexPath(record.number));
+}
+
+describe('LazySnapshots', () => {
+  it('prepares all layers when the first is asked for, and keeps those that are asked for', async () => {
+    await prepare(0);
+    await expect.poll(() => isReady(2)).toBe(true);
+    await prepare(1);
+    await expect.poll(() => isReady(2)).toBe(false);
+    expect([await isReady(0), await isReady(1)]).toEqual([true, true]);
+    expect(await content.has(digestAt(1))).toBe(true);
+    await expect.poll(() => content.has(digestAt(2))).toBe(false);
+    await prepare(2);
+    await delay(3 * idleTime);
+    expect(await isReady(2)).toBe(true);
+  });
+
+  it('removes what came ahead for a pull that was cancelled, and can begin anew', async () => {
+    await using proxy: StallingProxy = await startStallingProxy(registry.host, digestAt(0));
+    const cancel = new AbortController();
+    const pulling = prepare(0, { host: proxy.host, signal: cancel.signal });
+    await expect.poll(async () => (await isReady(1)) && (await isReady(2))).toBe(true);
+    cancel.abort();
+    await expect(pulling).rejects.toMatchObject({ code: 'cancelled' });
+    await expect.poll(async () => (await isReady(1)) || (await isReady(2))).toBe(false);
+    await expect.poll(() => content.has(digestAt(1))).toBe(false);
+    await prepare(0);
+    expect(await isReady(0)).toBe(true);
+  });
+
+  it('finds a layer of the image that a tag means since a moment ago', async () => {
+    await prepare(0);
+    const moved = await buildLayout(layout, { tag: 'latest', layers: [[file('d', 'four')]] });
+    await prepare(0, { of: moved });
+    expect(layers.find(digestAt(0, moved))).toBeDefined();
+  });
+
+  it('names the image that does not have the layer', async () => {
+    const stranger = await buildLayout(layout, { layers: [[file('e', 'five')]] });
+    await expect(prepare(0, { of: stranger })).rejects.toThrow(`${registry.host}/app:latest`);
+  });
+});
