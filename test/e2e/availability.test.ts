@@ -1,0 +1,119 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Containerd, startContainerd, untilReconnected } from '../support/containerd.js';
+import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
+import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
+import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { connectSnapshots } from '../support/snapshots-client.js';
+
+let sandbox: Sandbox;
+let image: DemoLayout;
+let registry: DockerRegistry;
+let reference: string;
+let siphon: SiphonService;
+let containerd: Containerd;
+
+/** Pulls an image whose indexes are published, reads some of it, and takes the registry away. */
+beforeAll(async () => {
+  sandbox = await openSandbox();
+  image = await writeSmallLayout(sandbox);
+  registry = await startDockerRegistry();
+  reference = `${registry.host}/app:latest`;
+  await must(
+    'skopeo',
+    'copy',
+    '-q',
+    '--dest-tls-verify=false',
+    image.source,
+    `docker://${reference}`,
+  );
+  await using publisher = await openSandbox();
+  const built = await publisher.siphon('index', 'build', '--push', `docker://${reference}`);
+  expect(built, built.stderr).toMatchObject({ code: 0 });
+  siphon = await startSiphonService(sandbox);
+  containerd = await startContainerd({ siphonAddress: siphon.address });
+  const pulled = await pull(containerd.namespace);
+  expect(pulled, pulled.stderr).toMatchObject({ code: 0 });
+  expect(await shell('cat /srv/site/index.html')).toContain('the only page');
+  await registry.close();
+}, 120_000);
+
+afterAll(async () => {
+  await containerd?.close();
+  await siphon?.stop();
+  await registry?.close();
+  await sandbox[Symbol.asyncDispose]();
+}, 60_000);
+
+function pull(namespace: string) {
+  const there = ['--containerd', containerd.address, '--namespace', namespace];
+  return sandbox.siphon('--json', 'pull', ...there, reference);
+}
+
+async function shell(script: string): Promise<string> {
+  const command = ['run', '--rm', '--snapshotter', 'siphon', reference, 'test', 'sh', '-c', script];
+  return (await containerd.ctr(command)).stdout;
+}
+
+describe('without the registry', () => {
+  it('containers start from what has been read before', async () => {
+    expect(await shell('cat /srv/site/index.html')).toContain('the only page');
+  }, 30_000);
+
+  it('reads of anything else fail within seconds, and the log says which layer and which host', async () => {
+    const started = Date.now();
+    const outcome = await shell('cat /app/data/part-2.bin > /dev/null 2>/said; echo "$?"; cat /said');
+    expect(Date.now() - started).toBeLessThan(25_000);
+    expect(outcome).toMatch(/^1\n/);
+    expect(outcome).toContain('Input/output error');
+    const layer = image.layers.at(-1)?.digest ?? '';
+    const line = siphon
+      .log()
+      .split('\n')
+      .find((one) => one.includes(layer) && one.includes('EIO'));
+    expect(line ?? siphon.log()).toContain(registry.host);
+  }, 60_000);
+
+  it('layers are prepared that are here', async () => {
+    const other = `${containerd.namespace}-other`;
+    const pulled = await pull(other);
+    expect(pulled, pulled.stderr).toMatchObject({ code: 0 });
+    const { layers } = JSON.parse(pulled.stdout) as { layers: { how: string }[] };
+    expect(layers.map(({ how }) => how)).toEqual(image.layers.map(() => 'lazy'));
+    await containerd.ctr(['--namespace', other, 'images', 'rm', '--sync', reference]);
+  }, 30_000);
+
+  it('other layers are left to containerd within seconds, and the log says why', async () => {
+    using snapshots = closing(
+      connectSnapshots({ address: siphon.address, snapshotter: '', namespace: 'test' }),
+    );
+    const strange = `sha256:${'1'.repeat(64)}`;
+    const started = Date.now();
+    const mounts = await snapshots.client.prepare('test/1/strange', '', {
+      'containerd.io/snapshot.ref': strange,
+      'containerd.io/snapshot/cri.image-ref': `${registry.host}/never:seen`,
+      'containerd.io/snapshot/cri.layer-digest': strange,
+      'containerd.io/snapshot/cri.manifest-digest': strange,
+    });
+    expect(Date.now() - started).toBeLessThan(10_000);
+    expect(mounts).toHaveLength(1);
+    const line = siphon
+      .log()
+      .split('\n')
+      .find((one) => one.includes('left to containerd'));
+    expect(line).toContain(strange);
+    expect(line).toContain(registry.host);
+    await snapshots.client.remove('test/1/strange');
+  }, 30_000);
+
+  it('containers start after siphon was restarted', async () => {
+    await siphon.stop();
+    siphon = await startSiphonService(sandbox);
+    await untilReconnected(containerd, 'siphon');
+    expect(await shell('cat /srv/site/index.html')).toContain('the only page');
+  }, 60_000);
+});
+
+function closing<T extends { close(): void }>(client: T): Disposable & { client: T } {
+  return { client, [Symbol.dispose]: () => client.close() };
+}
