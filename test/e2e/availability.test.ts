@@ -62,7 +62,9 @@ describe('without the registry', () => {
 
   it('reads of anything else fail within seconds, and the log says which layer and which host', async () => {
     const started = Date.now();
-    const outcome = await shell('cat /app/data/part-2.bin > /dev/null 2>/said; echo "$?"; cat /said');
+    const outcome = await shell(
+      'cat /app/data/part-2.bin > /dev/null 2>/said; echo "$?"; cat /said',
+    );
     expect(Date.now() - started).toBeLessThan(25_000);
     expect(outcome).toMatch(/^1\n/);
     expect(outcome).toContain('Input/output error');
