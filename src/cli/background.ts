@@ -11,6 +11,7 @@ import type { Command } from 'commander';
 import { type ErrorCode, SiphonError, errorMessage } from '../common/errors.js';
 import type { LayerEvent } from '../layers/layer-event.js';
 import { createProgress } from './progress.js';
+import { keeperArguments, keeperEnvironment, shell } from './under-keeper.js';
 import { type GlobalOptions, settingsOf } from './settings.js';
 
 type Message =
@@ -26,10 +27,8 @@ export async function mountInBackground(
   command: Command,
 ): Promise<void> {
   const { root } = settingsOf(command);
-  const child = startDetached(
-    root,
-    foregroundArguments([source, directory, '--driver', driver], command),
-  );
+  const args = foregroundArguments([source, directory, '--driver', driver], command);
+  const child = startDetached(root, args, { kept: driver === 'kernel' });
   const progress = createProgress();
   const interrupt = (): void => child.disconnect();
   process.once('SIGINT', interrupt);
@@ -88,13 +87,15 @@ function tell(message: Message): void {
   if (process.connected) process.send?.(message);
 }
 
-function startDetached(root: string, args: string[]): ChildProcess {
+function startDetached(root: string, args: string[], { kept }: { kept: boolean }): ChildProcess {
   mkdirSync(join(root, 'logs'), { recursive: true, mode: 0o700 });
   const log = openSync(join(root, 'logs', 'mount.log'), 'a', 0o600);
   return fork(process.argv[1] ?? '', args, {
     detached: true,
-    env: { ...process.env, SIPHON_BACKGROUND: '1' },
+    env: { ...(kept ? keeperEnvironment() : process.env), SIPHON_BACKGROUND: '1' },
     stdio: ['ignore', log, log, 'ipc'],
+    // The keeper in between saves the child from becoming it first.
+    ...(kept ? { execPath: shell, execArgv: keeperArguments(root) } : {}),
   });
 }
 

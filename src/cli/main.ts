@@ -11,10 +11,12 @@ import { unpackCommand } from './commands/unpack.js';
 import { reportFailureToParent } from './background.js';
 import { describeFailure, exitCodeOf, exitUsage } from './exit-status.js';
 import { addGlobalOptions } from './settings.js';
+import { enterDirectory } from './under-keeper.js';
 import { packageVersion } from './version.js';
 
 /** Runs the command that `argv` (as in `process.argv`) asks for, and sets the exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
+  await enterDirectory();
   const program = createProgram();
   try {
     await program.parseAsync(argv);

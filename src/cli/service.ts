@@ -3,26 +3,39 @@
 import { join } from 'node:path';
 import type { Logger } from '../common/log.js';
 import { UndoStack } from '../common/undo-stack.js';
-import { LayerPreparer } from '../layers/layer-preparer.js';
+import type { Keeper } from '../layers/keeper.js';
 import { LayerServer } from '../layers/layer-server.js';
-import { LazySnapshots } from '../layers/lazy-snapshots.js';
-import { openWorkplace } from '../layers/serve-image.js';
-import { serveSnapshotter } from '../snapshotter/server.js';
+import type { LazySnapshots } from '../layers/lazy-snapshots.js';
+import { openWorkplace } from '../layers/workplace.js';
 import type { ServiceConfig } from './config.js';
 import { onInterrupt } from './interruption.js';
+import { onReplacement } from './under-keeper.js';
+
+const lostText =
+  'the server before has died, and this kernel cannot hand its requests on (FUSE_NOTIFY_RESEND, Linux 6.9): ' +
+  'containers started before get errors for what the kernel has not cached, until they are started anew';
 
 export type Service = ServiceConfig & { root: string; address: string };
 
 /** Serves until the process is told to end. @throws SiphonError for whatever keeps it from starting */
-export async function runService(config: Service, log: Logger): Promise<void> {
+export async function runService(
+  config: Service,
+  log: Logger,
+  keeper: Keeper | undefined,
+): Promise<void> {
   const stop = onInterrupt();
   const undo = new UndoStack();
   try {
-    const lazy = config.lazy ? await openLazyLayers(config, log, undo) : undefined;
+    if (keeper?.lost !== undefined) log.error({ endedWith: keeper.endedWith }, lostText);
+    const layers = config.lazy ? await openLayers(config, keeper, undo, log) : undefined;
     const { root, address } = config;
-    const server = await serveSnapshotter({ root, address, lazy, log });
+    const { serveSnapshotter } = await import('../snapshotter/server.js');
+    const server = await serveSnapshotter({ root, address, lazy: layers?.lazy, log });
     undo.defer(() => server.close());
+    layers?.server.allowSuccession();
+    onReplacement(keeper, log, () => server.close());
     log.info({ root, address, lazy: config.lazy }, 'serving');
+    if (keeper?.stopping === true) return;
     await aborted(stop);
     log.info({ signal: stop.reason as unknown }, 'stopping');
   } finally {
@@ -30,23 +43,28 @@ export async function runService(config: Service, log: Logger): Promise<void> {
   }
 }
 
-async function openLazyLayers(
+async function openLayers(
   config: Service,
-  log: Logger,
+  keeper: Keeper | undefined,
   undo: UndoStack,
-): Promise<LazySnapshots> {
-  const { content, layers, open } = await openWorkplace(config.root, undo);
+  log: Logger,
+): Promise<{ lazy: LazySnapshots; server: LayerServer }> {
+  const { content, layers, open } = await openWorkplace(config.root, undo, keeper);
   const server = await LayerServer.start({
     mountPoint: join(config.root, 'fuse'),
     open,
+    keeper,
     fetchTimeout: config.fetch_timeout * 1000,
     log,
   });
   undo.defer(() => server[Symbol.asyncDispose]());
+  // Whoever reads waits for nothing but the server, so the rest is loaded after it.
+  const { LayerPreparer } = await import('../layers/layer-preparer.js');
+  const { LazySnapshots } = await import('../layers/lazy-snapshots.js');
   const preparer = new LayerPreparer({ layers, content, log });
   const lazy = new LazySnapshots({ layers, content, preparer, server, open, log });
   undo.defer(() => lazy[Symbol.asyncDispose]());
-  return lazy;
+  return { lazy, server };
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

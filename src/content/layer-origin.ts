@@ -8,8 +8,6 @@ import type { BlobSource } from '../common/blob-source.js';
 import { FileBlob } from '../common/file-blob.js';
 import type { CredentialSource } from '../remote/credentials.js';
 import type { Descriptor } from '../remote/descriptor.js';
-import { openHttpBlob } from '../remote/http-blob.js';
-import { Registry } from '../remote/registry.js';
 
 /**
  * - `registry`: the blob of that digest in a repository; credentials are looked up when it is opened.
@@ -53,17 +51,21 @@ export async function openOrigin(
       return openRegistryBlob(origin, descriptor, options.credentials);
     case 'file':
       return FileBlob.open(origin.path, { offset: origin.offset ?? 0, size: descriptor.size });
-    case 'url':
+    case 'url': {
+      const { openHttpBlob } = await import('../remote/http-blob.js');
       return openHttpBlob(origin.url, options.signal ?? new AbortController().signal);
+    }
   }
 }
 
 /** A blob source that owns its connections, and closes them with itself. */
-function openRegistryBlob(
+async function openRegistryBlob(
   origin: Extract<LayerOrigin, { kind: 'registry' }>,
   descriptor: Descriptor,
   credentials: CredentialSource | undefined,
-): BlobSource {
+): Promise<BlobSource> {
+  // What a mount needs that draws nothing any more starts without it, for the server is waited for.
+  const { Registry } = await import('../remote/registry.js');
   const registry = new Registry({
     reference: { host: origin.host, repository: origin.repository, digest: descriptor.digest },
     plainHttp: origin.plainHttp,

@@ -24,14 +24,20 @@ const options = 'rootmode=40755,user_id=0,group_id=0,default_permissions,allow_o
 
 /**
  * Mounts on a directory. No look-up is answered before something reads the device.
+ * @param options.device a descriptor of /dev/fuse that nothing is mounted through yet; closed on failure
+ * @param options.withoutResend as on a kernel that lacks FUSE_NOTIFY_RESEND
  * @throws SiphonError `permission`, `unsupported` (no /dev/fuse, a kernel too old), `not-found`, `busy`
  */
-export function openConnection(mountPoint: string): Connection {
+export function openConnection(
+  mountPoint: string,
+  options: { device?: number; withoutResend?: boolean } = {},
+): Connection {
   checkMountPoint(mountPoint);
-  const device = openDevice();
+  const device = options.device ?? openDevice();
   try {
     mountDevice(device, mountPoint);
-    return { mountPoint, device, agreement: begin(device, mountPoint) };
+    const agreement = begin(device, mountPoint, options.withoutResend === true);
+    return { mountPoint, device, agreement };
   } catch (error) {
     // The last descriptor ends the connection; a mount that was made is then dead but removable.
     closeSync(device);
@@ -149,11 +155,11 @@ function mountError(mountPoint: string, error: unknown): SiphonError {
 }
 
 /** Answers INIT, which mount(2) has queued. */
-function begin(device: number, mountPoint: string): Agreement {
+function begin(device: number, mountPoint: string, withoutResend: boolean): Agreement {
   const request = new Request();
   try {
     request.load(readSync(device, request.buffer, 0, request.buffer.length, null));
-    const { agreement, reply } = negotiate(request);
+    const { agreement, reply } = negotiate(request, { withoutResend });
     writeSync(device, reply);
     return agreement;
   } catch (error) {

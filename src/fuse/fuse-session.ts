@@ -81,7 +81,7 @@ export class FuseSession {
   #live = true;
   #unmountsAtExit = false;
 
-  private constructor(connection: Connection, options: ServeOptions) {
+  private constructor(connection: Connection, options: ResumeOptions) {
     this.#connection = connection;
     this.#log = options.log ?? silentLogger;
     const send = async (message: Buffer): Promise<void> => {
@@ -91,7 +91,11 @@ export class FuseSession {
     this.#reads = new MissedReads({
       fetch: options.fetch,
       timeout: options.fetchTimeout ?? defaultFetchTimeout,
-      cache: (number) => this.#workers?.layer(number),
+      // A worker that has started may miss something before the others have.
+      cache: (number) =>
+        this.#workers === undefined
+          ? options.layers?.find((layer) => layer.number === number)
+          : this.#workers.layer(number),
       reply: send,
       failed: (read, error) => this.#readFailed(read, error),
       log: this.#log,

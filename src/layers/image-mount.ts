@@ -4,8 +4,7 @@
  */
 
 import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { dirname, join } from 'node:path';
 import { SiphonError } from '../common/errors.js';
 import { isRunning } from '../common/process.js';
 import { UndoStack } from '../common/undo-stack.js';
@@ -18,12 +17,14 @@ import {
   claimMountPoint,
   mountHome,
   readMountRecord,
+  recordOfHome,
   removeMountRecord,
 } from './mount-record.js';
 import { resolveMountPoint } from './mount-point.js';
 import { clearStaleMount, isMounted } from './mount-table.js';
 import { mountOverlay } from './overlay-mount.js';
 import type { ImageOptions } from './serve-image.js';
+import { type ImageMount, mountOn } from './standing-mount.js';
 
 /** `kernel`: `/dev/fuse` and overlayfs, as root. `libfuse`: through fusermount, as anybody. */
 export type Driver = MountRecord['driver'];
@@ -34,49 +35,59 @@ export interface ImageMountOptions extends ImageOptions {
   target: string;
 }
 
-export interface ImageMount {
-  readonly target: string;
-  /** Resolves when the folder is no longer mounted, whoever did it. */
-  unmounted(signal: AbortSignal): Promise<void>;
-  /** Unmounts, whatever still uses the folder; that gets errors from then on. */
-  close(): Promise<void>;
-}
-
-const watchInterval = 1000; // ms
+const lostText =
+  'the server before has died, and this kernel cannot hand its requests on (FUSE_NOTIFY_RESEND, Linux 6.9): ' +
+  'whoever has files of the mount open gets errors; it is mounted anew';
 
 /** @throws SiphonError for whatever is in the way; nothing is left mounted then */
 export async function mountImage(options: ImageMountOptions): Promise<ImageMount> {
-  const { root, source, driver } = options;
+  const { root, source, driver, keeper } = options;
+  if (keeper?.lost !== undefined) await clearLostMount(options, keeper.lost.mountPoint);
   const target = await resolveMountPoint(options.target);
   const undo = new UndoStack();
+  let allowSuccession = (): void => {};
   try {
     await removeStaleMount(root, target);
     await checkMountPoint(target);
-    await claimMountPoint(root, { directory: target, source: formatSource(source), driver });
+    const claim = { directory: target, source: formatSource(source), driver };
+    await claimMountPoint(root, claim, keeper?.pid);
     undo.defer(() => removeMountRecord(root, target));
     if (driver === 'libfuse') undo.defer(await mountThroughLibfuse({ ...options, target }));
-    else await mountThroughKernel(options, target, undo);
+    else allowSuccession = await mountThroughKernel(options, target, undo);
+    allowSuccession();
   } catch (error) {
     await undo[Symbol.asyncDispose]();
     throw error;
   }
-  return {
-    target,
-    unmounted: (signal) => waitForUnmount(target, signal),
-    close: () => undo[Symbol.asyncDispose](),
-  };
+  return mountOn(target, undo);
+}
+
+/** Takes away what a server left that cannot be gone on with; whoever uses it gets errors. */
+async function clearLostMount(
+  { root, log, keeper }: ImageMountOptions,
+  mountPoint: string,
+): Promise<void> {
+  log.error({ mountPoint, endedWith: keeper?.endedWith }, lostText);
+  const record = await recordOfHome(dirname(mountPoint));
+  if (record !== undefined) {
+    await clearStaleMount(record.directory);
+    await removeMountRecord(root, record.directory);
+  }
+  await clearStaleMount(mountPoint);
+  await rm(dirname(mountPoint), { recursive: true, force: true });
 }
 
 async function mountThroughKernel(
   options: ImageMountOptions,
   target: string,
   undo: UndoStack,
-): Promise<void> {
+): Promise<() => void> {
   const directory = mountHome(options.root, target);
   const session = await openImageSession({ ...options, directory });
   undo.defer(() => session.close());
   mountOverlay({ ...session.stack, target });
   undo.defer(() => clearStaleMount(target));
+  return session.allowSuccession;
 }
 
 /** Clears away what a server has left that was killed. */
@@ -96,11 +107,5 @@ async function checkMountPoint(directory: string): Promise<void> {
       'failed-precondition',
       `Cannot mount on "${directory}": the folder is not empty, expected an empty one`,
     );
-  }
-}
-
-async function waitForUnmount(target: string, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted && (await isMounted(target))) {
-    await delay(watchInterval, undefined, { signal }).catch(() => {});
   }
 }

@@ -10,7 +10,8 @@ import { UndoStack } from '../common/undo-stack.js';
 import type { Image } from '../content/image.js';
 import { makeImpliedDirectories } from './implied-directories.js';
 import { LayerServer } from './layer-server.js';
-import { type ImageOptions, openImageAt, openWorkplace, prepareLayers } from './serve-image.js';
+import { type ImageOptions, openImageAt, prepareLayers } from './serve-image.js';
+import { openWorkplace } from './workplace.js';
 
 export interface ImageSessionOptions extends ImageOptions {
   /** Folder of this session's own, made and removed by it. */
@@ -21,6 +22,8 @@ export interface ImageSession {
   readonly image: Image;
   /** The folders to be merged, topmost first, as paths below `base`. */
   readonly stack: { base: string; lowerdirs: string[] };
+  /** To be called once the overlay stands: another process could go on with both then. */
+  allowSuccession(this: void): void;
   /** Unmounts and closes; the overlay on top must be gone. */
   close(): Promise<void>;
 }
@@ -51,13 +54,13 @@ async function makeOwnFolder(directory: string): Promise<void> {
 }
 
 async function open(options: ImageSessionOptions, undo: UndoStack): Promise<ImageSession> {
-  const { root, directory, log } = options;
+  const { root, directory, keeper, log } = options;
   await makeOwnFolder(directory);
   undo.defer(() => rm(directory, { recursive: true, force: true }));
-  const workplace = await openWorkplace(root, undo);
+  const workplace = await openWorkplace(root, undo, options.keeper);
   const image = await openImageAt(workplace, options, undo);
   const mountPoint = join(directory, 'fuse');
-  const server = await LayerServer.start({ mountPoint, open: workplace.open, log });
+  const server = await LayerServer.start({ mountPoint, open: workplace.open, keeper, log });
   undo.defer(() => server[Symbol.asyncDispose]());
   const records = await prepareLayers(workplace, image, options);
   for (const record of records) server.serve(record);
@@ -74,6 +77,7 @@ async function open(options: ImageSessionOptions, undo: UndoStack): Promise<Imag
   return {
     image,
     stack: { base: directory, lowerdirs },
+    allowSuccession: server.allowSuccession,
     close: () => undo[Symbol.asyncDispose](),
   };
 }

@@ -7,7 +7,8 @@ import { publishIndexes } from '../content/index-artifact.js';
 import { LayerIndex, type LayerInfo } from '../index/layer-index.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import { LayerPreparer } from './layer-preparer.js';
-import { type ImageOptions, openImageAt, openWorkplace } from './serve-image.js';
+import { type ImageOptions, openImageAt } from './serve-image.js';
+import { openWorkplace } from './workplace.js';
 
 export interface IndexImageOptions extends ImageOptions {
   /** Whether to publish what was built beside the image. */

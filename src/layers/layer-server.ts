@@ -2,9 +2,12 @@
 
 import { mkdir } from 'node:fs/promises';
 import type { Logger } from '../common/log.js';
-import { FuseSession } from '../fuse/fuse-session.js';
+import { errorMessage } from '../common/errors.js';
+import { openConnection } from '../fuse/device.js';
+import { type Connection, FuseSession, type ServeOptions } from '../fuse/fuse-session.js';
+import type { Keeper } from './keeper.js';
 import type { LayerRecord } from './layer-store.js';
-import { clearStaleMount } from './mount-table.js';
+import { clearStaleMount, isMounted } from './mount-table.js';
 import type { OpenLayers } from './open-layers.js';
 
 export interface LayerServerOptions {
@@ -12,6 +15,8 @@ export interface LayerServerOptions {
   mountPoint: string;
   /** The layers that may be shown; whoever made it closes it after the server. */
   open: OpenLayers;
+  /** Holds the connection, so that another process can go on with the mount when this one dies. */
+  keeper?: Keeper | undefined;
   /** How long a read waits for the registry, in ms. */
   fetchTimeout?: number;
   log: Logger;
@@ -20,24 +25,69 @@ export interface LayerServerOptions {
 export class LayerServer implements AsyncDisposable {
   readonly #open: OpenLayers;
   readonly #session: FuseSession;
+  /** To be called once everything is there that the next process relies on. */
+  readonly allowSuccession: () => void;
 
-  private constructor(open: OpenLayers, session: FuseSession) {
+  private constructor(open: OpenLayers, session: FuseSession, allowSuccession: () => void) {
     this.#open = open;
     this.#session = session;
+    this.allowSuccession = allowSuccession;
   }
 
-  /** Mounts. @throws SiphonError `permission` or `unsupported` where FUSE cannot be had */
+  /** Mounts, or goes on with the mount of the process before. @throws SiphonError `permission` or `unsupported` where FUSE cannot be had */
   static async start(options: LayerServerOptions): Promise<LayerServer> {
-    const { mountPoint, open, fetchTimeout, log } = options;
-    await clearStaleMount(mountPoint);
-    await mkdir(mountPoint, { recursive: true, mode: 0o700 });
-    const session = await FuseSession.mount({
-      mountPoint,
+    const { mountPoint, open, fetchTimeout, keeper, log } = options;
+    const serving: ServeOptions = {
       fetch: (miss, signal) => open.fetch(miss, signal),
       ...(fetchTimeout === undefined ? {} : { fetchTimeout }),
       log,
+    };
+    const kept = keeper?.kept;
+    if (kept?.mountPoint === mountPoint && (await isMounted(mountPoint))) {
+      return LayerServer.#goOn(kept, serving, options);
+    }
+    await clearStaleMount(mountPoint);
+    await mkdir(mountPoint, { recursive: true, mode: 0o700 });
+    open.forgetHeld();
+    if (keeper?.device === undefined || kept !== undefined) {
+      return new LayerServer(open, await FuseSession.mount({ ...serving, mountPoint }), () => {});
+    }
+    return LayerServer.#begin(mountPoint, { keeper, device: keeper.device, open, serving });
+  }
+
+  /** Mounts through the keeper's descriptor. */
+  static async #begin(
+    mountPoint: string,
+    parts: { keeper: Keeper; device: number; open: OpenLayers; serving: ServeOptions },
+  ): Promise<LayerServer> {
+    const { keeper, device, open, serving } = parts;
+    const withoutResend = process.env['SIPHON_WITHOUT_RESEND'] === '1';
+    const connection = openConnection(mountPoint, { device, withoutResend });
+    try {
+      const session = await FuseSession.serve(connection, serving);
+      return new LayerServer(open, session, () => keeper.allowSuccession(connection));
+    } catch (error) {
+      await clearStaleMount(mountPoint);
+      throw error;
+    }
+  }
+
+  static async #goOn(
+    connection: Connection,
+    serving: ServeOptions,
+    { open, keeper, log }: LayerServerOptions,
+  ): Promise<LayerServer> {
+    const layers = open.openHeld((layer, error) => {
+      log.error({ layer, err: error }, `layer is not served any more: ${errorMessage(error)}`);
     });
-    return new LayerServer(open, session);
+    const session = await FuseSession.serve(connection, { ...serving, layers, resume: true });
+    keeper?.allowSuccession(connection);
+    const about = { mountPoint: connection.mountPoint, layers: layers.length };
+    log.warn(
+      { ...about, endedWith: keeper?.endedWith, server: process.pid },
+      'the server before has ended; going on with its mount',
+    );
+    return new LayerServer(open, session, () => {});
   }
 
   /** Where the layer's tree stands, once {@link serve} has returned. */

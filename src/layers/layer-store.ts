@@ -53,14 +53,20 @@ const migrations = [
 export class LayerStore implements Disposable {
   readonly #root: string;
   readonly #database: Database.Database;
+  readonly #holder: number;
 
-  private constructor(root: string, database: Database.Database) {
+  private constructor(root: string, database: Database.Database, holder: number) {
     this.#root = root;
     this.#database = database;
+    this.#holder = holder;
   }
 
-  /** Opens or creates `<root>/layers`. @throws the system error where the folder cannot be made */
-  static open(root: string): LayerStore {
+  /**
+   * Opens or creates `<root>/layers`.
+   * @param holder process id under which layers are held: of this process, or of what outlives it
+   * @throws the system error where the folder cannot be made
+   */
+  static open(root: string, holder: number = process.pid): LayerStore {
     const directory = join(root, 'layers');
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const database = new Sqlite(join(directory, 'layers.db'));
@@ -73,7 +79,7 @@ export class LayerStore implements Disposable {
       database.close();
       throw error;
     }
-    return new LayerStore(directory, database);
+    return new LayerStore(directory, database, holder);
   }
 
   /** The layer's record, made where it is new; the newest origin wins, for it is likelier to answer. */
@@ -126,18 +132,33 @@ export class LayerStore implements Disposable {
     return join(this.#root, String(number), 'index.db');
   }
 
-  /** Says that this process uses the layer, until {@link drop} or its end. */
+  /** Says that the holder uses the layer, until {@link drop} or its end. */
   hold(number: number): void {
     this.#database
       .prepare('INSERT OR IGNORE INTO holder (layer, pid) VALUES (?, ?)')
-      .run(number, process.pid);
+      .run(number, this.#holder);
   }
 
-  /** This process uses the layer no more; its files stay for the next one. */
+  /** The layers that the holder uses, by this process's or an earlier one's word. */
+  held(): LayerRecord[] {
+    return this.#database
+      .prepare<[number], LayerRow>(
+        'SELECT layer.* FROM layer JOIN holder ON holder.layer = layer.number WHERE pid = ?',
+      )
+      .all(this.#holder)
+      .map(recordOf);
+  }
+
+  /** The holder uses nothing: what an earlier process of the same id left is void. */
+  dropAll(): void {
+    this.#database.prepare('DELETE FROM holder WHERE pid = ?').run(this.#holder);
+  }
+
+  /** The holder uses the layer no more; its files stay for the next one. */
   drop(number: number): void {
     this.#database
       .prepare('DELETE FROM holder WHERE layer = ? AND pid = ?')
-      .run(number, process.pid);
+      .run(number, this.#holder);
   }
 
   /** Removes a layer and its files, unless a living process holds it. @returns whether it went */

@@ -3,7 +3,8 @@
 import { UndoStack } from '../common/undo-stack.js';
 import { mountLibfuse } from '../fuse/libfuse-driver.js';
 import { isMounted } from './mount-table.js';
-import { type ImageOptions, openImageAt, openWorkplace, prepareLayers } from './serve-image.js';
+import { type ImageOptions, openImageAt, prepareLayers } from './serve-image.js';
+import { openWorkplace } from './workplace.js';
 
 /**
  * Mounts the image on `target`. @returns what unmounts it

@@ -31,15 +31,16 @@ export function mountHome(root: string, directory: string): string {
 }
 
 /**
- * Says that this process serves `directory`, unless a living one does. Of several that try at once, one
- * succeeds. @throws SiphonError `busy`
+ * Says that `directory` is served, by this process or those of a keeper with the id `server`, unless
+ * somebody living does already. Of several that try at once, one succeeds. @throws SiphonError `busy`
  */
 export async function claimMountPoint(
   root: string,
   mounted: Omit<MountRecord, 'server'>,
+  server: number = process.pid,
 ): Promise<void> {
   await mkdir(join(root, 'mounts'), { recursive: true, mode: 0o700 });
-  const record: MountRecord = { ...mounted, server: await processIdentity(process.pid) };
+  const record: MountRecord = { ...mounted, server: await processIdentity(server) };
   const lock = await open(join(root, 'mounts.lock'), 'a', 0o600);
   try {
     while (!tryLockFile(lock.fd)) await delay(lockInterval);
@@ -64,8 +65,13 @@ export async function readMountRecord(
   root: string,
   directory: string,
 ): Promise<MountRecord | undefined> {
+  return recordOfHome(mountHome(root, directory));
+}
+
+/** As {@link readMountRecord}, by the folder that belongs to the mount. */
+export async function recordOfHome(home: string): Promise<MountRecord | undefined> {
   try {
-    return recordSchema.parse(JSON.parse(await readFile(recordPath(root, directory), 'utf8')));
+    return recordSchema.parse(JSON.parse(await readFile(`${home}.json`, 'utf8')));
   } catch {
     return undefined;
   }

@@ -48,6 +48,26 @@ export class OpenLayers implements AsyncDisposable {
     return layer.served;
   }
 
+  /**
+   * Opens what an earlier process with the same holder had open.
+   * @param failed is told of each layer that cannot be opened any more
+   */
+  openHeld(failed: (number: number, error: unknown) => void): ServedLayer[] {
+    return this.#layers.held().flatMap((record) => {
+      try {
+        return [this.open(record)];
+      } catch (error) {
+        failed(record.number, error);
+        return [];
+      }
+    });
+  }
+
+  /** Nothing is open yet, whatever an earlier process of the same id left. */
+  forgetHeld(): void {
+    this.#layers.dropAll();
+  }
+
   /** Brings missing spans into the cache. @throws SiphonError `not-found` for a layer not open, … */
   async fetch(miss: Miss, signal: AbortSignal): Promise<void> {
     await this.#get(miss.layer).reader.ensure(miss.firstSpan, miss.lastSpan, signal);

@@ -3,13 +3,13 @@
 import { setMaxListeners } from 'node:events';
 import type { Logger } from '../common/log.js';
 import type { UndoStack } from '../common/undo-stack.js';
-import { ContentStore } from '../content/content-store.js';
 import { type Image, openImage } from '../content/image.js';
 import type { Source } from '../content/source.js';
+import type { Keeper } from './keeper.js';
 import type { LayerListener } from './layer-event.js';
 import { LayerPreparer } from './layer-preparer.js';
-import { type LayerRecord, LayerStore } from './layer-store.js';
-import { OpenLayers } from './open-layers.js';
+import type { LayerRecord } from './layer-store.js';
+import type { Workplace } from './workplace.js';
 
 export interface ImageOptions {
   /** siphon's root; content and layers are shared with every other process there. */
@@ -19,23 +19,9 @@ export interface ImageOptions {
   plainHttp?: boolean;
   signal: AbortSignal;
   onEvent?: LayerListener;
+  /** Holds the mount of the kernel driver, where there is one. */
+  keeper?: Keeper;
   log: Logger;
-}
-
-/** The parts of siphon's root that serving an image takes; closed by `undo`. */
-export interface Workplace {
-  content: ContentStore;
-  layers: LayerStore;
-  open: OpenLayers;
-}
-
-export async function openWorkplace(root: string, undo: UndoStack): Promise<Workplace> {
-  const content = await ContentStore.open(root);
-  const layers = LayerStore.open(root);
-  undo.defer(() => layers[Symbol.dispose]());
-  const open = new OpenLayers({ layers, content });
-  undo.defer(() => open[Symbol.asyncDispose]());
-  return { content, layers, open };
 }
 
 /** Manifest and config are read; layers are not touched. `undo` closes the image. */

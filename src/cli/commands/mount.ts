@@ -1,9 +1,12 @@
 import { Command, Option } from 'commander';
 import type { Driver } from '../../layers/image-mount.js';
+import type { Keeper } from '../../layers/keeper.js';
+import type { ImageMount } from '../../layers/standing-mount.js';
 import { mountInBackground, reportToParent } from '../background.js';
 import { onInterrupt } from '../interruption.js';
 import { createProgress } from '../progress.js';
-import { requireRoot, settingsOf } from '../settings.js';
+import { onReplacement, underKeeper } from '../under-keeper.js';
+import { type Settings, requireRoot, settingsOf } from '../settings.js';
 
 /** `siphon mount SOURCE DIR` */
 export function mountCommand(): Command {
@@ -37,10 +40,31 @@ async function mountHere(
   driver: Driver,
   command: Command,
 ): Promise<void> {
+  const { json: _, ...settings } = settingsOf(command);
+  const keeper = driver === 'kernel' ? await underKeeper(settings.root, settings.log) : undefined;
+  const interrupted = onInterrupt();
+  const mounted =
+    keeper?.kept === undefined
+      ? await mountFirst(settings, { text, target, driver, keeper, interrupted })
+      : await resume(settings, keeper, keeper.kept.mountPoint);
+  onReplacement(keeper, settings.log, () => Promise.resolve());
+  if (keeper?.stopping !== true) await mounted.unmounted(interrupted);
+  await mounted.close();
+}
+
+async function mountFirst(
+  settings: Omit<Settings, 'json'>,
+  request: {
+    text: string;
+    target: string;
+    driver: Driver;
+    keeper: Keeper | undefined;
+    interrupted: AbortSignal;
+  },
+): Promise<ImageMount> {
+  const { text, target, driver, keeper, interrupted } = request;
   const { parseSource } = await import('../../content/source.js');
   const { mountImage } = await import('../../layers/image-mount.js');
-  const interrupted = onInterrupt();
-  const { json: _, ...settings } = settingsOf(command);
   const parent = reportToParent();
   const progress = parent ?? createProgress();
   const mounted = await mountImage({
@@ -48,10 +72,20 @@ async function mountHere(
     source: parseSource(text),
     target,
     driver,
+    ...(keeper === undefined ? {} : { keeper }),
     signal: parent === undefined ? interrupted : AbortSignal.any([interrupted, parent.gone]),
     onEvent: (event) => progress.update(event),
   }).finally(() => progress.end());
   parent?.ready();
-  await mounted.unmounted(interrupted);
-  await mounted.close();
+  return mounted;
+}
+
+/** Loads as little as can be, for whoever reads the mount waits. */
+async function resume(
+  settings: Omit<Settings, 'json'>,
+  keeper: Keeper,
+  mountPoint: string,
+): Promise<ImageMount> {
+  const { resumeMount } = await import('../../layers/standing-mount.js');
+  return resumeMount(settings, keeper, mountPoint);
 }

@@ -11,18 +11,15 @@ export function serveCommand(): Command {
     .option('--address <socket>', `unix socket to listen on (default: ${defaultAddress})`)
     .action(async (options: { config?: string; address?: string }, command: Command) => {
       requireRoot('serve snapshots');
+      const { underKeeper } = await import('../under-keeper.js');
       const { readConfig } = await import('../config.js');
-      const { runService } = await import('../service.js');
       const config = await readConfig(options.config);
       const settings = settingsOf(command);
       const given = command.getOptionValueSourceWithGlobals('root') !== 'default';
-      await runService(
-        {
-          ...config,
-          root: given ? settings.root : (config.root ?? defaultRoot),
-          address: options.address ?? config.address ?? defaultAddress,
-        },
-        settings.log,
-      );
+      const root = given ? settings.root : (config.root ?? defaultRoot);
+      const keeper = await underKeeper(root, settings.log);
+      const { runService } = await import('../service.js');
+      const address = options.address ?? config.address ?? defaultAddress;
+      await runService({ ...config, root, address }, settings.log, keeper);
     });
 }

@@ -1,7 +1,5 @@
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { parseSource } from '../../content/source.js';
-import { unpackImage } from '../../layers/unpack-image.js';
 import { onInterrupt } from '../interruption.js';
 import { createProgress } from '../progress.js';
 import { requireRoot, settingsOf } from '../settings.js';
@@ -14,6 +12,8 @@ export function unpackCommand(): Command {
     .argument('<dir>', 'a folder that is empty or not there')
     .action(async (text: string, directory: string, _: object, command: Command) => {
       requireRoot('unpack an image');
+      const { parseSource } = await import('../../content/source.js');
+      const { unpackImage } = await import('../../layers/unpack-image.js');
       const { json, ...settings } = settingsOf(command);
       const progress = createProgress();
       const image = await unpackImage({

@@ -70,7 +70,10 @@ const wanted =
  * Reads an INIT request and gives the answer to write.
  * @throws ProtocolError where the request is none, or of a version that cannot be served
  */
-export function negotiate(request: Request): { agreement: Agreement; reply: Buffer } {
+export function negotiate(
+  request: Request,
+  options: { withoutResend?: boolean } = {},
+): { agreement: Agreement; reply: Buffer } {
   if (request.opcode !== opcode.INIT) {
     throw new ProtocolError(
       `Cannot begin FUSE connection: the first opcode is ${request.opcode}, expected INIT`,
@@ -88,14 +91,15 @@ export function negotiate(request: Request): { agreement: Agreement; reply: Buff
     (offered & flag.INIT_EXT) !== 0 && request.length >= requestHeaderSize + 20
       ? request.u32(16)
       : 0;
+  const agreed2 = options.withoutResend === true ? 0 : offered2 & flag2.HAS_RESEND;
   const agreement: Agreement = {
     kernelMinor,
     maxRead: maxPages * pageSize,
     noOpen: (offered & flag.NO_OPEN_SUPPORT) !== 0,
     noOpendir: (offered & flag.NO_OPENDIR_SUPPORT) !== 0,
-    resend: (offered2 & flag2.HAS_RESEND) !== 0,
+    resend: agreed2 !== 0,
   };
-  const agreed = { flags: offered & wanted, flags2: offered2 & flag2.HAS_RESEND };
+  const agreed = { flags: offered & wanted, flags2: agreed2 };
   return { agreement, reply: initReply(request, agreed) };
 }
 

@@ -1,0 +1,28 @@
+/** siphon's root as one process works in it: what is known of blobs and layers, and what is open. */
+
+import type { UndoStack } from '../common/undo-stack.js';
+import { ContentStore } from '../content/content-store.js';
+import type { Keeper } from './keeper.js';
+import { LayerStore } from './layer-store.js';
+import { OpenLayers } from './open-layers.js';
+
+/** The parts of siphon's root that serving an image takes; closed by `undo`. */
+export interface Workplace {
+  content: ContentStore;
+  layers: LayerStore;
+  open: OpenLayers;
+}
+
+/** @param keeper in whose name layers are held, so that they stay while its server is replaced */
+export async function openWorkplace(
+  root: string,
+  undo: UndoStack,
+  keeper?: Keeper,
+): Promise<Workplace> {
+  const content = await ContentStore.open(root);
+  const layers = LayerStore.open(root, keeper?.pid);
+  undo.defer(() => layers[Symbol.dispose]());
+  const open = new OpenLayers({ layers, content });
+  undo.defer(() => open[Symbol.asyncDispose]());
+  return { content, layers, open };
+}
