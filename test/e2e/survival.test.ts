@@ -1,0 +1,301 @@
+/**
+ * Mounts outlive their server: it is killed again and again while a mounted folder and a running
+ * container are read. `SIPHON_SURVIVAL_SECONDS` says for how long (default 15 s).
+ */
+
+import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { processIsAlive } from '#src/common/process.js';
+import type { MountRecord } from '#src/layers/mount-record.js';
+import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
+import { type Containerd, startContainerd } from '../support/containerd.js';
+import { type Sandbox, openSandbox, run } from '../support/sandbox.js';
+import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import {
+  type Reader,
+  type SurvivalImage,
+  readers,
+  writeSurvivalImage,
+} from '../support/survival-image.js';
+
+const killingTime = Number(process.env['SIPHON_SURVIVAL_SECONDS'] ?? '15') * 1000;
+const period = 300; // ms
+const testTimeout = killingTime * 3 + 120_000;
+/** Of the keeper's resident memory. */
+const memoryLimit = 4 * 1024; // KiB
+
+let shared: Sandbox;
+let image: SurvivalImage;
+let registry: LayoutServer;
+
+beforeAll(async () => {
+  shared = await openSandbox();
+  image = await writeSurvivalImage(shared);
+  const built = await shared.siphon('index', 'build', '--push', image.source);
+  expect(built, built.stderr).toMatchObject({ code: 0 });
+  registry = await serveLayout({ layout: image.layout });
+}, 120_000);
+
+afterAll(async () => {
+  await registry?.close();
+  await shared?.[Symbol.asyncDispose]();
+});
+
+/** The server of a keeper, or `undefined` in between. */
+async function serverOf(keeper: number): Promise<number | undefined> {
+  const text = await readFile(`/proc/${keeper}/task/${keeper}/children`, 'utf8');
+  for (const pid of text.split(' ').filter(Boolean).map(Number)) {
+    // What the keeper sleeps with between two servers is a child too.
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (command.includes('bin/siphon')) return pid;
+  }
+  return undefined;
+}
+
+interface Killing {
+  kills: number;
+}
+
+/**
+ * Kills the server every {@link period}, and drops the kernel's caches in between. `takenOver` counts
+ * the servers that came to serve: once in a while the next one is given the time to, however busy the
+ * machine is.
+ */
+async function killServers(keeper: number, takenOver: () => Promise<number>): Promise<Killing> {
+  const killing = { kills: 0 };
+  const end = Date.now() + killingTime;
+  for (let tick = 0; Date.now() < end; tick += 1) {
+    const before = await takenOver();
+    const server = await serverOf(keeper);
+    if (server !== undefined) {
+      process.kill(server, 'SIGKILL');
+      killing.kills += 1;
+    }
+    await delay(period);
+    while (tick % 3 === 0 && (await takenOver()) === before) await delay(20);
+    if (tick % 4 === 0) void writeFile('/proc/sys/vm/drop_caches', '3');
+  }
+  return killing;
+}
+
+function countTakeovers(log: string): number {
+  return log.split('going on with its mount').length - 1;
+}
+
+/** Reads again and again until `done`. @returns how often */
+async function readOver(folder: string, reader: Reader, done: AbortSignal): Promise<number> {
+  let passes = 0;
+  do {
+    const outcome = await run('sh', ['-c', `cd "$1" && ${readers[reader]}`, 'sh', folder]);
+    expect(outcome).toEqual({ code: 0, stdout: image.expected[reader], stderr: '' });
+    passes += 1;
+  } while (!done.aborted);
+  return passes;
+}
+
+async function residentMemory(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmRSS:\s*(\d+) kB$/m.exec(status)?.[1]);
+}
+
+async function keeperOfMount(sandbox: Sandbox): Promise<number> {
+  const names = await readdir(join(sandbox.root, 'mounts'));
+  const record = names.find((name) => name.endsWith('.json')) ?? '';
+  const text = await readFile(join(sandbox.root, 'mounts', record), 'utf8');
+  return (JSON.parse(text) as MountRecord).server.pid; // siphon has just written it
+}
+
+async function waitUntil(met: () => Promise<boolean> | boolean): Promise<void> {
+  for (const end = Date.now() + 30_000; !(await met()); await delay(30)) {
+    if (Date.now() > end) throw new Error('It does not come to pass');
+  }
+}
+
+describe('siphon mount', () => {
+  it(
+    'is read without an error while its server is killed over and over',
+    async () => {
+      await using sandbox = await openSandbox();
+      const target = await sandbox.folder('mnt');
+      const reference = `docker://${registry.host}/survival:latest`;
+      const mounted = await sandbox.siphon('mount', reference, target);
+      expect(mounted, mounted.stderr).toMatchObject({ code: 0 });
+      const keeper = await keeperOfMount(sandbox);
+      const takenOver = async (): Promise<number> =>
+        countTakeovers(await readFile(join(sandbox.root, 'logs/mount.log'), 'utf8'));
+      const done = new AbortController();
+      const data = join(target, 'data');
+      const reading = Promise.all(
+        (['listing', 'small', 'big'] as const).map((one) => readOver(data, one, done.signal)),
+      );
+      const killing = await killServers(keeper, takenOver).finally(() => done.abort());
+      const passes = await reading;
+      expect(killing.kills).toBeGreaterThan(killingTime / 3000);
+      expect(Math.min(...passes)).toBeGreaterThan(0);
+      expect(await residentMemory(keeper)).toBeLessThan(memoryLimit);
+      const unmounted = await sandbox.siphon('umount', target);
+      expect(unmounted, unmounted.stderr).toMatchObject({ code: 0 });
+      expect(await sandbox.mounts()).toEqual([]);
+      expect(await readdir(join(sandbox.root, 'keepers'))).toEqual([]);
+    },
+    testTimeout,
+  );
+
+  it('is replaced by a new server on request', async () => {
+    await using sandbox = await openSandbox();
+    const target = await sandbox.folder('mnt');
+    const mounted = await sandbox.siphon('mount', image.source, target);
+    expect(mounted, mounted.stderr).toMatchObject({ code: 0 });
+    const keeper = await keeperOfMount(sandbox);
+    const before = await serverOf(keeper);
+    process.kill(keeper, 'SIGUSR2');
+    await waitUntil(async () => ![before, undefined].includes(await serverOf(keeper)));
+    await readOver(join(target, 'data'), 'small', AbortSignal.abort());
+    expect((await sandbox.siphon('umount', target)).code).toBe(0);
+  }, 60_000);
+
+  it('ends when its folder is unmounted while no server is there', async () => {
+    await using sandbox = await openSandbox();
+    const target = await sandbox.folder('mnt');
+    expect((await sandbox.siphon('mount', image.source, target)).code).toBe(0);
+    const keeper = await keeperOfMount(sandbox);
+    process.kill((await serverOf(keeper)) ?? 0, 'SIGKILL');
+    await run('umount', [target]);
+    await waitUntil(async () => (await sandbox.mounts()).length === 0);
+    await waitUntil(async () => (await readdir(join(sandbox.root, 'keepers'))).length === 0);
+  }, 60_000);
+});
+
+describe('siphon serve', () => {
+  let sandbox: Sandbox;
+  let siphon: SiphonService;
+  let containerd: Containerd;
+  let reference: string;
+
+  beforeAll(async () => {
+    sandbox = await openSandbox();
+    siphon = await startSiphonService(sandbox);
+    containerd = await startContainerd({ siphonAddress: siphon.address });
+    reference = `${registry.host}/survival:latest`;
+    await containerd.ctrRemote([
+      ...['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference],
+    ]);
+  }, 120_000);
+
+  afterAll(async () => {
+    await containerd?.close();
+    await siphon?.stop();
+    const left = await sandbox.mounts();
+    await sandbox[Symbol.asyncDispose]();
+    expect(left).toEqual([]);
+  }, 60_000);
+
+  /** Kills the keeper; its server dies with it. */
+  async function killKeeper(): Promise<void> {
+    const server = await serverOf(siphon.pid);
+    await siphon.stop('SIGKILL');
+    await waitUntil(() => !processIsAlive(server ?? 0));
+  }
+
+  /** containerd tries to connect to a new server again only now and then. */
+  async function connected(): Promise<void> {
+    const list = ['snapshots', '--snapshotter', 'siphon', 'ls'];
+    await waitUntil(() =>
+      containerd.ctr(list).then(
+        () => true,
+        () => false,
+      ),
+    );
+  }
+
+  /** Runs a shell script in a container of its own. @returns what it printed */
+  async function inContainer(name: string, script: string): Promise<string> {
+    const args = ['run', '--rm', '--snapshotter', 'siphon', reference, name, 'sh', '-c', script];
+    return (await containerd.ctr(args)).stdout;
+  }
+
+  /** A container that reads until its file /tmp/stop is there. */
+  function startReading(name: string): { output: Promise<string>; stop(): Promise<unknown> } {
+    const pass = Object.values(readers).join('\n');
+    const script = `cd /data; while :; do ${pass}\n[ ! -e /tmp/stop ] || exit 0; done`;
+    const touch = ['tasks', 'exec', '--exec-id', 'stop', name, 'sh', '-c', ': >/tmp/stop'];
+    return { output: inContainer(name, script), stop: () => containerd.ctr(touch) };
+  }
+
+  function checkPasses(output: string): number {
+    const pass = Object.values(image.expected).join('');
+    const passes = Math.round(output.length / pass.length);
+    expect(output).toBe(pass.repeat(passes));
+    return passes;
+  }
+
+  it(
+    'has a running container read on while the server is killed over and over',
+    async () => {
+      const container = startReading('killed');
+      await waitUntil(async () => (await containerd.ctr(['tasks', 'ls', '-q'])).stdout !== '');
+      const takenOver = (): Promise<number> => Promise.resolve(countTakeovers(siphon.log()));
+      const killing = await killServers(siphon.pid, takenOver);
+      expect(killing.kills).toBeGreaterThan(killingTime / 3000);
+      await connected();
+      await container.stop();
+      expect(checkPasses(await container.output)).toBeGreaterThan(0);
+      expect(await residentMemory(siphon.pid)).toBeLessThan(memoryLimit);
+    },
+    testTimeout,
+  );
+
+  it('is replaced by a new server on request, containers running on', async () => {
+    await connected();
+    const container = startReading('upgraded');
+    await waitUntil(async () => (await containerd.ctr(['tasks', 'ls', '-q'])).stdout !== '');
+    const before = await serverOf(siphon.pid);
+    process.kill(siphon.pid, 'SIGUSR2');
+    await waitUntil(async () => ![before, undefined].includes(await serverOf(siphon.pid)));
+    await connected();
+    await container.stop();
+    expect(checkPasses(await container.output)).toBeGreaterThan(0);
+    expect(await inContainer('after', readers.listing.replace('.', '/data'))).toMatch(/^\w+ /);
+  }, 60_000);
+
+  it('starts again on the root of a killed keeper, without a registry', async () => {
+    const stats = registry.stats.requests;
+    await killKeeper();
+    siphon = await startSiphonService(sandbox);
+    await connected();
+    expect(await inContainer('restarted', `cd /data; ${readers.small}`)).toBe(image.expected.small);
+    expect(registry.stats.requests).toBe(stats);
+  }, 60_000);
+
+  it('serves what it can where one layer is broken', async () => {
+    await killKeeper();
+    const layers = join(sandbox.root, 'layers');
+    const numbers = (await readdir(layers)).filter((name) => /^\d+$/.test(name)).map(Number);
+    const path = join(layers, String(Math.max(...numbers)), 'index.db');
+    const whole = await readFile(path);
+    await writeFile(path, 'nothing of use');
+    siphon = await startSiphonService(sandbox);
+    await connected();
+    await expect(inContainer('broken', ':')).rejects.toThrow(/lazy layer/);
+    await writeFile(path, whole);
+    expect(await inContainer('repaired', readers.listing.replace('.', '/data'))).toMatch(/^\w+ /);
+  }, 60_000);
+
+  it('comes back on a kernel that cannot hand requests on, and says what is lost', async () => {
+    await siphon.stop();
+    process.env['SIPHON_WITHOUT_RESEND'] = '1';
+    try {
+      siphon = await startSiphonService(sandbox);
+      const before = await serverOf(siphon.pid);
+      process.kill(before ?? 0, 'SIGKILL');
+      await waitUntil(() => siphon.log().includes('cannot hand its requests on'));
+      await waitUntil(() => siphon.log().split('"serving"').length > 2);
+      await connected();
+      expect(await inContainer('renewed', `cd /data; ${readers.big}`)).toBe(image.expected.big);
+    } finally {
+      delete process.env['SIPHON_WITHOUT_RESEND'];
+    }
+  }, 60_000);
+});
