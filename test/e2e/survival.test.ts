@@ -179,9 +179,8 @@ describe('siphon serve', () => {
     siphon = await startSiphonService(sandbox);
     containerd = await startContainerd({ siphonAddress: siphon.address });
     reference = `${registry.host}/survival:latest`;
-    await containerd.ctrRemote([
-      ...['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference],
-    ]);
+    const pull = ['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference];
+    await containerd.ctrRemote(pull);
   }, 120_000);
 
   afterAll(async () => {
