@@ -12,7 +12,7 @@ import { type ErrorCode, SiphonError, errorMessage } from '../common/errors.js';
 import type { LayerEvent } from '../layers/layer-event.js';
 import { createProgress } from './progress.js';
 import { keeperArguments, keeperEnvironment, shell } from './under-keeper.js';
-import { type GlobalOptions, settingsOf } from './settings.js';
+import { globalOptionsOf, settingsOf } from './settings.js';
 
 type Message =
   | { kind: 'event'; event: LayerEvent }
@@ -30,10 +30,15 @@ export async function mountInBackground(
   const args = foregroundArguments([source, directory, '--driver', driver], command);
   const child = startDetached(root, args, { kept: driver === 'kernel' });
   const progress = createProgress();
-  const interrupt = (): void => child.disconnect();
+  let interrupted = false;
+  const interrupt = (): void => {
+    interrupted = true;
+    child.kill('SIGTERM');
+  };
   process.once('SIGINT', interrupt);
   try {
     await waitUntilReady(child, (event) => progress.update(event));
+    if (interrupted) throw new SiphonError('cancelled', `Cannot mount "${source}": interrupted`);
   } finally {
     process.off('SIGINT', interrupt);
     progress.end();
@@ -56,6 +61,7 @@ export function reportToParent(): ParentLink | undefined {
   const gone = new AbortController();
   const leave = (): void => gone.abort();
   process.once('disconnect', leave);
+  if (!process.connected) leave();
   return {
     update: (event) => tell({ kind: 'event', event }),
     end() {},
@@ -101,7 +107,7 @@ function startDetached(root: string, args: string[], { kept }: { kept: boolean }
 
 /** The same command, in the foreground. */
 function foregroundArguments(args: readonly string[], command: Command): string[] {
-  const { root, platform, plainHttp, logLevel } = command.optsWithGlobals<GlobalOptions>();
+  const { root, platform, plainHttp, logLevel } = globalOptionsOf(command);
   return [
     '--root',
     root,

@@ -1,5 +1,6 @@
 /** The command line: `siphon <command>`. Exit codes: 0; 1 failed; 2 wrong usage; else the process's own. */
 
+import { resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { indexCommand } from './commands/index-build.js';
 import { mountCommand } from './commands/mount.js';
@@ -17,11 +18,20 @@ import { packageVersion } from './version.js';
 /** Runs the command that `argv` (as in `process.argv`) asks for, and sets the exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
   await enterDirectory();
+  makePathsAbsolute();
   const program = createProgram();
   try {
     await program.parseAsync(argv);
   } catch (error) {
     process.exitCode = reportFailure(error);
+  }
+}
+
+/** Paths of the environment that are read again when the process stands in another folder. */
+function makePathsAbsolute(): void {
+  for (const name of ['DOCKER_CONFIG', 'REGISTRY_AUTH_FILE']) {
+    const path = process.env[name];
+    if (path !== undefined && path !== '') process.env[name] = resolve(path);
   }
 }
 
@@ -43,6 +53,7 @@ function createProgram(): Command {
     program.addCommand(command());
   }
   applyToAll(program, (command) => command.exitOverride());
+  for (const command of program.commands) applyToAll(command, addGlobalOptions);
   return program;
 }
 

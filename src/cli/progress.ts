@@ -54,7 +54,7 @@ function terminalProgress(output: Output): ProgressDisplay {
   const started = Date.now();
   let drawn = 0;
   const draw = (): void => {
-    const width = (output.columns ?? 80) - 1;
+    const width = (output.columns || 80) - 1;
     const lines = [...events.values()].map((event) => bar(event, width));
     lines.push(`elapsed ${((Date.now() - started) / 1000).toFixed(1)} s`);
     const up = drawn > 0 ? `\x1b[${drawn}A` : '';

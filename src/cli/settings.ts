@@ -46,9 +46,33 @@ export function addGlobalOptions(program: Command): Command {
     );
 }
 
+/** The global options of a command that is running, wherever on its command line they stand. */
+export function globalOptionsOf(command: Command): GlobalOptions {
+  const best = new Map<string, { value: unknown; rank: number }>();
+  for (let one: Command | null = command; one !== null; one = one.parent) {
+    for (const [name, value] of Object.entries(one.opts())) {
+      const rank = rankOf(one.getOptionValueSource(name));
+      if (rank > (best.get(name)?.rank ?? -1)) best.set(name, { value, rank });
+    }
+  }
+  const values = [...best].map(([name, { value }]) => [name, value]);
+  return Object.fromEntries(values) as GlobalOptions; // addGlobalOptions gave every command these
+}
+
+/** Whether a person named the root, by option or environment. */
+export function isRootGiven(command: Command): boolean {
+  const sources = [command, command.parent].map((one) => one?.getOptionValueSource('root'));
+  return sources.some((source) => rankOf(source) > 0);
+}
+
+/** What was typed counts more than the environment, and that more than a default. */
+function rankOf(source: string | undefined): number {
+  return ['default', 'env', 'cli'].indexOf(source ?? 'default');
+}
+
 /** The settings of a command that is running. */
 export function settingsOf(command: Command): Settings {
-  const options = command.optsWithGlobals<GlobalOptions>();
+  const options = globalOptionsOf(command);
   return {
     root: resolve(options.root),
     json: options.json === true,

@@ -4,7 +4,7 @@
  */
 
 import { readdir, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { SiphonError } from '../common/errors.js';
 import { isRunning } from '../common/process.js';
 import { UndoStack } from '../common/undo-stack.js';
@@ -18,6 +18,7 @@ import {
   mountHome,
   readMountRecord,
   recordOfHome,
+  removeMountHome,
   removeMountRecord,
 } from './mount-record.js';
 import { resolveMountPoint } from './mount-point.js';
@@ -82,6 +83,8 @@ async function mountThroughKernel(
   target: string,
   undo: UndoStack,
 ): Promise<() => void> {
+  // The mount point is ours now: whatever is left there is nobody's.
+  await removeMountHome(options.root, target);
   const directory = mountHome(options.root, target);
   const session = await openImageSession({ ...options, directory });
   undo.defer(() => session.close());
@@ -95,8 +98,7 @@ async function removeStaleMount(root: string, target: string): Promise<void> {
   const record = await readMountRecord(root, target);
   if (record === undefined || (await isRunning(record.server))) return;
   await clearStaleMount(target);
-  await clearStaleMount(join(mountHome(root, target), 'fuse'));
-  await rm(mountHome(root, target), { recursive: true, force: true });
+  await removeMountHome(root, target);
   await removeMountRecord(root, target);
 }
 

@@ -12,6 +12,7 @@ import { writeFileAtomic } from '../common/atomic-file.js';
 import { SiphonError } from '../common/errors.js';
 import { type ProcessIdentity, isRunning, processIdentity } from '../common/process.js';
 import { tryLockFile } from '../ffi/libc.js';
+import { clearStaleMount } from './mount-table.js';
 
 const lockInterval = 10; // ms
 
@@ -79,6 +80,13 @@ export async function recordOfHome(home: string): Promise<MountRecord | undefine
 
 export async function removeMountRecord(root: string, directory: string): Promise<void> {
   await rm(recordPath(root, directory), { force: true });
+}
+
+/** Takes away what a server that is gone has left in the mount's folder. */
+export async function removeMountHome(root: string, directory: string): Promise<void> {
+  const home = mountHome(root, directory);
+  await clearStaleMount(join(home, 'fuse'));
+  await rm(home, { recursive: true, force: true });
 }
 
 function recordPath(root: string, directory: string): string {

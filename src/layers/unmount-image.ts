@@ -4,8 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { SiphonError } from '../common/errors.js';
 import { isRunning } from '../common/process.js';
 import { resolveMountPoint, unmountFolder } from './mount-point.js';
-import { mountHome, readMountRecord, removeMountRecord } from './mount-record.js';
-import { clearStaleMount, isMounted } from './mount-table.js';
+import { readMountRecord, removeMountHome, removeMountRecord } from './mount-record.js';
+import { isMounted } from './mount-table.js';
 
 const endTimeout = 20_000; // ms
 
@@ -28,7 +28,7 @@ export async function unmountImage(root: string, target: string): Promise<void> 
     process.kill(record.server.pid, 'SIGTERM');
     await waitForEnd(() => isRunning(record.server), directory);
   }
-  if (record.driver === 'kernel') await clearStaleMount(`${mountHome(root, directory)}/fuse`);
+  if (record.driver === 'kernel') await removeMountHome(root, directory);
   await removeMountRecord(root, directory);
 }
 

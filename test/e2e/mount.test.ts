@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -93,6 +95,34 @@ describe('siphon mount', () => {
     expect(await sandbox.mounts()).toEqual([]);
   });
 });
+
+describe('siphon mount that is interrupted', () => {
+  it.each([150, 400, 700])('after %i ms ends and leaves nothing', async (milliseconds) => {
+    await using sandbox = await openSandbox();
+    const directory = await sandbox.folder('mnt');
+    const siphon = new URL('../../bin/siphon', import.meta.url).pathname;
+    const args = [siphon, '--root', sandbox.root, 'mount', image.source, directory];
+    const child = spawn(process.execPath, args, { stdio: 'ignore' });
+    const ended = once(child, 'exit');
+    await delay(milliseconds);
+    child.kill('SIGINT');
+    await ended;
+    // A first mount of this image takes longer than that; were it through, it would stand.
+    const mounted = child.exitCode === 0;
+    if (mounted) succeeded(await sandbox.siphon('umount', directory));
+    await gone(() => sandbox.mounts());
+    succeeded(await sandbox.siphon('mount', image.source, directory, '--log-level', 'error'));
+    succeeded(await sandbox.siphon('umount', directory));
+  });
+});
+
+/** Waits until there is nothing any more; a server ends a moment after its command. */
+async function gone(list: () => Promise<string[]>): Promise<void> {
+  for (const deadline = Date.now() + 10_000; Date.now() < deadline; await delay(50)) {
+    if ((await list()).length === 0) return;
+  }
+  expect(await list()).toEqual([]);
+}
 
 describe('several mounts on one root', () => {
   it('serve one image side by side from the start', async () => {

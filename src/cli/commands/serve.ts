@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { defaultRoot, requireRoot, settingsOf } from '../settings.js';
+import { defaultRoot, isRootGiven, requireRoot, settingsOf } from '../settings.js';
 
 const defaultAddress = '/run/siphon/siphon.sock';
 
@@ -15,7 +15,7 @@ export function serveCommand(): Command {
       const { readConfig } = await import('../config.js');
       const config = await readConfig(options.config);
       const settings = settingsOf(command);
-      const given = command.getOptionValueSourceWithGlobals('root') !== 'default';
+      const given = isRootGiven(command);
       const root = given ? settings.root : (config.root ?? defaultRoot);
       const keeper = await underKeeper(root, settings.log);
       const { runService } = await import('../service.js');
