@@ -156,6 +156,36 @@ describe('siphon mount', () => {
     expect((await sandbox.siphon('umount', target)).code).toBe(0);
   }, 60_000);
 
+  it('hangs nobody where the keeper is killed, and is cleared away by umount', async () => {
+    await using sandbox = await openSandbox();
+    const target = await sandbox.folder('mnt');
+    expect((await sandbox.siphon('mount', image.source, target)).code).toBe(0);
+    const keeper = await keeperOfMount(sandbox);
+    const server = await serverOf(keeper);
+    process.kill(keeper, 'SIGKILL');
+    await waitUntil(() => !processIsAlive(server ?? 0));
+    await expect(readFile(join(target, 'data/big'))).rejects.toThrow(/ENOTCONN|ECONNABORTED/);
+    for (const command of [['umount'], ['mount', image.source], ['umount']]) {
+      const outcome = await sandbox.siphon(...command, target);
+      expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
+    }
+    expect(await sandbox.mounts()).toEqual([]);
+    expect(await readdir(join(sandbox.root, 'mounts'))).toEqual([]);
+  }, 60_000);
+
+  it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('ends in order on %s', async (signal) => {
+    await using sandbox = await openSandbox();
+    const target = await sandbox.folder('mnt');
+    expect((await sandbox.siphon('mount', image.source, target)).code).toBe(0);
+    const keeper = await keeperOfMount(sandbox);
+    // Once more as a terminal does it, which tells both.
+    if (signal === 'SIGINT') process.kill((await serverOf(keeper)) ?? 0, signal);
+    process.kill(keeper, signal);
+    await waitUntil(() => !processIsAlive(keeper));
+    expect(await sandbox.mounts()).toEqual([]);
+    expect(await readdir(join(sandbox.root, 'mounts'))).toEqual([]);
+  }, 60_000);
+
   it('ends when its folder is unmounted while no server is there', async () => {
     await using sandbox = await openSandbox();
     const target = await sandbox.folder('mnt');
