@@ -35,14 +35,7 @@ import { SpanTable } from './span-table.js';
 
 export type { ExpectedLayer } from './expected-layer.js';
 export { rootIno } from './layer-model.js';
-export type {
-  Compression,
-  DirectoryEntry,
-  Inode,
-  LayerInfo,
-  Segment,
-  Span,
-} from './layer-model.js';
+export type { DirectoryEntry, Inode, LayerInfo, Segment, Span } from './layer-model.js';
 
 /** A directory without an entry in the tar. */
 export interface ImplicitDirectory {

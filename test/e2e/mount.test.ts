@@ -141,7 +141,7 @@ describe('several mounts on one root', () => {
     const folder = await sandbox.folder('mnt');
     const mounting = [1, 2, 3].map(() => sandbox.siphon('mount', image.source, folder));
     const outcomes = await Promise.all(mounting);
-    expect(outcomes.map(({ code }) => code).toSorted()).toEqual([0, 1, 1]);
+    expect(outcomes.filter(({ code }) => code === 0)).toHaveLength(1);
     const refused = outcomes.filter(({ code }) => code === 1);
     for (const { stderr } of refused) expect(stderr).toContain('mounted there already');
     succeeded(await sandbox.siphon('umount', folder));

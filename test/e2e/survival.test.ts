@@ -173,18 +173,22 @@ describe('siphon mount', () => {
     expect(await readdir(join(sandbox.root, 'mounts'))).toEqual([]);
   }, 60_000);
 
-  it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('ends in order on %s', async (signal) => {
-    await using sandbox = await openSandbox();
-    const target = await sandbox.folder('mnt');
-    expect((await sandbox.siphon('mount', image.source, target)).code).toBe(0);
-    const keeper = await keeperOfMount(sandbox);
-    // Once more as a terminal does it, which tells both.
-    if (signal === 'SIGINT') process.kill((await serverOf(keeper)) ?? 0, signal);
-    process.kill(keeper, signal);
-    await waitUntil(() => !processIsAlive(keeper));
-    expect(await sandbox.mounts()).toEqual([]);
-    expect(await readdir(join(sandbox.root, 'mounts'))).toEqual([]);
-  }, 60_000);
+  it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
+    'ends in order on %s',
+    async (signal) => {
+      await using sandbox = await openSandbox();
+      const target = await sandbox.folder('mnt');
+      expect((await sandbox.siphon('mount', image.source, target)).code).toBe(0);
+      const keeper = await keeperOfMount(sandbox);
+      // Once more as a terminal does it, which tells both.
+      if (signal === 'SIGINT') process.kill((await serverOf(keeper)) ?? 0, signal);
+      process.kill(keeper, signal);
+      await waitUntil(() => !processIsAlive(keeper));
+      expect(await sandbox.mounts()).toEqual([]);
+      expect(await readdir(join(sandbox.root, 'mounts'))).toEqual([]);
+    },
+    60_000,
+  );
 
   it('ends when its folder is unmounted while no server is there', async () => {
     await using sandbox = await openSandbox();

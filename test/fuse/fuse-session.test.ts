@@ -10,7 +10,6 @@ import {
   readFileSync,
   readdirSync,
   readlinkSync,
-  rmSync,
   unlinkSync,
   statfsSync,
   symlinkSync,
