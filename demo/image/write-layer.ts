@@ -2,8 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -54,6 +53,8 @@ interface StreamOptions {
 
 async function stream(entries: Iterable<Entry>, options: StreamOptions): Promise<WrittenLayer> {
   const { path, compression, signal } = options;
+  // Opened before anything can fail: a file that appears after its removal would stay.
+  const file = await open(path, 'wx');
   const tar = pack();
   tar.on('error', () => {}); // the pipeline reports it
   const packed = tar as AsyncIterable<Uint8Array>; // streamx types all that it reads as unknown
@@ -65,7 +66,7 @@ async function stream(entries: Iterable<Entry>, options: StreamOptions): Promise
       (chunks) => plain.pass(chunks),
       compressor,
       (chunks) => stored.pass(chunks),
-      createWriteStream(path),
+      file.createWriteStream(),
       { signal },
     ),
     packAll(tar, entries),
