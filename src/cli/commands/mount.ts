@@ -50,6 +50,8 @@ async function mountHere(
   onReplacement(keeper, settings.log, () => Promise.resolve());
   if (keeper?.stopping !== true) await mounted.unmounted(interrupted);
   await mounted.close();
+  // libfuse's thread keeps the process alive where somebody else has unmounted.
+  if (driver === 'libfuse') process.exit();
 }
 
 async function mountFirst(
