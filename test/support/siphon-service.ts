@@ -49,7 +49,8 @@ export async function startSiphonService(
     return child.exitCode;
   };
   const deadline = Date.now() + startTimeout;
-  while (!(await accepts(address))) {
+  // It accepts a moment before it is done with starting, and says so itself.
+  while (!(await accepts(address)) || !log.includes('"serving"')) {
     if (child.exitCode === null && Date.now() < deadline) await delay(30);
     else {
       await stop('SIGKILL');
