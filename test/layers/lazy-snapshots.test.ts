@@ -14,7 +14,7 @@ import { type BuiltImage, buildLayout, file } from '../support/images.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
 import { type StallingProxy, startStallingProxy } from '../support/stalling-proxy.js';
 
-const idleTime = 50;
+const idleTime = 2_000;
 
 let sandbox: Sandbox;
 let layout: string;
