@@ -9,11 +9,12 @@
 import { chmod, chown, mkdir } from 'node:fs/promises';
 import { setTimesAt } from '../ffi/at-calls.js';
 import { type Inode, LayerIndex, rootIno } from '../index/layer-index.js';
+import { isDirectory } from '../index/modes.js';
+import { OPAQUE_XATTR } from '../index/overlay-form.js';
 
 /** `AT_FDCWD`: what follows is an absolute path. */
 const anywhere = -100;
-const typeBits = 0o170000;
-const directoryType = 0o040000;
+const opaqueName = Buffer.from(OPAQUE_XATTR.name);
 
 /** A path from the root, one character a byte; `''` is the root. */
 type Path = string;
@@ -93,7 +94,7 @@ function walk(index: LayerIndex, path: Path): Walk {
     if (inode === undefined) break;
     hidesBelow ||= isOpaque(index, inode.ino);
     inode = index.lookup(inode.ino, Buffer.from(name, 'latin1'));
-    if (inode !== undefined && (inode.mode & typeBits) !== directoryType) {
+    if (inode !== undefined && !isDirectory(inode.mode)) {
       return { found: undefined, hidesBelow: true };
     }
   }
@@ -101,9 +102,7 @@ function walk(index: LayerIndex, path: Path): Walk {
 }
 
 function isOpaque(index: LayerIndex, ino: number): boolean {
-  return (
-    index.info.hasXattrs && index.xattr(ino, Buffer.from('trusted.overlay.opaque')) !== undefined
-  );
+  return index.info.hasXattrs && index.xattr(ino, opaqueName) !== undefined;
 }
 
 /** `a/b` → `''`, `a`, `a/b`. */
