@@ -48,8 +48,11 @@ export function prepareStatements(database: BetterSqlite3.Database) {
     content: sql<[mode: number, size: number, dataOffset: number | null]>(
       'SELECT mode, size, data_offset FROM inode WHERE ino = ?',
     ),
+    // From the last extent that begins before the wanted bytes, so that a file of many extents is not
+    // gone through from its start.
     extents: sql<[fileOffset: number, tarOffset: number, length: number]>(
-      'SELECT file_offset, tar_offset, length FROM extent WHERE ino = ? AND file_offset < ? AND file_offset + length > ? ORDER BY file_offset',
+      `SELECT file_offset, tar_offset, length FROM extent WHERE ino = ? AND file_offset < ? AND file_offset >=
+        coalesce((SELECT max(file_offset) FROM extent WHERE ino = ? AND file_offset <= ?), 0) ORDER BY file_offset`,
     ),
     xattrNames: sql<[Buffer]>('SELECT name FROM xattr WHERE ino = ? ORDER BY name'),
     xattr: sql<[Buffer]>('SELECT value FROM xattr WHERE ino = ? AND name = ?'),

@@ -94,6 +94,8 @@ function copyTree(database: BetterSqlite3.Database, isDense: boolean): void {
       FROM (SELECT parent, name, row_number() OVER (PARTITION BY parent ORDER BY name) AS position FROM main.entry)
       WHERE position % ${PAGE_ENTRIES} = 0;
     INSERT INTO main.xattr SELECT ${renumbered('x.ino')}, name, value FROM staging.xattr x ORDER BY x.ino, x.name;
+    INSERT INTO main.extent SELECT ${renumbered('x.ino')}, file_offset, tar_offset, length
+      FROM staging.extent x ORDER BY x.ino, x.file_offset;
     INSERT INTO main.implicit SELECT ${renumbered('n.ino')}, implicit_path FROM staging.node n WHERE implicit_path IS NOT NULL ORDER BY n.ino;
   `);
 }

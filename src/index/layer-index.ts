@@ -195,7 +195,8 @@ export class LayerIndex implements Disposable {
   #sparseSegments(ino: number, offset: number, end: number): Segment[] {
     const segments: Segment[] = [];
     let at = offset;
-    for (const [start, tarOffset, length] of this.#all(this.#sql.extents, ino, end, offset)) {
+    const extents = this.#all(this.#sql.extents, ino, end, ino, offset);
+    for (const [start, tarOffset, length] of extents) {
       const from = Math.max(start, at);
       const to = Math.min(start + length, end);
       if (to <= from) continue;

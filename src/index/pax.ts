@@ -19,21 +19,40 @@ const MAX_LENGTH_DIGITS = 10;
 const NANOSECOND_DIGITS = 9;
 const BILLION = 1_000_000_000;
 
+/** Records about sparse files (GNU tar manual, "Storing Sparse Files"). */
+export const SPARSE = {
+  major: 'GNU.sparse.major',
+  minor: 'GNU.sparse.minor',
+  name: 'GNU.sparse.name',
+  size: 'GNU.sparse.size',
+  realSize: 'GNU.sparse.realsize',
+  map: 'GNU.sparse.map',
+  offset: 'GNU.sparse.offset',
+  length: 'GNU.sparse.numbytes',
+} as const;
+
 /** Keys whose values are names, so that a NUL can only be a lie. */
 const NAME_KEYS = new Set(['path', 'linkpath', 'uname', 'gname']);
 
-/** @throws SiphonError `corrupt` where a record's length, key or value breaks the format */
+/**
+ * The map of a sparse file that is given as many records (version 0.0) comes as the one record of
+ * version 0.1.
+ * @throws SiphonError `corrupt` where a record's length, key or value breaks the format
+ */
 export function parsePaxRecords(data: Buffer): PaxRecords {
   const records: PaxRecords = new Map();
+  const sparse: ByteString[] = [];
   let offset = 0;
   while (offset < data.length) {
     const end = recordEnd(data, offset);
     const [key, value] = parseRecord(
       data.toString('latin1', data.indexOf(0x20, offset) + 1, end - 1),
     );
-    records.set(key, value);
+    if (key === SPARSE.offset || key === SPARSE.length) addSparse(sparse, key, value);
+    else records.set(key, value);
     offset = end;
   }
+  if (sparse.length > 0) records.set(SPARSE.map, sparse.join(','));
   return records;
 }
 
@@ -55,6 +74,19 @@ export function parsePaxNumber(value: ByteString): number | undefined {
   if (!/^-?\d+$/.test(value)) return undefined;
   const parsed = Number(value);
   return Number.isSafeInteger(parsed) ? parsed : undefined;
+}
+
+/** Offsets and lengths come in turns. */
+function addSparse(list: ByteString[], key: ByteString, value: ByteString): void {
+  const expected = list.length % 2 === 0 ? SPARSE.offset : SPARSE.length;
+  if (key === expected && /^\d+$/.test(value)) {
+    list.push(value);
+    return;
+  }
+  throw new SiphonError(
+    'corrupt',
+    `Cannot read PAX record "${key}": it is "${printable(value.slice(0, 64))}", expected a number for "${expected}"`,
+  );
 }
 
 function recordEnd(data: Buffer, offset: number): number {

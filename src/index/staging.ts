@@ -8,6 +8,7 @@ import type BetterSqlite3 from 'better-sqlite3';
 import { toBytes } from './byte-path.js';
 import { rootIno } from './layer-model.js';
 import { S_IF, isDirectory } from './modes.js';
+import type { StoredPiece } from './sparse.js';
 import { type ByteString, printable } from './tar-header.js';
 import { SiphonError } from '../common/errors.js';
 
@@ -24,7 +25,7 @@ export interface NewNode extends NodeAttributes {
   size: number;
   devMajor: number;
   devMinor: number;
-  /** Tar offset of a file's content. */
+  /** Tar offset of a file's content; none where it is sparse. */
   dataOffset: number | null;
   /** Of a symlink. */
   target: ByteString | null;
@@ -60,6 +61,8 @@ CREATE TABLE staging.node(ino INTEGER PRIMARY KEY, mode INTEGER, nlink INTEGER, 
   mtime INTEGER, mtime_nsec INTEGER, rdev_major INTEGER, rdev_minor INTEGER, parent INTEGER, data_offset INTEGER, target BLOB,
   implicit_path BLOB) STRICT;
 CREATE TABLE staging.child(parent INTEGER, name BLOB, ino INTEGER, PRIMARY KEY(parent, name)) STRICT, WITHOUT ROWID;
+CREATE TABLE staging.extent(ino INTEGER, file_offset INTEGER, tar_offset INTEGER, length INTEGER,
+  PRIMARY KEY(ino, file_offset)) STRICT, WITHOUT ROWID;
 CREATE TABLE staging.xattr(ino INTEGER, name BLOB, value BLOB, PRIMARY KEY(ino, name)) STRICT, WITHOUT ROWID;
 `;
 
@@ -127,6 +130,15 @@ export class StagingTree {
     this.#sql.setXattr.run(ino, toBytes(name), toBytes(value));
   }
 
+  /** Says where the stored pieces of a sparse file begin: one after another from `tarOffset` on. */
+  setExtents(ino: number, pieces: readonly StoredPiece[], tarOffset: number): void {
+    let at = tarOffset;
+    for (const { offset, length } of pieces) {
+      this.#sql.addExtent.run(ino, offset, at, length);
+      at += length;
+    }
+  }
+
   /** Takes a name away, with everything below it; inodes without a name go. */
   remove(parent: number, name: ByteString, child: Child): void {
     this.#sql.removeChild.run(parent, toBytes(name));
@@ -178,6 +190,7 @@ export class StagingTree {
 
   #removeNode(ino: number): void {
     this.#sql.removeXattrs.run(ino);
+    this.#sql.removeExtents.run(ino);
     this.#sql.removeNode.run(ino);
     this.#nodes -= 1;
   }
@@ -206,6 +219,8 @@ function prepare(database: BetterSqlite3.Database) {
     removeChild: sql('DELETE FROM staging.child WHERE parent = ? AND name = ?'),
     removeChildren: sql('DELETE FROM staging.child WHERE parent = ?'),
     removeXattrs: sql('DELETE FROM staging.xattr WHERE ino = ?'),
+    addExtent: sql('INSERT INTO staging.extent VALUES (?, ?, ?, ?)'),
+    removeExtents: sql('DELETE FROM staging.extent WHERE ino = ?'),
     removeNode: sql('DELETE FROM staging.node WHERE ino = ?'),
   };
 }

@@ -3,7 +3,8 @@
  */
 
 import { SiphonError } from '../common/errors.js';
-import { type PaxRecords, parsePaxNumber, parsePaxTime } from './pax.js';
+import { type PaxRecords, SPARSE, parsePaxNumber, parsePaxTime } from './pax.js';
+import type { StoredPiece } from './sparse.js';
 import { type ByteString, type TarHeader, printable } from './tar-header.js';
 
 export type EntryType =
@@ -19,6 +20,8 @@ export interface TarEntry {
   gid: number;
   /** Bytes of content; 0 for everything but files. */
   size: number;
+  /** Of a sparse file: what the tar has of its content, in this order; the rest is zeros. */
+  pieces?: readonly StoredPiece[];
   mtimeSeconds: number;
   mtimeNanoseconds: number;
   /** Target of a symlink or hard link. */
@@ -45,6 +48,7 @@ export interface HeaderOverrides {
 const TYPES: ReadonlyMap<string, EntryType> = new Map([
   ['\0', 'file'],
   ['0', 'file'],
+  ['S', 'file'],
   ['1', 'hardlink'],
   ['2', 'symlink'],
   ['3', 'character'],
@@ -54,20 +58,25 @@ const TYPES: ReadonlyMap<string, EntryType> = new Map([
 ]);
 
 const XATTR_KEY = 'SCHILY.xattr.';
-const SPARSE_KEY = 'GNU.sparse.';
 /** uid_t and gid_t are 32 bits; the highest value means "leave as is" to chown(2). */
 const MAX_ID = 2 ** 32 - 2;
 /** What 64 bits of nanoseconds around the epoch can hold; times beyond become the epoch. */
-const MAX_SECONDS = 9_223_372_035;
+const MAX_TIME = 2n ** 63n - 1n;
+const BILLION = 1_000_000_000n;
 
 /**
- * @throws SiphonError `unsupported` for entry types and sparse files that nothing here reads,
- * `corrupt` for records or numbers that cannot be
+ * The size is that of the stored content, also where the file is sparse.
+ * @throws SiphonError `unsupported` for entry types that nothing here reads, `corrupt` for records or
+ * numbers that cannot be
  */
 export function tarEntry(header: TarHeader, overrides: HeaderOverrides): TarEntry {
   const pax: PaxRecords = overrides.pax ?? new Map();
-  const path = overrides.longName ?? nonEmpty(pax.get('path')) ?? header.name;
-  const type = entryType(header, path, pax);
+  const path =
+    nonEmpty(pax.get(SPARSE.name)) ??
+    nonEmpty(overrides.longName) ??
+    nonEmpty(pax.get('path')) ??
+    header.name;
+  const type = entryType(header, path);
   const time = boundTime(paxTime(pax, path) ?? { seconds: header.mtime, nanoseconds: 0 });
   return {
     type,
@@ -78,34 +87,23 @@ export function tarEntry(header: TarHeader, overrides: HeaderOverrides): TarEntr
     size: type === 'file' ? checkSize(paxNumber(pax, 'size') ?? header.size, path) : 0,
     mtimeSeconds: time.seconds,
     mtimeNanoseconds: time.nanoseconds,
-    linkPath: overrides.longLink ?? nonEmpty(pax.get('linkpath')) ?? header.linkName,
+    linkPath: nonEmpty(overrides.longLink) ?? nonEmpty(pax.get('linkpath')) ?? header.linkName,
     devMajor: header.devMajor,
     devMinor: header.devMinor,
     xattrs: xattrsOf(pax),
   };
 }
 
-function entryType(header: TarHeader, path: ByteString, pax: PaxRecords): EntryType {
-  if (header.type === 'S' || hasSparseRecords(pax)) {
-    throw new SiphonError(
-      'unsupported',
-      `Cannot index tar entry "${printable(path)}": it is a sparse file`,
-    );
-  }
+function entryType(header: TarHeader, path: ByteString): EntryType {
   const type = TYPES.get(header.type);
   if (type === undefined) {
     throw new SiphonError(
       'unsupported',
-      `Cannot index tar entry "${printable(path)}": its type is "${printable(header.type)}", expected one of "0" to "6"`,
+      `Cannot index tar entry "${printable(path)}": its type is "${printable(header.type)}", expected one of "0" to "6" or "S"`,
     );
   }
   // v7 had no type for directories: a slash at the end of the name says it.
   return header.type === '\0' && path.endsWith('/') ? 'directory' : type;
-}
-
-function hasSparseRecords(pax: PaxRecords): boolean {
-  for (const key of pax.keys()) if (key.startsWith(SPARSE_KEY)) return true;
-  return false;
 }
 
 function xattrsOf(pax: PaxRecords): Xattr[] {
@@ -163,5 +161,6 @@ function boundTime(time: { seconds: number; nanoseconds: number }): {
   seconds: number;
   nanoseconds: number;
 } {
-  return Math.abs(time.seconds) > MAX_SECONDS ? { seconds: 0, nanoseconds: 0 } : time;
+  const total = BigInt(time.seconds) * BILLION + BigInt(time.nanoseconds);
+  return total > MAX_TIME || total < -MAX_TIME ? { seconds: 0, nanoseconds: 0 } : time;
 }

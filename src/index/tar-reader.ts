@@ -5,6 +5,7 @@
 
 import { SiphonError } from '../common/errors.js';
 import { parsePaxRecords } from './pax.js';
+import { type SparseMap, sparseMapOf, storedPieces } from './sparse.js';
 import { type HeaderOverrides, type TarEntry, tarEntry } from './tar-entry.js';
 import { BLOCK_SIZE, type TarHeader, parseTarHeader, printable, untilNul } from './tar-header.js';
 
@@ -25,6 +26,8 @@ type MetadataType = 'x' | 'L' | 'K';
 type State =
   | { kind: 'header' }
   | { kind: 'metadata'; type: MetadataType; payload: Buffer; filled: number; padding: number }
+  /** The map of a sparse file: whole blocks before its content. */
+  | { kind: 'sparse map'; map: SparseMap; entry: TarEntry }
   | { kind: 'content'; left: number; padding: number; path: string }
   | { kind: 'end' };
 
@@ -64,6 +67,7 @@ export class TarReader {
     const cut =
       (state.kind === 'header' && this.#blockFilled > 0 && 'a header') ||
       (state.kind === 'metadata' && 'an extended header') ||
+      (state.kind === 'sparse map' && `the map of "${printable(state.entry.path)}"`) ||
       (state.kind === 'content' && state.left > 0 && `the content of "${printable(state.path)}"`);
     if (!cut) return;
     throw new SiphonError(
@@ -77,7 +81,8 @@ export class TarReader {
     const state = this.#state;
     const available = bytes.length - at;
     switch (state.kind) {
-      case 'header': {
+      case 'header':
+      case 'sparse map': {
         const used = bytes.copy(
           this.#block,
           this.#blockFilled,
@@ -113,6 +118,10 @@ export class TarReader {
     if (state.kind === 'header' && this.#blockFilled === BLOCK_SIZE) {
       this.#blockFilled = 0;
       this.#onHeader(parseHeaderAt(this.#block, this.#offset - BLOCK_SIZE));
+    } else if (state.kind === 'sparse map' && this.#blockFilled === BLOCK_SIZE) {
+      this.#blockFilled = 0;
+      inEntry(state.entry, () => state.map.take(this.#block));
+      this.#onSparse(state.entry, state.map);
     } else if (
       state.kind === 'metadata' &&
       state.filled === state.payload.length &&
@@ -176,9 +185,32 @@ export class TarReader {
   }
 
   #onEntryHeader(header: TarHeader): void {
+    const { pax = new Map() } = this.#overrides;
     const entry = tarEntry(header, this.#overrides);
     this.#overrides = {};
-    this.#skip(entry.size, entry.path);
+    const map = inEntry(entry, () => sparseMapOf(this.#block, header, pax));
+    if (map !== undefined && entry.type !== 'file')
+      throw new SiphonError(
+        'corrupt',
+        `Cannot read tar entry "${printable(entry.path.slice(0, 512))}": a ${entry.type} has the map of a sparse file, expected a file`,
+      );
+    if (map !== undefined) this.#onSparse(entry, map);
+    else this.#emit(entry, entry.size);
+  }
+
+  /** Goes on once the map is complete. */
+  #onSparse(entry: TarEntry, map: SparseMap): void {
+    if (!map.complete) {
+      this.#state = { kind: 'sparse map', map, entry };
+      return;
+    }
+    const stored = entry.size - map.mapSize;
+    const pieces = inEntry(entry, () => storedPieces(map, stored));
+    this.#emit({ ...entry, size: map.size, pieces }, stored);
+  }
+
+  #emit(entry: TarEntry, stored: number): void {
+    this.#skip(stored, entry.path);
     this.#onEntry(entry, this.#offset);
   }
 
@@ -199,6 +231,19 @@ function parseHeaderAt(block: Buffer, offset: number): TarHeader | undefined {
   } catch (error) {
     if (!(error instanceof SiphonError)) throw error;
     throw new SiphonError(error.code, `${error.message} (header at byte ${offset} of the tar)`, {
+      cause: error,
+    });
+  }
+}
+
+/** Names the entry in whatever is wrong with its map. */
+function inEntry<T>(entry: TarEntry, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof SiphonError)) throw error;
+    const { code, message } = error;
+    throw new SiphonError(code, `${message} (tar entry "${printable(entry.path.slice(0, 512))}")`, {
       cause: error,
     });
   }

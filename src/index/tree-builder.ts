@@ -95,6 +95,7 @@ export class TreeBuilder {
     }
     if (entry.type === 'symlink') checkTarget(entry);
     const ino = this.#tree.add(parent, name, newNode(entry, MODE_OF[entry.type], dataOffset));
+    if (entry.pieces !== undefined) this.#tree.setExtents(ino, entry.pieces, dataOffset);
     this.#setXattrs(ino, entry, MODE_OF[entry.type]);
   }
 
@@ -247,7 +248,7 @@ function newNode(entry: TarEntry, type: number, dataOffset: number): NewNode {
     size: isLink ? entry.linkPath.length : entry.size,
     devMajor: isDevice ? entry.devMajor : 0,
     devMinor: isDevice ? entry.devMinor : 0,
-    dataOffset: type === S_IF.REG ? dataOffset : null,
+    dataOffset: type === S_IF.REG && entry.pieces === undefined ? dataOffset : null,
     target: isLink ? entry.linkPath : null,
     implicitPath: null,
   };

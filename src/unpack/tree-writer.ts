@@ -7,7 +7,7 @@
  * A fresh file of root's costs four calls: open, write, set times, close.
  */
 
-import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { systemCode } from '../common/errors.js';
 import {
   O,
@@ -22,6 +22,7 @@ import {
 import { components, splitPath } from '../index/byte-path.js';
 import { S_IF, isDirectory, isSymlink } from '../index/modes.js';
 import { meaningOf } from '../index/overlay-form.js';
+import type { StoredPiece } from '../index/sparse.js';
 import type { TarEntry } from '../index/tar-entry.js';
 import { type ByteString, printable } from '../index/tar-header.js';
 import { Attributes, MADE_WITH, clearXattrs } from './attributes.js';
@@ -42,8 +43,10 @@ interface OpenFile {
   fd: number;
   parent: Directory;
   entry: TarEntry;
-  /** Bytes. */
-  left: number;
+  /** The piece that is being written; where the file is not sparse, there is only one. */
+  piece: number;
+  /** Bytes of that piece. */
+  written: number;
 }
 
 const NEW_FILE = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW;
@@ -87,10 +90,9 @@ export class TreeWriter {
   content(bytes: Buffer): void {
     const file = this.#file;
     if (file === undefined) return;
-    this.#blaming(() => writeAll(file.fd, bytes));
-    file.left -= bytes.length;
+    this.#blaming(() => writePieces(file, bytes));
     this.#contentSize += bytes.length;
-    if (file.left === 0) this.#blaming(() => this.#finishFile(file));
+    if (isWhole(file)) this.#blaming(() => this.#finishFile(file));
   }
 
   /** Does what has to come last. */
@@ -180,13 +182,16 @@ export class TreeWriter {
       fd: openAt(into.fd, name, NEW_FILE, entry.mode & MADE_WITH, BENEATH),
       parent: into,
       entry,
-      left: entry.size,
+      piece: 0,
+      written: 0,
     }));
     this.#file = file;
-    if (file.left === 0) this.#finishFile(file);
+    if (isWhole(file)) this.#finishFile(file);
   }
 
   #finishFile(file: OpenFile): void {
+    // What lies behind the last piece of a sparse file.
+    if (file.entry.pieces !== undefined) ftruncateSync(file.fd, file.entry.size);
     this.#attributes.ofNewFile(file.fd, file.parent, file.entry);
     this.#file = undefined;
     closeDescriptor(file.fd);
@@ -286,6 +291,25 @@ function timeOf(entry: TarEntry): FileTime {
   return { seconds: entry.mtimeSeconds, nanoseconds: entry.mtimeNanoseconds };
 }
 
-function writeAll(fd: number, bytes: Buffer): void {
-  for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
+function piecesOf({ pieces, size }: TarEntry): readonly StoredPiece[] {
+  return pieces ?? (size === 0 ? [] : [{ offset: 0, length: size }]);
+}
+
+function isWhole({ entry, piece }: OpenFile): boolean {
+  return piece === piecesOf(entry).length;
+}
+
+/** Writes each byte where its piece has it; what is between pieces stays a hole. */
+function writePieces(file: OpenFile, bytes: Buffer): void {
+  const pieces = piecesOf(file.entry);
+  for (let at = 0; at < bytes.length;) {
+    const { offset, length } = pieces[file.piece] ?? { offset: 0, length: bytes.length };
+    const count = Math.min(bytes.length - at, length - file.written);
+    const done = writeSync(file.fd, bytes, at, count, offset + file.written);
+    at += done;
+    file.written += done;
+    if (file.written < length) continue;
+    file.piece += 1;
+    file.written = 0;
+  }
 }

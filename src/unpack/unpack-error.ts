@@ -14,6 +14,7 @@ const CODES: Partial<Record<string, ErrorCode>> = {
   ENOSYS: 'unsupported',
   // What is left says that the tree cannot be: a file as parent, a loop, a name too long.
   ELOOP: 'invalid',
+  EFBIG: 'invalid',
   ENOTDIR: 'invalid',
   EISDIR: 'invalid',
   ENAMETOOLONG: 'invalid',

@@ -316,8 +316,6 @@ describe('attributes', () => {
 describe('what cannot be indexed', () => {
   test.each<[string, TarPiece, RegExp]>([
     ['an unknown type', file('a', '', { type: 'Z' }), /its type is "Z"/],
-    ['a GNU sparse file', file('a', '', { type: 'S' }), /sparse/],
-    ['a PAX sparse file', file('a', '', { pax: { 'GNU.sparse.major': '1' } }), /sparse/],
     [
       'a path over 4,096 bytes',
       file('a', '', { pax: { path: 'a/'.repeat(2100) } }),
