@@ -61,8 +61,16 @@ async function openLayers(
   // Whoever reads waits for nothing but the server, so the rest is loaded after it.
   const { LayerPreparer } = await import('../layers/layer-preparer.js');
   const { LazySnapshots } = await import('../layers/lazy-snapshots.js');
-  const preparer = new LayerPreparer({ layers, content, log });
-  const lazy = new LazySnapshots({ layers, content, preparer, server, open, log });
+  const preparer = new LayerPreparer({ layers, content, keep: false, log });
+  const lazy = new LazySnapshots({
+    root: config.root,
+    layers,
+    content,
+    preparer,
+    server,
+    open,
+    log,
+  });
   undo.defer(() => lazy[Symbol.asyncDispose]());
   return { lazy, server };
 }

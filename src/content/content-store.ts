@@ -7,6 +7,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { mkdir, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../common/atomic-file.js';
@@ -136,6 +137,11 @@ export class ContentStore {
     await rm(this.path(digest), { force: true });
   }
 
+  /** As {@link delete}, at once. */
+  deleteSync(digest: Digest): void {
+    rmSync(this.path(digest), { force: true });
+  }
+
   /** All blobs, in no order. */
   async *list(): AsyncGenerator<BlobId> {
     for (const name of await readdir(this.#blobs)) {
@@ -150,7 +156,7 @@ export class ContentStore {
     input: AsyncIterable<Uint8Array>,
     options: IngestOptions,
   ): Promise<void> {
-    const ingest = await Ingest.open(this.#ownPath(digestHex(blob.digest)));
+    const ingest = await Ingest.open(this.#ownPath('new'));
     try {
       await ingest.append(input, { ...options, total: blob.size });
       requireWhole(ingest, blob);
@@ -211,7 +217,7 @@ export class ContentStore {
     return join(this.#ingests, `${name}.${process.pid}.${randomBytes(4).toString('hex')}`);
   }
 
-  /** Removes what processes that are gone left of blobs without a known digest. */
+  /** Removes what processes that are gone left of ingests that cannot go on. */
   async #sweep(): Promise<void> {
     for (const name of await readdir(this.#ingests)) {
       if (name.startsWith('new.') && isAbandoned(name)) {

@@ -45,7 +45,7 @@ async function build(options: IndexImageOptions, undo: UndoStack): Promise<Index
   const workplace = await openWorkplace(options.root, undo);
   const { content, layers } = workplace;
   const image = await openImageAt(workplace, options, undo);
-  const preparer = new LayerPreparer({ layers, content, log });
+  const preparer = new LayerPreparer({ layers, content, keep: true, log });
   const paths = await Promise.all(
     image.layers.map(async (layer) => {
       const events = onEvent === undefined ? {} : { onEvent };

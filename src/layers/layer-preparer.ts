@@ -42,12 +42,15 @@ const concurrentDownloads = 4;
 export class LayerPreparer {
   readonly #layers: LayerStore;
   readonly #content: ContentStore;
+  readonly #kept: boolean;
   readonly #log: Logger;
   readonly #work = new SharedWork<Digest, LayerRecord>();
   readonly #limit = pLimit(Math.max(concurrentDownloads, availableParallelism()));
 
-  constructor(options: { layers: LayerStore; content: ContentStore; log: Logger }) {
+  /** @param options.keep whether layers stay when nobody uses them any more */
+  constructor(options: { layers: LayerStore; content: ContentStore; keep: boolean; log: Logger }) {
     this.#layers = options.layers;
+    this.#kept = options.keep;
     this.#content = options.content;
     this.#log = options.log;
   }
@@ -92,14 +95,11 @@ export class LayerPreparer {
 
   #begin(image: Image, layer: ImageLayer, options: PrepareOptions): Task {
     const { digest, size, mediaType } = layer.descriptor;
-    const record = this.#layers.register({
-      blobDigest: digest,
-      identity: layer.identity,
-      blobSize: size,
-      mediaType,
-      diffId: layer.diffId,
-      origin: layer.origin,
-    });
+    const { identity, diffId, origin } = layer;
+    const record = this.#layers.register(
+      { blobDigest: digest, identity, blobSize: size, mediaType, diffId, origin },
+      this.#kept,
+    );
     this.#layers.directory(record.number);
     return { image, layer, record, output: this.#layers.indexPath(record.number), options };
   }

@@ -6,15 +6,16 @@
  * span cache; a row without an index is a layer whose preparation has not ended yet.
  *
  * Several processes may share a root (a service and any number of standalone mounts). Each says which
- * layers it holds, under its process id; a layer is only removed when no living process holds it.
+ * layers it holds, under its process id; a layer is only removed when no living process holds it. What
+ * a person asked for is kept beyond that; what came for a snapshot's sake alone goes with the snapshot.
  */
 
 import type Database from 'better-sqlite3';
 import { Sqlite } from '../common/sqlite.js';
-import { mkdirSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { mkdirSync, renameSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SiphonError } from '../common/errors.js';
+import { SiphonError, systemCode } from '../common/errors.js';
 import type { Digest, DiffId } from '../common/digest.js';
 import { processIsAlive } from '../common/process.js';
 import { type LayerOrigin, layerOriginSchema } from '../content/layer-origin.js';
@@ -48,7 +49,11 @@ const migrations = [
      pid INTEGER NOT NULL,
      PRIMARY KEY (layer, pid)
    ) STRICT, WITHOUT ROWID;`,
+  `ALTER TABLE layer ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;`,
 ];
+
+/** Ends the name of a folder on its way out. */
+const GONE = '.gone';
 
 export class LayerStore implements Disposable {
   readonly #root: string;
@@ -82,12 +87,16 @@ export class LayerStore implements Disposable {
     return new LayerStore(directory, database, holder);
   }
 
-  /** The layer's record, made where it is new; the newest origin wins, for it is likelier to answer. */
-  register(layer: Omit<LayerRecord, 'number'>): LayerRecord {
+  /**
+   * The layer's record, made where it is new; the newest origin wins, for it is likelier to answer.
+   * @param kept whether the layer stays though nobody uses it; once so, always so
+   */
+  register(layer: Omit<LayerRecord, 'number'>, kept: boolean): LayerRecord {
     this.#database
       .prepare(
-        `INSERT INTO layer (blob_digest, identity, blob_size, media_type, diff_id, origin) VALUES (?, ?, ?, ?, ?, ?)
-         ON CONFLICT (blob_digest) DO UPDATE SET origin = excluded.origin`,
+        `INSERT INTO layer (blob_digest, identity, blob_size, media_type, diff_id, origin, kept)
+         VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (blob_digest) DO UPDATE SET origin = excluded.origin, kept = max(kept, excluded.kept)`,
       )
       .run(
         layer.blobDigest,
@@ -96,6 +105,7 @@ export class LayerStore implements Disposable {
         layer.mediaType,
         layer.diffId ?? null,
         JSON.stringify(layer.origin),
+        kept ? 1 : 0,
       );
     const row = this.#database
       .prepare<[string], LayerRow>('SELECT * FROM layer WHERE blob_digest = ?')
@@ -161,20 +171,58 @@ export class LayerStore implements Disposable {
       .run(number, this.#holder);
   }
 
-  /** Removes a layer and its files, unless a living process holds it. @returns whether it went */
-  async remove(number: number): Promise<boolean> {
-    const gone = this.#database.transaction(() => {
-      if (this.#holders(number).length > 0) return false;
+  /** Numbers of the layers that are not to be kept: each is here for a snapshot, or for nothing. */
+  unkept(): number[] {
+    return this.#database
+      .prepare<[], { number: number }>('SELECT number FROM layer WHERE kept = 0')
+      .all()
+      .map((row) => row.number);
+  }
+
+  /**
+   * Removes a layer and its files, unless it is kept or a living process holds it. A crash leaves the
+   * layer without files or files without a layer; {@link removeOrphans} finds those.
+   * @param alongside removes what else is the layer's; from then on nobody else finds it
+   * @throws SiphonError `not-found`, what `alongside` throws
+   */
+  async remove(number: number, alongside: (layer: LayerRecord) => void): Promise<void> {
+    const folder = join(this.#root, String(number));
+    const removal = this.#database.transaction(() => {
+      const layer = this.get(number);
+      if (this.#isKept(number) || this.#holders(number).length > 0) return;
+      alongside(layer);
+      moveAside(folder);
       this.#database.prepare('DELETE FROM layer WHERE number = ?').run(number);
-      return true;
     });
-    if (!gone.immediate()) return false;
-    await rm(join(this.#root, String(number)), { recursive: true, force: true });
-    return true;
+    try {
+      removal.immediate();
+    } finally {
+      await rm(`${folder}${GONE}`, { recursive: true, force: true });
+    }
+  }
+
+  /** Removes folders that belong to no layer, and what began to go. @returns their names */
+  async removeOrphans(): Promise<string[]> {
+    // A layer is recorded before its folder is made, so what is listed first and unknown then is nobody's.
+    const entries = await readdir(this.#root, { withFileTypes: true });
+    const known = this.#database.prepare<[], { number: number }>('SELECT number FROM layer').all();
+    const names = new Set(known.map(({ number }) => String(number)));
+    const orphans = entries.filter((entry) => entry.isDirectory() && !names.has(entry.name));
+    for (const { name } of orphans) {
+      await rm(join(this.#root, name), { recursive: true, force: true });
+    }
+    return orphans.map(({ name }) => name);
   }
 
   [Symbol.dispose](): void {
     this.#database.close();
+  }
+
+  #isKept(number: number): boolean {
+    const row = this.#database
+      .prepare<[number], { kept: number }>('SELECT kept FROM layer WHERE number = ?')
+      .get(number);
+    return row?.kept === 1;
   }
 
   #holders(number: number): number[] {
@@ -183,6 +231,15 @@ export class LayerStore implements Disposable {
       .all(number)
       .map((row) => row.pid)
       .filter(processIsAlive);
+  }
+}
+
+/** A folder whose layer is about to be forgotten; it comes back under its own name by nobody's doing. */
+function moveAside(folder: string): void {
+  try {
+    renameSync(folder, `${folder}${GONE}`);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
   }
 }
 

@@ -15,9 +15,12 @@ import type { LayerPreparer } from './layer-preparer.js';
 import type { LayerServer } from './layer-server.js';
 import type { LayerRecord, LayerStore } from './layer-store.js';
 import type { OpenLayers } from './open-layers.js';
+import { ScratchStores } from './scratch-stores.js';
 import { type SharedImage, SharedImages } from './shared-images.js';
 
 export interface LazySnapshotsOptions {
+  /** siphon's root. */
+  root: string;
   layers: LayerStore;
   content: ContentStore;
   preparer: LayerPreparer;
@@ -31,6 +34,7 @@ export interface LazySnapshotsOptions {
 export class LazySnapshots implements LazyLayers, AsyncDisposable {
   readonly #options: LazySnapshotsOptions;
   readonly #images: SharedImages;
+  readonly #scratch: ScratchStores;
   /** Layers that nobody has asked for yet, with the end of the image for whose sake they are here. */
   readonly #ahead = new Map<Digest, AbortSignal>();
   /** How many ask for a layer now. */
@@ -41,10 +45,28 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
   constructor(options: LazySnapshotsOptions) {
     this.#options = options;
     const { idleTime } = options;
+    this.#scratch = new ScratchStores(options.root);
     this.#images = new SharedImages({
-      onEnd: (ended) => this.#removeUnasked(ended),
+      onEnd: async (ended) => {
+        await this.#removeUnasked(ended);
+        await this.#scratch.remove(ended);
+      },
       ...(idleTime === undefined ? {} : { idleTime }),
     });
+  }
+
+  async sweep(used: ReadonlySet<number>): Promise<void> {
+    const { layers, log } = this.#options;
+    await this.#scratch.clear();
+    const released = layers.unkept().filter((number) => !used.has(number));
+    for (const number of released) {
+      await this.release(number).catch((error: unknown) => {
+        log.warn({ layer: number, err: error }, 'unused layer is not removed');
+      });
+    }
+    const folders = await layers.removeOrphans();
+    if (released.length + folders.length > 0)
+      log.info({ layers: released, folders }, 'released layers that no snapshot uses');
   }
 
   async prepare(request: LazyLayerRequest): Promise<LazyLayer> {
@@ -78,14 +100,14 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
 
   async release(number: number): Promise<void> {
     const { layers, server, content } = this.#options;
-    const record = layers.get(number);
     await server.stopServing(number);
-    if (await layers.remove(number)) await content.delete(record.blobDigest);
+    await layers.remove(number, ({ blobDigest }) => content.deleteSync(blobDigest));
   }
 
   /** Ends what is being prepared ahead. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#images[Symbol.asyncDispose]();
+    await this.#scratch.clear();
   }
 
   async #prepare(request: LazyLayerRequest): Promise<LayerRecord> {
@@ -127,11 +149,12 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     return asked;
   }
 
-  #openImage(
+  async #openImage(
     { reference: name, manifestDigest }: LazyLayerRequest,
     signal: AbortSignal,
   ): Promise<Image> {
-    const { content: store, log } = this.#options;
+    const { log } = this.#options;
+    const store = await this.#scratch.open(signal);
     const reference = parseReference(name);
     const pinned = manifestDigest === undefined ? {} : { digest: manifestDigest };
     const source = { kind: 'registry', reference: { ...reference, ...pinned } } as const;

@@ -44,7 +44,7 @@ export async function pullImage(options: PullOptions): Promise<PulledImage> {
       ...(options.plainHttp === undefined ? {} : { plainHttp: options.plainHttp }),
     });
     undo.defer(() => image.close());
-    await prepareAll(image, new LayerPreparer({ layers, content, log }), options);
+    await prepareAll(image, new LayerPreparer({ layers, content, keep: true, log }), options);
     return {
       name: image.name,
       ...(image.descriptor === undefined ? {} : { digest: image.descriptor.digest }),

@@ -52,7 +52,7 @@ export async function prepareLayers(
   for (const { descriptor } of image.layers) {
     onEvent?.({ digest: descriptor.digest, status: 'waiting', done: 0, total: descriptor.size });
   }
-  const preparer = new LayerPreparer({ layers, content, log });
+  const preparer = new LayerPreparer({ layers, content, keep: true, log });
   const failed = new AbortController();
   const signal = AbortSignal.any([options.signal, failed.signal]);
   setMaxListeners(0, signal); // every layer listens

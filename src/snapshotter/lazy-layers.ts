@@ -7,6 +7,11 @@ import type { Digest } from '../common/digest.js';
 
 export interface LazyLayers {
   /**
+   * Releases what an earlier process left that none of the layers `used` is; to be called before
+   * anything is prepared. What cannot be released is logged.
+   */
+  sweep(used: ReadonlySet<number>): Promise<void>;
+  /**
    * Makes a layer servable; resolves when its tree can be read at `path`.
    * @throws SiphonError `unsupported` where the layer is better left to containerd, `not-found`,
    * `unavailable`, `cancelled`, …; whoever failed holds nothing that needs a release

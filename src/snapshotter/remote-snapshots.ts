@@ -93,6 +93,11 @@ export class RemoteSnapshots {
     await Promise.all(waits);
   }
 
+  /** Releases what an earlier process left; to be called before anything is prepared. */
+  async sweep(): Promise<void> {
+    await this.#lazy?.sweep(new Set(this.#metadata.lazyNumbers()));
+  }
+
   /** Restores every layer in use; what fails is logged, and tried again when it is needed. */
   async restoreAll(signal: AbortSignal): Promise<void> {
     const numbers = this.#lazy === undefined ? [] : this.#metadata.lazyNumbers();

@@ -70,6 +70,7 @@ export class Snapshotter implements AsyncDisposable {
         overlayOptions: await kernelOptions(),
       });
       await snapshotter.#removeOrphans();
+      await remote.sweep();
       snapshotter.#settling = snapshotter.#settle();
       return snapshotter;
     } catch (error) {

@@ -34,7 +34,7 @@ beforeEach(async () => {
   registry = await serveLayout({ layout });
   content = await ContentStore.open(sandbox.root);
   layers = LayerStore.open(sandbox.root);
-  const preparer = new LayerPreparer({ layers, content, log: silentLogger });
+  const preparer = new LayerPreparer({ layers, content, keep: false, log: silentLogger });
   // Nothing is mounted: what is served is of no concern here.
   const served = new Set<number>();
   const server = {
@@ -43,6 +43,7 @@ beforeEach(async () => {
   } as unknown as LayerServer;
   const open = { has: (number: number) => served.has(number) } as unknown as OpenLayers;
   lazy = new LazySnapshots({
+    root: sandbox.root,
     layers,
     content,
     preparer,

@@ -25,6 +25,10 @@ export class FolderLayers implements LazyLayers {
     this.#root = root;
   }
 
+  sweep(): Promise<void> {
+    return Promise.resolve();
+  }
+
   async prepare(request: LazyLayerRequest): Promise<LazyLayer> {
     this.requests.push(request);
     await this.beforePrepare(request);
