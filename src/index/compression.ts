@@ -1,11 +1,12 @@
 /** What a layer blob is, from its first bytes. Pure. */
 
 import { SiphonError } from '../common/errors.js';
-import { isGzip } from './gzip-header.js';
 import type { Compression } from './layer-model.js';
 
 /** How many first bytes are enough to tell. */
 export const SIGNATURE_SIZE = 8;
+
+const GZIP = Buffer.from([0x1f, 0x8b, 8]);
 
 /** Formats that are known but not served. */
 const UNSUPPORTED: readonly { name: string; matches: (bytes: Buffer) => boolean }[] = [
@@ -31,7 +32,7 @@ const UNSUPPORTED: readonly { name: string; matches: (bytes: Buffer) => boolean 
  * @throws SiphonError `unsupported`, naming the format
  */
 export function detectCompression(signature: Buffer): Compression {
-  if (isGzip(signature)) return 'gzip';
+  if (signature.indexOf(GZIP) === 0) return 'gzip';
   for (const { name, matches } of UNSUPPORTED) {
     if (matches(signature)) {
       throw new SiphonError(

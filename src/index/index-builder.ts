@@ -8,7 +8,7 @@ import { rmSync } from 'node:fs';
 import { type DiffId, digestFromHash } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
 import { SIGNATURE_SIZE, detectCompression } from './compression.js';
-import { IndexWriter } from './index-writer.js';
+import { IndexWriter, type LayerFacts } from './index-writer.js';
 import type { Compression, LayerInfo } from './layer-model.js';
 import { type ExpectedLayer, checkExpected } from './expected-layer.js';
 import { type SpanDecoder, spanDecoder } from './span-decoder.js';
@@ -79,8 +79,11 @@ export class IndexBuilder {
     const decoder = this.#decoder;
     if (decoder === undefined) throw new Error('No decoder was started');
     const blobEnd = this.#finishDecoding(decoder.spans);
-    const facts = {
+    const facts: LayerFacts = {
       compression: decoder.compression,
+      format: 'siphon',
+      formatReason: 'indexed from its own bytes',
+      digestOf: 'tar',
       blobDigest: digestFromHash(this.#blobHash.digest()),
       blobSize: this.#blobSize,
       diffId: digestFromHash(this.#recorder.finish(blobEnd)) as DiffId,

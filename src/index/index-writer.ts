@@ -11,6 +11,12 @@ import { StagingTree } from './staging.js';
 /** SQLite's page cache for each of the two files, in KiB. */
 const CACHE_KIB = 24 * 1024;
 
+/** What is known of a layer beside its tree. */
+export type LayerFacts = Omit<
+  LayerInfo,
+  'formatVersion' | 'entryCount' | 'inodeCount' | 'hasXattrs'
+>;
+
 export class IndexWriter {
   readonly #path: string;
   readonly #database: BetterSqlite3.Database;
@@ -38,20 +44,18 @@ export class IndexWriter {
     database.exec('BEGIN');
     for (const table of TABLES) database.exec(table);
     this.tree = new StagingTree(database);
-    this.#addSpan = database.prepare('INSERT INTO span VALUES (?, ?, ?, ?, ?, ?)');
+    this.#addSpan = database.prepare('INSERT INTO span VALUES (?, ?, ?, ?, ?, ?, ?)');
     this.#addWindow = database.prepare('INSERT INTO window VALUES (?, ?)');
   }
 
   addSpan(span: RecordedSpan, window: Buffer | undefined): void {
-    const { number, tarOffset, blobOffset, blobLength, bits, digest } = span;
-    this.#addSpan.run(number, tarOffset, blobOffset, blobLength, bits, digest);
+    const { number, tarOffset, blobOffset, blobLength, bits, skip, digest } = span;
+    this.#addSpan.run(number, tarOffset, blobOffset, blobLength, bits, skip, digest);
     if (window !== undefined) this.#addWindow.run(number, window);
   }
 
   /** Copies the tree in its final order, adds the facts, and syncs the file. */
-  finish(
-    facts: Omit<LayerInfo, 'formatVersion' | 'entryCount' | 'inodeCount' | 'hasXattrs'>,
-  ): LayerInfo {
+  finish(facts: LayerFacts): LayerInfo {
     copyTree(this.#database, this.tree.isDense);
     const info: LayerInfo = {
       ...facts,
@@ -105,9 +109,12 @@ const RENUMBER = `CREATE TABLE staging.renumber(old INTEGER PRIMARY KEY, new INT
 
 function writeInfo(database: BetterSqlite3.Database, info: LayerInfo): void {
   database
-    .prepare('INSERT INTO layer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+    .prepare('INSERT INTO layer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
     .run(
       info.compression,
+      info.format,
+      info.formatReason,
+      info.digestOf,
       info.blobDigest,
       info.blobSize,
       info.diffId,

@@ -22,8 +22,11 @@ import {
   prepareStatements,
 } from './index-statements.js';
 import {
+  COMPRESSIONS,
+  DIGEST_SUBJECTS,
   type DirectoryEntry,
   type Inode,
+  LAYER_FORMATS,
   type LayerInfo,
   type Segment,
   type Span,
@@ -155,9 +158,19 @@ export class LayerIndex implements Disposable {
     return this.#spans.span(number);
   }
 
-  /** The bytes of the tar before a span, as its decoder needs them; at most 32 KiB. */
+  /** Whether span `number` is decoded by itself, without anything before it; else with its {@link group}. */
+  hasOwnEntry(number: number): boolean {
+    return this.#spans.hasOwnEntry(number);
+  }
+
+  /** The spans that share the entry point of span `number`, in order; often that span alone. */
+  group(number: number): Span[] {
+    return this.#spans.group(number);
+  }
+
+  /** The decoded bytes before a span's entry point, as its decoder needs them; at most 32 KiB. */
   window(number: number): Buffer | undefined {
-    const packed = this.#get(this.#sql.window, number)?.[0];
+    const packed = this.#get(this.#sql.window, this.#spans.groupStart(number))?.[0];
     if (packed === undefined) return undefined;
     try {
       return inflateRawSync(packed, { maxOutputLength: WINDOW_SIZE });
@@ -287,16 +300,12 @@ function readInfo(database: BetterSqlite3.Database): LayerInfo {
       'corrupt',
       `Cannot read index: it describes ${rows.length} layers, expected one`,
     );
-  const { compression } = row;
-  if (compression !== 'gzip' && compression !== 'none') {
-    throw new SiphonError(
-      'corrupt',
-      `Cannot read index: its compression is "${compression}", expected "gzip" or "none"`,
-    );
-  }
   return {
     formatVersion: FORMAT_VERSION,
-    compression,
+    compression: oneOf(COMPRESSIONS, row.compression, 'compression'),
+    format: oneOf(LAYER_FORMATS, row.format, 'format'),
+    formatReason: row.format_reason,
+    digestOf: oneOf(DIGEST_SUBJECTS, row.digest_of, 'digest subject'),
     blobDigest: parseDigest(row.blob_digest),
     blobSize: row.blob_size,
     diffId: parseDiffId(row.diff_id),
@@ -310,8 +319,20 @@ function readInfo(database: BetterSqlite3.Database): LayerInfo {
   };
 }
 
+function oneOf<T extends string>(known: readonly T[], value: string, what: string): T {
+  const found = known.find((one) => one === value);
+  if (found !== undefined) return found;
+  throw new SiphonError(
+    'corrupt',
+    `Cannot read index: its ${what} is "${value}", expected ${known.join(', ')}`,
+  );
+}
+
 interface LayerRow {
   compression: string;
+  format: string;
+  format_reason: string;
+  digest_of: string;
   blob_digest: Digest;
   blob_size: number;
   diff_id: DiffId;

@@ -9,9 +9,14 @@ export const rootIno = 1;
 export interface LayerInfo {
   formatVersion: number;
   compression: Compression;
+  format: LayerFormat;
+  /** One line for people: what the format was recognised by. */
+  formatReason: string;
+  digestOf: DigestSubject;
   blobDigest: Digest;
   blobSize: number;
   diffId: DiffId;
+  /** Where the spans end; for a tar that is covered whole, its size. */
   tarSize: number;
   spanSize: number;
   spanCount: number;
@@ -23,7 +28,16 @@ export interface LayerInfo {
   hasRootEntry: boolean;
 }
 
-export type Compression = 'gzip' | 'none';
+export const COMPRESSIONS = ['gzip', 'zstd', 'none'] as const;
+export type Compression = (typeof COMPRESSIONS)[number];
+
+/** What described the layer: our own pass over it, or a table of contents that came with it. */
+export const LAYER_FORMATS = ['siphon', 'estargz', 'zstd-chunked', 'soci'] as const;
+export type LayerFormat = (typeof LAYER_FORMATS)[number];
+
+/** What the digests of the spans are of: their bytes of the tar, or their bytes of the blob. */
+export const DIGEST_SUBJECTS = ['tar', 'blob'] as const;
+export type DigestSubject = (typeof DIGEST_SUBJECTS)[number];
 
 export interface Inode {
   ino: number;
@@ -51,16 +65,26 @@ export interface DirectoryEntry {
 export type Segment =
   { kind: 'data'; tarOffset: number; length: number } | { kind: 'hole'; length: number };
 
-/** A stretch of the tar that can be had without anything before it. */
+/**
+ * A stretch of the tar, and the place in the blob from which decoding it starts (its entry point). Spans
+ * that share one are a group: they follow one another, differ in `skip`, and are decoded in one pass.
+ *
+ * Spans cover the tar without gaps. The tar's offsets may be made up, though: where a table of contents
+ * describes the blob, its chunks simply follow one another, and what lies between them in the blob is
+ * never read.
+ */
 export interface Span {
   number: number;
   tarOffset: number;
   tarLength: number;
-  /** First byte of the blob that holds any of the span's bits. */
+  /** First byte of the blob that holds any bits from the entry point on. */
   blobOffset: number;
+  /** Bytes of the blob from there that decoding takes; those of a group have the same. */
   blobLength: number;
-  /** How many high bits of the first byte belong to the span; 0 means the whole byte. */
+  /** How many high bits of the first byte are meant; 0 means the whole byte. */
   bits: number;
-  /** Raw sha256 of the uncompressed bytes. */
+  /** Decoded bytes between the entry point and the span; 0 but in groups. */
+  skip: number;
+  /** Raw sha256 of what {@link LayerInfo.digestOf} says. */
   digest: Buffer;
 }

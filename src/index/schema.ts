@@ -11,14 +11,15 @@
  * - `implicit`: directories that exist only because something lies in them, with their paths from the
  *   root.
  * - `span`, `window`: checkpoints, in blob order. `window` holds, as raw deflate, the bytes before the
- *   span; a span without one starts a gzip member or is not compressed.
+ *   entry point; one without starts a gzip member (its header or its deflate data), starts a zstd frame,
+ *   or is not compressed. Of spans that share an entry point the first has the window.
  *
  * Cost: about 80 bytes an entry, and a third of 32 KiB a checkpoint.
  */
 
 /** "Siph", in the database header; tells the file from any other SQLite database. */
 export const APPLICATION_ID = 0x53697068;
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 /** Distance of the remembered positions of a directory. */
 export const PAGE_ENTRIES = 128;
 
@@ -26,6 +27,9 @@ export const PAGE_ENTRIES = 128;
 export const TABLES = [
   `CREATE TABLE layer(
   compression TEXT NOT NULL,
+  format TEXT NOT NULL,
+  format_reason TEXT NOT NULL,
+  digest_of TEXT NOT NULL,
   blob_digest TEXT NOT NULL,
   blob_size INTEGER NOT NULL,
   diff_id TEXT NOT NULL,
@@ -84,6 +88,7 @@ export const TABLES = [
   blob_offset INTEGER NOT NULL,
   blob_length INTEGER NOT NULL,
   bits INTEGER NOT NULL,
+  skip INTEGER NOT NULL,
   digest BLOB NOT NULL
 ) STRICT`,
   `CREATE TABLE window(span INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT`,

@@ -21,6 +21,7 @@ export interface RecordedSpan {
   blobOffset: number;
   blobLength: number;
   bits: number;
+  skip: number;
   digest: Buffer;
 }
 
@@ -83,6 +84,7 @@ export class SpanRecorder implements DecoderListener {
       blobOffset: start.blobOffset,
       blobLength: blobEnd - start.blobOffset,
       bits: start.bits,
+      skip: 0,
       digest: this.#spanHash.digest(),
     };
     if (span.blobLength > MAX_SPAN_SIZE) throw tooLarge(span.blobLength);

@@ -1,14 +1,16 @@
 /**
- * The checkpoints of an index, in memory: five numbers and a digest a span, about 80 bytes for each
+ * The checkpoints of an index, in memory: six numbers and a digest a span, about 90 bytes for each
  * 2 MiB of the tar. All bounds are checked here once, so that nothing reads outside the blob later.
  */
 
 import type BetterSqlite3 from 'better-sqlite3';
 import { SiphonError } from '../common/errors.js';
-import type { Span } from './layer-model.js';
-import { MAX_SPAN_SIZE } from './span-limits.js';
+import type { Compression, DigestSubject, Span } from './layer-model.js';
+import { MAX_GROUP_SIZE, MAX_SPAN_SIZE } from './span-limits.js';
 
 interface Layer {
+  compression: Compression;
+  digestOf: DigestSubject;
   blobSize: number;
   tarSize: number;
   spanCount: number;
@@ -20,6 +22,7 @@ type Row = [
   blobOffset: number,
   blobLength: number,
   bits: number,
+  skip: number,
   digest: Buffer,
 ];
 
@@ -31,6 +34,7 @@ export class SpanTable {
   readonly #blobOffsets: Float64Array;
   readonly #blobLengths: Float64Array;
   readonly #bits: Uint8Array;
+  readonly #skips: Float64Array;
   readonly #digests: Buffer;
 
   /** @throws SiphonError `corrupt` where the spans are not one after another within blob and tar */
@@ -40,15 +44,16 @@ export class SpanTable {
     this.#blobOffsets = new Float64Array(count);
     this.#blobLengths = new Float64Array(count);
     this.#bits = new Uint8Array(count);
+    this.#skips = new Float64Array(count);
     this.#digests = Buffer.alloc(count * DIGEST_SIZE);
     const rows = database.prepare(
-      'SELECT number, tar_offset, blob_offset, blob_length, bits, digest FROM span ORDER BY number',
+      'SELECT number, tar_offset, blob_offset, blob_length, bits, skip, digest FROM span ORDER BY number',
     );
     let expected = 0;
     for (const row of rows.raw().iterate() as IterableIterator<Row>)
       this.#add(row, expected++, layer);
     this.bounds[count] = layer.tarSize;
-    this.#checkBounds();
+    for (let number = 0; number < count; number++) this.#check(number, layer);
   }
 
   get count(): number {
@@ -76,12 +81,41 @@ export class SpanTable {
       blobOffset: this.#blobOffsets[number] ?? 0,
       blobLength: this.#blobLengths[number] ?? 0,
       bits: this.#bits[number] ?? 0,
+      skip: this.#skips[number] ?? 0,
       digest: this.#digests.subarray(number * DIGEST_SIZE, (number + 1) * DIGEST_SIZE),
     };
   }
 
+  /** Whether span `number` is decoded without anything before it, and without another. */
+  hasOwnEntry(number: number): boolean {
+    return (
+      this.#skips[number] === 0 &&
+      !this.#sharesEntry(number - 1, number) &&
+      !this.#sharesEntry(number + 1, number)
+    );
+  }
+
+  /** The first span with the entry point of span `number`. */
+  groupStart(number: number): number {
+    let first = number;
+    while (this.#sharesEntry(first - 1, number)) first--;
+    return first;
+  }
+
+  /** All spans with the entry point of span `number`. */
+  group(number: number): Span[] {
+    const spans: Span[] = [];
+    for (let at = this.groupStart(number); this.#sharesEntry(at, number); at++)
+      spans.push(this.span(at));
+    return spans;
+  }
+
+  #sharesEntry(a: number, b: number): boolean {
+    return this.#blobOffsets[a] === this.#blobOffsets[b] && this.#bits[a] === this.#bits[b];
+  }
+
   #add(
-    [number, tarOffset, blobOffset, blobLength, bits, digest]: Row,
+    [number, tarOffset, blobOffset, blobLength, bits, skip, digest]: Row,
     expected: number,
     layer: Layer,
   ): void {
@@ -89,26 +123,51 @@ export class SpanTable {
       number === expected &&
       isWithin(tarOffset, 0, layer.tarSize) &&
       isWithin(blobOffset, 0, layer.blobSize) &&
-      isWithin(blobLength, 1, Math.min(MAX_SPAN_SIZE, layer.blobSize - blobOffset)) &&
+      isWithin(blobLength, 1, layer.blobSize - blobOffset) &&
       isWithin(bits, 0, 7) &&
+      isWithin(skip, 0, MAX_GROUP_SIZE) &&
       digest.length === DIGEST_SIZE;
     if (!fits) throw badSpan(expected, 'lies outside the layer');
     this.bounds[number] = tarOffset;
     this.#blobOffsets[number] = blobOffset;
     this.#blobLengths[number] = blobLength;
     this.#bits[number] = bits;
+    this.#skips[number] = skip;
     digest.copy(this.#digests, number * DIGEST_SIZE);
   }
 
-  #checkBounds(): void {
-    if (this.bounds[0] !== 0) throw badSpan(0, 'does not begin at byte 0 of the tar');
-    for (let i = 0; i < this.count; i++) {
-      const length = (this.bounds[i + 1] ?? 0) - (this.bounds[i] ?? 0);
-      if (!isWithin(length, 1, MAX_SPAN_SIZE)) throw badSpan(i, `has ${length} bytes`);
-      if ((this.#blobOffsets[i + 1] ?? Number.POSITIVE_INFINITY) < (this.#blobOffsets[i] ?? 0)) {
-        throw badSpan(i + 1, 'begins before the one before it');
-      }
+  #check(number: number, layer: Layer): void {
+    const span = this.span(number);
+    if (number === 0 && span.tarOffset !== 0)
+      throw badSpan(0, 'does not begin at byte 0 of the tar');
+    if (!isWithin(span.tarLength, 1, MAX_SPAN_SIZE))
+      throw badSpan(number, `has ${span.tarLength} bytes`);
+    if (span.blobOffset < (this.#blobOffsets[number - 1] ?? 0))
+      throw badSpan(number, 'begins before the one before it');
+    if (layer.compression !== 'gzip' && span.bits !== 0)
+      throw badSpan(number, 'begins within a byte');
+    this.#checkEntry(span, layer);
+  }
+
+  /** A span with an entry point of its own is taken into memory; those of a group stream by. */
+  #checkEntry(span: Span, layer: Layer): void {
+    const { number } = span;
+    if (this.hasOwnEntry(number)) {
+      if (span.blobLength > MAX_SPAN_SIZE) throw badSpan(number, `takes ${span.blobLength} bytes`);
+      if (layer.compression === 'none' && span.blobLength !== span.tarLength)
+        throw badSpan(number, 'has another length in the blob');
+      return;
     }
+    if (layer.compression === 'none' || layer.digestOf === 'blob')
+      throw badSpan(number, 'has no entry point of its own');
+    if (this.#sharesEntry(number - 1, number)) this.#checkFollows(this.span(number - 1), span);
+  }
+
+  #checkFollows(before: Span, span: Span): void {
+    if (span.blobLength !== before.blobLength)
+      throw badSpan(span.number, 'ends elsewhere in the blob than its group');
+    if (span.skip < before.skip + before.tarLength)
+      throw badSpan(span.number, 'begins before the end of the one before it');
   }
 }
 

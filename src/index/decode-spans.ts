@@ -1,0 +1,56 @@
+/**
+ * Decodes spans that share an entry point in one pass, in flat memory: what lies between the entry point
+ * and the spans is decoded and dropped.
+ */
+
+import { SiphonError, errorCode } from '../common/errors.js';
+import type { Span } from './layer-model.js';
+import type { StreamDecoder } from './stream-decoder.js';
+
+/** Decoded at a time where it is dropped. */
+const SCRATCH_SIZE = 1 << 20;
+
+export interface DecodedSpan {
+  span: Span;
+  /** Its bytes, unverified. */
+  plain: Buffer;
+  /** How many bytes were decoded for it. */
+  decoded: number;
+}
+
+/**
+ * @param spans of one group, in order
+ * @param decoder at the entry point
+ * @param damaged what to throw where a span cannot be decoded
+ * @throws also what the decoder's source throws
+ */
+export async function* decodeSpans(
+  spans: readonly Span[],
+  decoder: StreamDecoder,
+  damaged: (span: Span, cause: unknown) => SiphonError,
+): AsyncGenerator<DecodedSpan> {
+  let at = 0;
+  for (const span of spans) {
+    const plain = Buffer.allocUnsafeSlow(span.tarLength);
+    try {
+      await drop(decoder, span.skip - at);
+      await fill(decoder, plain);
+    } catch (error) {
+      throw errorCode(error) === 'corrupt' ? damaged(span, error) : error;
+    }
+    const end = span.skip + span.tarLength;
+    yield { span, plain, decoded: end - at };
+    at = end;
+  }
+}
+
+async function drop(decoder: StreamDecoder, length: number): Promise<void> {
+  const scratch = Buffer.allocUnsafeSlow(Math.min(SCRATCH_SIZE, length));
+  for (let left = length; left > 0; left -= scratch.length)
+    await fill(decoder, scratch.subarray(0, left));
+}
+
+async function fill(decoder: StreamDecoder, output: Buffer): Promise<void> {
+  if ((await decoder.fill(output)) === output.length) return;
+  throw new SiphonError('corrupt', 'Cannot decode span: the data ends too early');
+}

@@ -1,0 +1,182 @@
+/** Reads the bytes of spans from the blob, decodes them, checks them, and stores them in the cache. */
+
+import type { BlobSource } from '../common/blob-source.js';
+import { SiphonError } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import { decodeSpans } from './decode-spans.js';
+import type { LayerIndex, Span } from './layer-index.js';
+import { cancelled } from './span-arrival.js';
+import type { SpanCache } from './span-cache.js';
+import { type PieceSource, streamDecoder } from './stream-decoder.js';
+
+/** Bytes of the blob that a group's pass reads at a time; one read is ahead of decoding. */
+const GROUP_READ_SIZE = 4 << 20;
+
+export interface SpanFetcherOptions {
+  index: LayerIndex;
+  cache: SpanCache;
+  /** Called at the first need, and again if it failed. */
+  open: () => Promise<BlobSource>;
+  log: Logger;
+}
+
+/** Is told when a span is in the cache. */
+type SpanListener = (span: Span) => void;
+
+interface Decoding {
+  pieces: PieceSource;
+  source: BlobSource;
+  signal: AbortSignal;
+  stored?: SpanListener;
+}
+
+export class SpanFetcher {
+  readonly #options: SpanFetcherOptions;
+  #source: Promise<BlobSource> | undefined;
+  /** Bytes of the blob read so far. */
+  fetchedBytes = 0;
+  /** Bytes decoded so far, those included that were dropped on the way to a span. */
+  decodedBytes = 0;
+
+  constructor(options: SpanFetcherOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Fetches neighbours with entry points of their own, in order, in one read.
+   * @throws SiphonError `corrupt` where bytes are not what the index says, `cancelled`, and what the
+   * source and the cache throw
+   */
+  async fetchRun(spans: readonly Span[], signal: AbortSignal): Promise<void> {
+    const [first, last] = [spans[0], spans.at(-1)];
+    if (first === undefined || last === undefined) return;
+    const { blobOffset } = first;
+    const source = await this.#openSource();
+    const bytes = await this.#read(source, blobOffset, endOf(last) - blobOffset, signal);
+    for (const span of spans) {
+      if (signal.aborted) throw cancelled('nobody waits for it');
+      const start = span.blobOffset - blobOffset;
+      await this.#take(span, bytes.subarray(start, start + span.blobLength), { source, signal });
+    }
+  }
+
+  /**
+   * Decodes spans of one group, in order, in one pass and in flat memory. Errors as {@link fetchRun}.
+   */
+  async fetchGroup(
+    spans: readonly Span[],
+    signal: AbortSignal,
+    stored: SpanListener,
+  ): Promise<void> {
+    const [first] = spans;
+    if (first === undefined) return;
+    const source = await this.#openSource();
+    const pieces = this.#piecesOf(first, source, signal);
+    await this.#decode(first, spans, { pieces, source, signal, stored });
+  }
+
+  async close(): Promise<void> {
+    const source = await this.#source?.catch(() => undefined);
+    await source?.close();
+  }
+
+  async #take(
+    span: Span,
+    packed: Buffer,
+    { source, signal }: { source: BlobSource; signal: AbortSignal },
+  ): Promise<void> {
+    const { compression, digestOf } = this.#options.index.info;
+    if (digestOf === 'blob') await verify(span, packed, () => this.#mismatch(span, source));
+    if (compression === 'none') await this.#store(span, packed, source);
+    else await this.#decode(span, [span], { pieces: once(packed), source, signal });
+  }
+
+  async #decode(
+    first: Span,
+    spans: readonly Span[],
+    { pieces, source, signal, stored }: Decoding,
+  ): Promise<void> {
+    const { index } = this.#options;
+    const entry = { bits: first.bits, window: index.window(first.number) };
+    using decoder = streamDecoder(index.info.compression, pieces, entry);
+    const damaged = (span: Span, cause: unknown) => this.#mismatch(span, source, cause);
+    for await (const { span, plain, decoded } of decodeSpans(spans, decoder, damaged)) {
+      if (signal.aborted) throw cancelled('nobody waits for it');
+      this.decodedBytes += decoded;
+      await this.#store(span, plain, source);
+      stored?.(span);
+    }
+  }
+
+  async #store(span: Span, plain: Buffer, source: BlobSource): Promise<void> {
+    const { index, cache, log } = this.#options;
+    if (index.info.digestOf === 'tar')
+      await verify(span, plain, () => this.#mismatch(span, source));
+    await cache.write(span.number, span.tarOffset, plain);
+    log.trace({ span: span.number, bytes: plain.length }, 'span cached');
+  }
+
+  /** The bytes of a group, read one piece ahead. */
+  #piecesOf(group: Span, source: BlobSource, signal: AbortSignal): PieceSource {
+    let at = group.blobOffset;
+    const read = (): Promise<Buffer | undefined> => {
+      const length = Math.min(GROUP_READ_SIZE, endOf(group) - at);
+      if (length === 0) return Promise.resolve(undefined);
+      at += length;
+      const piece = this.#read(source, at - length, length, signal);
+      // Seen when it is asked for, which may be never.
+      piece.catch(() => undefined);
+      return piece;
+    };
+    let ahead = read();
+    return async () => {
+      const piece = await ahead;
+      ahead = read();
+      return piece;
+    };
+  }
+
+  async #read(
+    source: BlobSource,
+    offset: number,
+    length: number,
+    signal: AbortSignal,
+  ): Promise<Buffer> {
+    const bytes = await source.read(offset, length, signal);
+    this.fetchedBytes += bytes.length;
+    return bytes;
+  }
+
+  #mismatch(span: Span, source: BlobSource, cause?: unknown): SiphonError {
+    const { blobDigest } = this.#options.index.info;
+    return new SiphonError(
+      'corrupt',
+      `Cannot read span ${span.number} of layer "${blobDigest}": the bytes from ${source.name} are not those of the index, expected sha256:${span.digest.toString('hex')}`,
+      { cause },
+    );
+  }
+
+  async #openSource(): Promise<BlobSource> {
+    this.#source ??= this.#options.open();
+    try {
+      return await this.#source;
+    } catch (error) {
+      this.#source = undefined;
+      throw error;
+    }
+  }
+}
+
+async function verify(span: Span, bytes: Buffer, mismatch: () => SiphonError): Promise<void> {
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+  if (span.digest.compare(digest) !== 0) throw mismatch();
+}
+
+function once(piece: Buffer): PieceSource {
+  const pieces = [piece];
+  return () => Promise.resolve(pieces.pop());
+}
+
+export function endOf(span: Span): number {
+  return span.blobOffset + span.blobLength;
+}
