@@ -18,6 +18,7 @@ import {
   isManifestType,
 } from '../remote/descriptor.js';
 import { type Reference, formatReference, isLoopbackHost } from '../remote/reference.js';
+import { defaultReach } from '../remote/reachability.js';
 import { type ManifestTarget, Registry } from '../remote/registry.js';
 import type { ContentStore } from './content-store.js';
 import type { Artifact, ImageHome } from './image-home.js';
@@ -55,6 +56,7 @@ export class RegistryHome implements ImageHome {
     this.#registry = new Registry({
       reference,
       plainHttp: this.#plainHttp,
+      reach: defaultReach,
       log,
       ...(credentials === undefined ? {} : { credentials }),
     });

@@ -5,11 +5,12 @@
  */
 
 import type { Digest } from '../common/digest.js';
-import { SiphonError, errorMessage } from '../common/errors.js';
+import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
 import { type Image, type ImageLayer, openImage } from '../content/image.js';
 import { parseReference } from '../remote/reference.js';
+import { isUnreachable } from '../remote/remote-error.js';
 import type { LazyLayer, LazyLayerRequest, LazyLayers } from '../snapshotter/lazy-layers.js';
 import type { LayerPreparer } from './layer-preparer.js';
 import type { LayerServer } from './layer-server.js';
@@ -77,6 +78,8 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
       await this.#removals.get(layerDigest);
       const record = await this.#prepare(request);
       return { number: record.number, path: this.#options.server.serve(record) };
+    } catch (error) {
+      throw explained(error, request);
     } finally {
       const others = (this.#asked.get(layerDigest) ?? 1) - 1;
       if (others > 0) this.#asked.set(layerDigest, others);
@@ -84,9 +87,16 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     }
   }
 
-  restore(number: number): Promise<{ path: string }> {
+  async restore(number: number): Promise<{ path: string }> {
     const { layers, server } = this.#options;
-    return Promise.resolve().then(() => ({ path: server.serve(layers.get(number)) }));
+    const record = layers.get(number);
+    try {
+      return { path: server.serve(record) };
+    } catch (error) {
+      const from = record.origin.kind === 'registry' ? ` from "${record.origin.host}"` : '';
+      const message = `Cannot serve layer "${record.blobDigest}"${from}: ${errorMessage(error)}`;
+      throw new SiphonError('unavailable', message, { cause: error });
+    }
   }
 
   path(number: number): string {
@@ -193,4 +203,24 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     const record = layers.find(digest);
     if (record !== undefined && !open.has(record.number)) await this.release(record.number);
   }
+}
+
+/** As {@link LazyLayers.prepare} tells failures: the layer is named, and `unavailable` is a registry that is gone. */
+function explained(error: unknown, { layerDigest, reference, signal }: LazyLayerRequest): unknown {
+  const code = errorCode(error);
+  if (signal.aborted || code === undefined || code === 'cancelled') return error;
+  const message = errorMessage(error);
+  const named = message.includes(layerDigest)
+    ? message
+    : `Cannot prepare layer "${layerDigest}" of "${reference}": ${message}`;
+  const isGone = hasCause(error, isUnreachable);
+  const told = isGone ? 'unavailable' : code === 'unavailable' ? 'failed-precondition' : code;
+  return new SiphonError(told, named, { cause: error });
+}
+
+function hasCause(error: unknown, matches: (error: unknown) => boolean): boolean {
+  for (let one = error; one !== undefined; one = one instanceof Error ? one.cause : undefined) {
+    if (matches(one)) return true;
+  }
+  return false;
 }

@@ -12,6 +12,7 @@ import {
   openHttpClient,
 } from './http-exchange.js';
 import { type RemoteTimeouts, type RetryPolicy, defaultRetry, defaultTimeouts } from './policy.js';
+import { type ReachLimits, noticingAbsence } from './reachability.js';
 import { followingRedirects } from './redirects.js';
 import { type Reference, dialedHost, isLoopbackHost } from './reference.js';
 import { withRetries } from './retry.js';
@@ -24,6 +25,8 @@ export interface EndpointOptions {
   credentials?: CredentialSource;
   timeouts?: Partial<RemoteTimeouts>;
   retry?: Partial<RetryPolicy>;
+  /** Gives a host up within seconds that is gone, for whoever has no time; default: never. */
+  reach?: ReachLimits;
   log?: Logger;
 }
 
@@ -51,7 +54,10 @@ export class Endpoint {
     this.#log = options.log ?? silentLogger;
     this.#base = baseUrl(options.reference, options.plainHttp ?? isLoopbackHost(host));
     this.#client = openHttpClient(this.timeouts);
-    const exchange = followingRedirects(this.#client.exchange);
+    const { reach } = options;
+    const exchange = followingRedirects(
+      reach === undefined ? this.#client.exchange : noticingAbsence(this.#client.exchange, reach),
+    );
     const authenticator = new Authenticator({
       host,
       repository,

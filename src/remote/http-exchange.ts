@@ -10,7 +10,7 @@ import type { Dispatcher } from 'undici';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import type { RemoteTimeouts } from './policy.js';
 import { RemoteError, connectionError } from './remote-error.js';
-import { Watchdog, cancellation } from './watchdog.js';
+import { Watchdog, cancellation, orCancelled } from './watchdog.js';
 
 export interface HttpRequest {
   method: 'GET' | 'HEAD' | 'POST' | 'PUT';
@@ -84,7 +84,8 @@ async function exchange(
   const body = request.body && watched(request.body.open(), watch, (error) => (bodyError = error));
   try {
     watch();
-    const answer = await agent.request({
+    // undici hears of an abort only once it is connected.
+    const asked = agent.request({
       origin: request.url.origin,
       path: `${request.url.pathname}${request.url.search}`,
       method: request.method,
@@ -92,6 +93,7 @@ async function exchange(
       body: body === undefined ? null : Readable.from(body),
       signal: watchdog.signal,
     });
+    const answer = await orCancelled(asked, watchdog.signal);
     watchdog.rest();
     return toResponse(answer, request, watchdog, timeouts);
   } catch (error) {

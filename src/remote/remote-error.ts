@@ -12,6 +12,8 @@ export interface RemoteErrorOptions {
   retryAfter?: number;
   /** Trying again cannot help: a refused certificate. */
   permanent?: boolean;
+  /** Nothing at all came from the host. */
+  unreachable?: boolean;
 }
 
 /** A {@link SiphonError} as any other to everybody outside of `src/remote`. */
@@ -19,12 +21,14 @@ export class RemoteError extends SiphonError {
   readonly status: number | undefined;
   readonly retryAfter: number | undefined;
   readonly permanent: boolean;
+  readonly unreachable: boolean;
 
   constructor(code: ErrorCode, message: string, options: RemoteErrorOptions = {}) {
     super(code, message, options);
     this.status = options.status;
     this.retryAfter = options.retryAfter;
     this.permanent = options.permanent ?? false;
+    this.unreachable = options.unreachable ?? false;
   }
 }
 
@@ -35,6 +39,11 @@ export function isRetryable(error: unknown): boolean {
     !error.permanent &&
     (error.code === 'unavailable' || error.code === 'timeout')
   );
+}
+
+/** Whether there was no host to talk to; one that answers with an error, or slowly, is there. */
+export function isUnreachable(error: unknown): error is RemoteError {
+  return error instanceof RemoteError && error.unreachable;
 }
 
 /** The code for an answer that is no success (distribution-spec, "Error Codes"). */
@@ -58,9 +67,6 @@ export function connectionError(host: string, thrown: unknown): RemoteError {
   if (code === 'UND_ERR_DESTROYED' || code === 'UND_ERR_CLOSED') {
     return new RemoteError('cancelled', `Cannot reach "${host}": its client was closed`, { cause });
   }
-  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
-    return new RemoteError('timeout', `Cannot reach "${host}": no connection in time`, { cause });
-  }
   if (code === 'EPROTO' || code === 'ERR_SSL_WRONG_VERSION_NUMBER') {
     return new RemoteError('unavailable', `Cannot reach "${host}": it does not speak TLS`, {
       hint: 'Use --plain-http if the registry has no TLS.',
@@ -69,9 +75,10 @@ export function connectionError(host: string, thrown: unknown): RemoteError {
     });
   }
   const permanent = /CERT|TLS|SELF_SIGNED|UNABLE_TO/.test(code);
-  return new RemoteError('unavailable', `Cannot reach "${host}": ${describeCause(code, cause)}`, {
+  return new RemoteError('unavailable', `Cannot reach "${host}": ${connectionCause(cause)}`, {
     cause,
     permanent,
+    unreachable: UNREACHABLE.has(code),
   });
 }
 
@@ -80,13 +87,28 @@ const CAUSES: Readonly<Record<string, string>> = {
   ECONNRESET: 'connection reset',
   EPIPE: 'connection closed',
   UND_ERR_SOCKET: 'connection closed',
+  UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
+  ETIMEDOUT: 'no connection in time',
   ENOTFOUND: 'the name does not resolve',
   EAI_AGAIN: 'the name does not resolve',
   EHOSTUNREACH: 'no route',
   ENETUNREACH: 'no route',
 };
+/** Those with which a connection does not even begin. */
+const UNREACHABLE: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+]);
 
-function describeCause(code: string, cause: unknown): string {
+/** Why a connection failed, for people. */
+export function connectionCause(error: unknown): string {
+  const cause = innermost(error);
+  const code = systemCode(cause) ?? '';
   return CAUSES[code] ?? (code === '' ? errorMessage(cause) : `${errorMessage(cause)} (${code})`);
 }
 

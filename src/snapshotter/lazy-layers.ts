@@ -13,8 +13,9 @@ export interface LazyLayers {
   sweep(used: ReadonlySet<number>): Promise<void>;
   /**
    * Makes a layer servable; resolves when its tree can be read at `path`.
-   * @throws SiphonError `unsupported` where the layer is better left to containerd, `not-found`,
-   * `unavailable`, `cancelled`, …; whoever failed holds nothing that needs a release
+   * @throws SiphonError `unavailable` where the image's registry is gone, so that containerd could not
+   * fetch the layer either; `cancelled`; any other for a layer that is left to containerd. Whoever failed
+   * holds nothing that needs a release
    */
   prepare(request: LazyLayerRequest): Promise<LazyLayer>;
   /**

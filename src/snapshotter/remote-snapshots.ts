@@ -8,7 +8,7 @@
  */
 
 import { digestHex, digestOf } from '../common/digest.js';
-import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
+import { type ErrorCode, SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { SharedWork } from '../common/shared-work.js';
 import { untilAborted } from '../common/until-aborted.js';
@@ -19,6 +19,12 @@ import type { Labels, Snapshot, Usage } from './snapshot.js';
 
 /** Layers restored at once at start. */
 const RESTORES = 4;
+
+/** Failures after which an ordinary snapshot would not help. */
+const hopeless: ReadonlySet<ErrorCode | undefined> = new Set<ErrorCode>([
+  'cancelled',
+  'unavailable',
+]);
 
 export interface RemoteSnapshotRequest {
   key: string;
@@ -48,7 +54,7 @@ export class RemoteSnapshots {
    * Tries to commit the layer that the labels name as a remote snapshot.
    * @returns the name it was to be committed as, or `undefined` where the layer is left to containerd;
    * the reason is logged
-   * @throws what aborted `signal`
+   * @throws SiphonError `unavailable` where nobody could have the layer; what aborted `signal`
    */
   async tryCommit(
     request: RemoteSnapshotRequest,
@@ -65,7 +71,7 @@ export class RemoteSnapshots {
       );
       return target;
     } catch (error) {
-      if (signal.aborted || errorCode(error) === 'cancelled') throw error;
+      if (signal.aborted || hopeless.has(errorCode(error))) throw error;
       const { reference, layerDigest } = naming;
       const about = { key: request.key, target, reference, layerDigest, code: errorCode(error) };
       // Without a code it is a defect, which is worth its stack.

@@ -1,10 +1,16 @@
+import { type ServiceError, status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { type Containerd, startContainerd, untilReconnected } from '../support/containerd.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
 import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
 import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
-import { connectSnapshots } from '../support/snapshots-client.js';
+import { dropPacketsTo, droppingMissing } from '../support/dropped-packets.js';
+import { startScriptedServer } from '../support/scripted-server.js';
+import { type Labels, type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
+
+const missing = await droppingMissing();
 
 let sandbox: Sandbox;
 let image: DemoLayout;
@@ -85,27 +91,45 @@ describe('without the registry', () => {
     await containerd.ctr(['--namespace', other, 'images', 'rm', '--sync', reference]);
   }, 30_000);
 
-  it('other layers are left to containerd within seconds, and the log says why', async () => {
-    using snapshots = closing(
-      connectSnapshots({ address: siphon.address, snapshotter: '', namespace: 'test' }),
-    );
-    const strange = `sha256:${'1'.repeat(64)}`;
-    const started = Date.now();
-    const mounts = await snapshots.client.prepare('test/1/strange', '', {
-      'containerd.io/snapshot.ref': strange,
-      'containerd.io/snapshot/cri.image-ref': `${registry.host}/never:seen`,
-      'containerd.io/snapshot/cri.layer-digest': strange,
-      'containerd.io/snapshot/cri.manifest-digest': strange,
+  it('other layers are unavailable at once, and the answer says which layer and which host', async () => {
+    const error = await refusedPrepare(registry.host);
+    expect(error.code).toBe(status.UNAVAILABLE);
+    expect(error.details).toMatch(/connection refused/);
+  }, 30_000);
+
+  it.skipIf(missing !== undefined)(
+    `so they are, within seconds, where packets are lost ${missing ?? ''}`,
+    async () => {
+      const lost = await serveLayout({ layout: image.layout });
+      try {
+        await using _ = await dropPacketsTo(lost.host);
+        const started = Date.now();
+        const error = await refusedPrepare(lost.host);
+        expect(error.code).toBe(status.UNAVAILABLE);
+        expect(Date.now() - started).toBeLessThan(20_000);
+      } finally {
+        await lost.close();
+      }
+    },
+    60_000,
+  );
+
+  it('layers of a registry that answers with errors are left to containerd, and the log says why', async () => {
+    const failing = await startScriptedServer((_, answer) => {
+      answer.statusCode = 503;
+      answer.end();
     });
-    expect(Date.now() - started).toBeLessThan(10_000);
-    expect(mounts).toHaveLength(1);
-    const line = siphon
-      .log()
-      .split('\n')
-      .find((one) => one.includes('left to containerd'));
-    expect(line).toContain(strange);
-    expect(line).toContain(registry.host);
-    await snapshots.client.remove('test/1/strange');
+    using snapshots = closing(connect());
+    try {
+      const mounts = await snapshots.client.prepare('test/1/strange', '', strange(failing.host));
+      expect(mounts).toHaveLength(1);
+      const said = siphon.log().split('\n');
+      const line = said.find((one) => one.includes('left to containerd') && one.includes('503'));
+      expect(line).toContain(failing.host);
+      await snapshots.client.remove('test/1/strange');
+    } finally {
+      await failing.close();
+    }
   }, 30_000);
 
   it('containers start after siphon was restarted', async () => {
@@ -115,6 +139,38 @@ describe('without the registry', () => {
     expect(await shell('cat /srv/site/index.html')).toContain('the only page');
   }, 60_000);
 });
+
+const unknownLayer = `sha256:${'1'.repeat(64)}`;
+
+/** Labels of a layer that nobody has seen, of an image at `host`. */
+function strange(host: string): Labels {
+  return {
+    'containerd.io/snapshot.ref': unknownLayer,
+    'containerd.io/snapshot/cri.image-ref': `${host}/never:seen`,
+    'containerd.io/snapshot/cri.layer-digest': unknownLayer,
+    'containerd.io/snapshot/cri.manifest-digest': unknownLayer,
+  };
+}
+
+function connect(): Snapshots {
+  return connectSnapshots({ address: siphon.address, snapshotter: '', namespace: 'test' });
+}
+
+/** How a Prepare of an unknown layer at `host` fails. */
+async function refusedPrepare(host: string): Promise<ServiceError> {
+  using snapshots = closing(connect());
+  const outcome: unknown = await snapshots.client
+    .prepare('test/1/strange', '', strange(host))
+    .catch((thrown: unknown) => thrown);
+  if (!(outcome instanceof Error)) throw new Error('the layer was prepared');
+  const error = outcome as ServiceError; // what grpc-js fails with
+  expect(error.details).toContain(unknownLayer);
+  expect(error.details).toContain(host);
+  expect(await snapshots.client.list()).not.toContainEqual(
+    expect.objectContaining({ name: 'test/1/strange' }),
+  );
+  return error;
+}
 
 function closing<T extends { close(): void }>(client: T): Disposable & { client: T } {
   return { client, [Symbol.dispose]: () => client.close() };
