@@ -58,6 +58,8 @@ const SETS = {
     { name: 'iproute2', command: 'ip', why: 'a network of its own' },
     { name: 'fuse', command: 'fusermount', why: 'mounting with the optional fuse-native driver' },
     { name: 'openssl', command: 'openssl', why: 'a certificate' },
+    { name: 'git', command: 'git', why: 'a program that looks at many files' },
+    { name: 'rsync', command: 'rsync', why: 'another' },
     { name: 'perl', command: 'prove', why: 'a reader that gets signals' },
     { name: 'pigz', command: 'pigz', why: 'gzip of another make' },
     { name: 'python3', command: 'python3', why: 'system calls that Node lacks' },

@@ -1,9 +1,8 @@
 /**
  * The second driver: libfuse 2.9 through fuse-native, for people who are not root; its setuid helper
  * `fusermount` opens the device. It mounts one merged tree, since such people have no overlay either.
- * Everything runs on the main thread. What libfuse's high-level interface cannot do: names that are not
- * UTF-8, times before 1970 and below a millisecond, inode numbers beyond 32 bits, interrupts, ERANGE
- * for extended attributes.
+ * Everything runs on the main thread. What fuse-native cannot do: names that are not UTF-8, times before
+ * 1970 and below a millisecond, inode numbers beyond 32 bits, interrupts.
  */
 
 import { statfs } from 'node:fs/promises';
@@ -44,7 +43,7 @@ export interface LibfuseMount {
   unmount(): Promise<void>;
 }
 
-const { EINVAL, EIO, ENODATA, ENOENT } = constants.errno;
+const { EINVAL, EIO, ENAMETOOLONG, ENODATA, ENOENT, ERANGE } = constants.errno;
 const defaultFetchTimeout = 60_000;
 /** Seconds that the kernel keeps names and attributes: the tree never changes. */
 const validity = 10 * 365 * 24 * 3600;
@@ -130,15 +129,20 @@ class LibfuseServer {
       getattr: (path, answer) =>
         this.#answer(answer, path, (node) => statOf(this.#tree.attributes(node))),
       readdir: (path, answer) =>
-        this.#answer(answer, path, (node) => this.#tree.names(node).map(String)),
+        this.#answer<Listing>(
+          (status, listing) => answer(status, listing?.names, listing?.attributes),
+          path,
+          (node) => this.#list(path, node),
+        ),
       readlink: (path, answer) => this.#answer(answer, path, (node) => this.#target(node)),
       open: (_, __, answer) => answer(0, 0),
       // oxlint-disable-next-line max-params -- fuse-native calls it so
       read: (path, _, into, length, position, answer) =>
         void this.#read(path, into.subarray(0, length), position).then(answer),
-      getxattr: (path, name, _, answer) =>
-        this.#answer(answer, path, (node) => this.#xattr(node, name)),
-      listxattr: (path, answer) => this.#answer(answer, path, (node) => this.#xattrNames(node)),
+      getxattr: (path, name, size, answer) =>
+        this.#answer(answer, path, (node) => fitting(this.#xattr(node, name), size)),
+      listxattr: (path, size, answer) =>
+        this.#answer(answer, path, (node) => fitting(this.#xattrNames(node), size)),
       statfs: (_, answer) => void this.#statistics().then((of) => answer(0, of)),
     };
   }
@@ -152,7 +156,7 @@ class LibfuseServer {
   #answer<T>(answer: Answer<T>, path: string, find: (node: MergedNode) => T | Errno): void {
     try {
       const node = this.#resolve(path);
-      const found = node === undefined ? new Errno(ENOENT) : find(node);
+      const found = node instanceof Errno ? node : find(node);
       if (found instanceof Errno) answer(-found.errno);
       else answer(0, found);
     } catch (error) {
@@ -161,9 +165,25 @@ class LibfuseServer {
     }
   }
 
-  #resolve(path: string): MergedNode | undefined {
+  #resolve(path: string): MergedNode | Errno {
     const names = path.split('/').filter((name) => name !== '');
-    return this.#tree.resolve(names.map((name) => Buffer.from(name)));
+    const bytes = names.map((name) => Buffer.from(name));
+    if (bytes.some((name) => name.length > longestName)) return new Errno(ENAMETOOLONG);
+    return this.#tree.resolve(bytes) ?? new Errno(ENOENT);
+  }
+
+  #list(path: string, directory: MergedNode): Listing {
+    const above = this.#resolve(dirname(path));
+    const parent = above instanceof Errno ? directory : above;
+    const listing: Listing = {
+      names: ['.', '..'],
+      attributes: [directory, parent].map((node) => statOf(this.#tree.attributes(node))),
+    };
+    for (const { name, inode } of this.#tree.entries(directory)) {
+      listing.names.push(name.toString());
+      listing.attributes.push(statOf(inode));
+    }
+    return listing;
   }
 
   #target([{ layer, inode }]: MergedNode): string | Errno {
@@ -177,16 +197,17 @@ class LibfuseServer {
     return value ?? new Errno(ENODATA);
   }
 
-  #xattrNames([{ layer, inode }]: MergedNode): string[] {
+  #xattrNames([{ layer, inode }]: MergedNode): Buffer {
     const names = this.#indexes[layer]?.xattrNames(inode.ino).map(String) ?? [];
-    return names.filter((name) => !hiddenXattr.test(name));
+    const shown = names.filter((name) => !hiddenXattr.test(name));
+    return Buffer.from(shown.map((name) => `${name}\0`).join(''));
   }
 
   /** Bytes read, or a negative errno. */
   async #read(path: string, into: Buffer, position: number): Promise<number> {
     try {
       const node = this.#resolve(path);
-      return node === undefined ? -ENOENT : await this.#readNode(node[0], into, position);
+      return node instanceof Errno ? -node.errno : await this.#readNode(node[0], into, position);
     } catch (error) {
       this.#log.error({ err: error, path }, 'a libfuse read failed');
       return -EIO;
@@ -241,6 +262,17 @@ class Errno {
   constructor(errno: number) {
     this.errno = errno;
   }
+}
+
+/** What is in a directory, as fuse-native takes it. */
+interface Listing {
+  names: string[];
+  attributes: LibfuseStat[];
+}
+
+/** The bytes, where the caller has room for them or only asks how many they are (0). */
+function fitting(bytes: Buffer | Errno, room: number): Buffer | Errno {
+  return bytes instanceof Errno || room === 0 || bytes.length <= room ? bytes : new Errno(ERANGE);
 }
 
 function statOf(inode: Inode): LibfuseStat {

@@ -23,7 +23,11 @@ export interface LibfuseStat {
 
 export interface LibfuseOperations {
   getattr(path: string, answer: Answer<LibfuseStat>): void;
-  readdir(path: string, answer: Answer<string[]>): void;
+  /** Of the attributes, libfuse hands on type and inode number. */
+  readdir(
+    path: string,
+    answer: (status: number, names?: string[], attributes?: LibfuseStat[]) => void,
+  ): void;
   readlink(path: string, answer: Answer<string>): void;
   open(path: string, flags: number, answer: Answer<number>): void;
   read(
@@ -34,8 +38,10 @@ export interface LibfuseOperations {
     position: number,
     answer: Answer,
   ): void;
-  getxattr(path: string, name: string, position: number, answer: Answer<Buffer>): void;
-  listxattr(path: string, answer: Answer<string[]>): void;
+  /** @param size room for the value; 0 asks how much it takes */
+  getxattr(path: string, name: string, size: number, answer: Answer<Buffer>): void;
+  /** @param size room for the names, each with a NUL; 0 asks how much they take */
+  listxattr(path: string, size: number, answer: Answer<Buffer>): void;
   statfs(path: string, answer: Answer<Record<string, number>>): void;
 }
 
@@ -52,12 +58,15 @@ export type LibfuseClass = new (
   options: Record<string, string | number | boolean>,
 ) => Libfuse;
 
+/** How fuse-native takes answers of bytes: their number or a negative errno, and the memory of `room`. */
+type Signal = (status: number, memory: ArrayBufferLike) => void;
+
 /** @throws SiphonError `unsupported` where fuse-native is not installed or finds no libfuse */
 export async function loadLibfuse(): Promise<LibfuseClass> {
   try {
     const name: string = 'fuse-native';
     const module = (await import(name)) as { default: LibfuseClass };
-    return module.default;
+    return withExactXattrs(module.default);
   } catch (error) {
     throw new SiphonError(
       'unsupported',
@@ -68,4 +77,24 @@ export async function loadLibfuse(): Promise<LibfuseClass> {
       },
     );
   }
+}
+
+/** fuse-native's own methods do not tell how much room there is, and cut values short. */
+function withExactXattrs(base: LibfuseClass): LibfuseClass {
+  return class extends (base as new (...args: unknown[]) => Libfuse & { ops: LibfuseOperations }) {
+    _op_getxattr(signal: Signal, path: string, name: string, room: Buffer): void {
+      this.ops.getxattr(path, name, room.length, answerInto(room, signal));
+    }
+
+    _op_listxattr(signal: Signal, path: string, room: Buffer): void {
+      this.ops.listxattr(path, room.length, answerInto(room, signal));
+    }
+  };
+}
+
+function answerInto(room: Buffer, signal: Signal): Answer<Buffer> {
+  return (status, bytes) => {
+    bytes?.copy(room);
+    signal(bytes?.length ?? status, room.buffer);
+  };
 }

@@ -87,28 +87,35 @@ export class MergedTree {
     return node;
   }
 
-  /** Names in a directory, without `.` and `..`; a name comes once. */
-  names(directory: MergedNode): Buffer[] {
+  /**
+   * What is in a directory, without `.` and `..`; a name comes once. Of the inodes, only type and number
+   * are those of the union.
+   */
+  entries(directory: MergedNode): { name: Buffer; inode: Inode }[] {
     const seen = new Set<string>();
-    const names: Buffer[] = [];
-    for (const { layer, inode } of directory) {
-      for (const entry of this.#entries(layer, inode.ino)) {
-        const key = entry.name.toString('latin1');
+    const entries: { name: Buffer; inode: Inode }[] = [];
+    for (const { layer, inode: parent } of directory) {
+      for (const { name, inode } of this.#entries(layer, parent.ino)) {
+        const key = name.toString('latin1');
         if (seen.has(key)) continue;
         seen.add(key);
-        if (!isWhiteout(entry.inode)) names.push(entry.name);
+        if (isWhiteout(inode)) continue;
+        entries.push({ name, inode: { ...inode, ino: this.#number({ layer, inode }) } });
       }
     }
-    return names;
+    return entries;
   }
 
   /** Attributes; `ino` is unique in the union. A merged directory has one link, as on overlay. */
   attributes(node: MergedNode): Inode {
     const own =
       node.find(({ layer, inode }) => this.#implicit[layer]?.has(inode.ino) !== true) ?? node[0];
-    const [{ layer, inode }] = node;
-    const ino = (this.#firstNumber[layer] ?? 0) + inode.ino;
-    return { ...own.inode, ino, nlink: node.length > 1 ? 1 : inode.nlink };
+    const ino = this.#number(node[0]);
+    return { ...own.inode, ino, nlink: node.length > 1 ? 1 : node[0].inode.nlink };
+  }
+
+  #number({ layer, inode }: LayerInode): number {
+    return (this.#firstNumber[layer] ?? 0) + inode.ino;
   }
 
   *#entries(layer: number, ino: number): Generator<{ name: Buffer; inode: Inode }> {

@@ -53,7 +53,8 @@ function mountWith(stack: OverlayStack, data: string): void {
 }
 
 function overlayOptions(stack: OverlayStack, lowerdirs: readonly string[]): string {
-  const options = [`lowerdir=${lowerdirs.map(escapePath).join(':')}`];
+  // The lower folders lie on several file systems: without it, stat and readdir differ in inode numbers.
+  const options = [`lowerdir=${lowerdirs.map(escapePath).join(':')}`, 'xino=on'];
   if (stack.writable !== undefined) {
     options.push(`upperdir=${escapeOption(stack.writable.upperdir)}`);
     options.push(`workdir=${escapeOption(stack.writable.workdir)}`);

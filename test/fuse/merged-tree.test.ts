@@ -54,7 +54,7 @@ function layerOf(tree: Tree, uid: number): TreeLayer {
 function show(tree: MergedTree, node = tree.root): unknown {
   if ((tree.attributes(node).mode & 0o170000) !== 0o040000) return tree.attributes(node).uid;
   return Object.fromEntries(
-    tree.names(node).map((name) => {
+    tree.entries(node).map(({ name }) => {
       const child = tree.lookup(node, name);
       return [name.toString(), child === undefined ? 'lost' : show(tree, child)];
     }),

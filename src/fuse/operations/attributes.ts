@@ -23,6 +23,7 @@ const longestName = 255;
 
 export const lookup: Operation = (serving, request, reply) => {
   const name = request.name(0);
+  if (name.length > longestName) return errno.ENAMETOOLONG;
   if (request.layer === rootLayer) return lookupLayer(serving, name, reply);
   const layer = layerOf(serving, request);
   if (layer === undefined) return errno.ESTALE;
