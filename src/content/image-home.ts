@@ -21,8 +21,11 @@ export interface ImageHome {
   readBlob(descriptor: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
   /** A layer's blob as addressable bytes, unverified. */
   openBlob(descriptor: Descriptor, signal: AbortSignal): Promise<BlobSource>;
-  /** How to open the blob in another process. @throws SiphonError `not-found` */
-  origin(descriptor: Descriptor): Promise<LayerOrigin>;
+  /**
+   * How to open the blob in another process. One that its home does not have lies where its
+   * descriptor's `urls` say (a foreign layer). @throws SiphonError `not-found`, `cancelled`
+   */
+  origin(descriptor: Descriptor, signal: AbortSignal): Promise<LayerOrigin>;
   /** Descriptors of the manifests whose `subject` is `subject`, of one artifact type. */
   referrers(subject: Digest, artifactType: string, signal: AbortSignal): Promise<Descriptor[]>;
   /** Puts an artifact there; what is there already stays as it is. @throws SiphonError `unsupported` */

@@ -32,6 +32,11 @@ export const layerOriginSchema = z.discriminatedUnion('kind', [
 
 export type LayerOrigin = z.infer<typeof layerOriginSchema>;
 
+/** Where a layer can be had that its image's home need not hold (image-spec, "Descriptor": `urls`). */
+export function foreignUrl({ urls = [] }: Descriptor): string | undefined {
+  return urls.find((url) => /^https?:/.test(url) && URL.canParse(url));
+}
+
 export interface OpenOriginOptions {
   signal: AbortSignal;
   credentials?: CredentialSource;

@@ -12,7 +12,7 @@ import type { ContentStore } from './content-store.js';
 import { hashSlice } from './file-digest.js';
 import { folderFiles } from './file-set.js';
 import type { Artifact, ImageHome } from './image-home.js';
-import { type LayerOrigin, openOrigin } from './layer-origin.js';
+import { type LayerOrigin, foreignUrl, openOrigin } from './layer-origin.js';
 import { OciLayout, wrongDigest } from './layout.js';
 import { writeArtifact } from './layout-writer.js';
 import { type Source, formatSource } from './source.js';
@@ -69,7 +69,7 @@ export class LayoutHome implements ImageHome {
 
   /** A layer that must not be distributed lies elsewhere: its descriptor names the place. */
   async origin(descriptor: Descriptor): Promise<LayerOrigin> {
-    const url = descriptor.urls?.find((one) => URL.canParse(one));
+    const url = foreignUrl(descriptor);
     try {
       const { path, offset } = await this.#layout.locate(descriptor);
       return { kind: 'file', path, ...(offset === 0 ? {} : { offset }) };

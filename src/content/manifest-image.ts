@@ -30,7 +30,7 @@ export async function openManifestImage(
       ...selected,
       name: home.name,
       target,
-      layers: await layersOf(selected, home),
+      layers: await layersOf(selected, home, options.signal),
       home,
       openLayer: ({ descriptor }, signal) => home.openBlob(descriptor, signal),
       log: options.log,
@@ -44,6 +44,7 @@ export async function openManifestImage(
 async function layersOf(
   { manifest, config }: SelectedImage,
   home: ImageHome,
+  signal: AbortSignal,
 ): Promise<ImageLayer[]> {
   const diffIds = diffIdsOf(config, manifest.layers.length, home.name);
   return Promise.all(
@@ -53,7 +54,7 @@ async function layersOf(
         descriptor,
         identity: 'content',
         ...(diffId === undefined ? {} : { diffId }),
-        origin: await home.origin(descriptor),
+        origin: await home.origin(descriptor, signal),
       };
     }),
   );

@@ -22,7 +22,7 @@ import { defaultReach } from '../remote/reachability.js';
 import { type ManifestTarget, Registry } from '../remote/registry.js';
 import type { ContentStore } from './content-store.js';
 import type { Artifact, ImageHome } from './image-home.js';
-import type { LayerOrigin } from './layer-origin.js';
+import { type LayerOrigin, foreignUrl, openOrigin } from './layer-origin.js';
 
 export interface RegistryHomeOptions {
   reference: Reference;
@@ -93,12 +93,16 @@ export class RegistryHome implements ImageHome {
     return createReadStream(this.store.path(descriptor.digest), { signal });
   }
 
-  async openBlob(descriptor: Descriptor): Promise<BlobSource> {
+  async openBlob(descriptor: Descriptor, signal: AbortSignal): Promise<BlobSource> {
     if (await this.store.has(descriptor.digest)) return this.store.source(descriptor);
+    const origin = await this.origin(descriptor, signal);
+    if (origin.kind === 'url') return openOrigin(origin, descriptor, { signal });
     return this.#registry.blobSource(descriptor);
   }
 
-  async origin(): Promise<LayerOrigin> {
+  async origin(descriptor: Descriptor, signal: AbortSignal): Promise<LayerOrigin> {
+    const url = foreignUrl(descriptor);
+    if (url !== undefined && !(await this.#holds(descriptor, signal))) return { kind: 'url', url };
     const { host, repository } = this.#reference;
     return { kind: 'registry', host, repository, plainHttp: this.#plainHttp };
   }
@@ -146,6 +150,16 @@ export class RegistryHome implements ImageHome {
       ask: () => this.#fetchManifest({ tag }, signal),
       isUsable: ({ digest }) => this.store.has(digest),
     });
+  }
+
+  /** Whether the registry gives the blob out; one that cannot be asked does not. */
+  async #holds(descriptor: Descriptor, signal: AbortSignal): Promise<boolean> {
+    try {
+      return await this.#registry.hasBlob(descriptor, signal);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      return false;
+    }
   }
 
   async #fetchManifest(target: ManifestTarget, signal: AbortSignal): Promise<Descriptor> {

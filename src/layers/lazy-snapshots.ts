@@ -143,17 +143,20 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
   /** @returns `undefined` where the layer is none of the image's */
   async #prepareFrom(
     shared: SharedImage,
-    { layerDigest, imageLayers, signal }: LazyLayerRequest,
+    { layerDigest, imageLayers, urls, signal }: LazyLayerRequest,
   ): Promise<LayerRecord | undefined> {
     signal.throwIfAborted();
-    const layerOf = (digest: Digest): ImageLayer | undefined =>
-      shared.image.layers.find((one) => one.descriptor.digest === digest);
-    const layer = layerOf(layerDigest);
+    const layerOf = async (digest: Digest): Promise<ImageLayer | undefined> => {
+      const layer = shared.image.layers.find((one) => one.descriptor.digest === digest);
+      return layer && withUrls(shared.image, layer, { urls: urls.get(digest), signal });
+    };
+    const layer = await layerOf(layerDigest);
     if (layer === undefined) return undefined;
     const { preparer } = this.#options;
     const asked = preparer.prepare(shared.image, layer, { signal, badIndex: 'stream' });
+    asked.catch(() => undefined); // it may fail while the others are looked up
     for (const digest of imageLayers) {
-      const above = digest === layerDigest ? undefined : layerOf(digest);
+      const above = digest === layerDigest ? undefined : await layerOf(digest);
       if (above !== undefined) shared.background(this.#prepareAhead(shared, above));
     }
     return asked;
@@ -203,6 +206,19 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     const record = layers.find(digest);
     if (record !== undefined && !open.has(record.number)) await this.release(record.number);
   }
+}
+
+/** The layer with what the client says of where it lies besides; its manifest's own word comes first. */
+async function withUrls(
+  image: Image,
+  layer: ImageLayer,
+  { urls, signal }: { urls: readonly string[] | undefined; signal: AbortSignal },
+): Promise<ImageLayer> {
+  if (urls === undefined || layer.descriptor.urls !== undefined || image.home === undefined) {
+    return layer;
+  }
+  const descriptor = { ...layer.descriptor, urls: [...urls] };
+  return { ...layer, descriptor, origin: await image.home.origin(descriptor, signal) };
 }
 
 /** As {@link LazyLayers.prepare} tells failures: the layer is named, and `unavailable` is a registry that is gone. */

@@ -16,6 +16,8 @@ export interface LayerNaming {
   manifestDigest?: Digest;
   /** This layer and those above it; empty where the client does not say. */
   imageLayers: Digest[];
+  /** Where else a layer's blob can be had. */
+  urls: ReadonlyMap<Digest, readonly string[]>;
 }
 
 interface LabelFamily {
@@ -24,6 +26,9 @@ interface LabelFamily {
   manifestDigest?: string;
   imageLayers: string;
 }
+
+/** On a layer that need not lie in the registry: a comma list. With `.<n>`, of the n-th in the list of layers. */
+const urlsLabel = 'containerd.io/snapshot/remote/urls';
 
 /** CRI, nerdctl, SOCI and the transfer service; then the stargz client's. */
 const families: readonly LabelFamily[] = [
@@ -55,18 +60,38 @@ function readFamily(family: LabelFamily, labels: Labels): LayerNaming | undefine
   if (!reference || layerDigest === undefined || !isDigest(layerDigest)) return undefined;
   const manifestDigest =
     family.manifestDigest === undefined ? undefined : labels[family.manifestDigest];
+  const imageLayers = digestList(labels[family.imageLayers] ?? '');
   return {
     reference,
     layerDigest,
     ...(manifestDigest !== undefined && isDigest(manifestDigest) ? { manifestDigest } : {}),
-    imageLayers: digestList(labels[family.imageLayers] ?? ''),
+    imageLayers,
+    urls: layerUrls(labels, layerDigest, imageLayers),
   };
+}
+
+function layerUrls(
+  labels: Labels,
+  layer: Digest,
+  imageLayers: readonly Digest[],
+): LayerNaming['urls'] {
+  const all: [Digest, string][] = imageLayers.map((digest, at) => [
+    digest,
+    labels[`${urlsLabel}.${at}`] ?? '',
+  ]);
+  all.push([layer, labels[urlsLabel] ?? '']);
+  const lists = all.map(([digest, text]) => [digest, textList(text)] as const);
+  return new Map(lists.filter(([, urls]) => urls.length > 0));
 }
 
 /** A comma list. Labels are cut at 4,096 bytes, so that the last entry may be half a digest. */
 function digestList(text: string): Digest[] {
+  return textList(text).filter((item) => isDigest(item));
+}
+
+function textList(text: string): string[] {
   return text
     .split(',')
     .map((item) => item.trim())
-    .filter((item) => isDigest(item));
+    .filter((item) => item !== '');
 }

@@ -39,6 +39,8 @@ export interface LazyLayerRequest {
   manifestDigest?: Digest;
   /** Digests of this layer and of those above it in the image, where the client names them. */
   imageLayers: Digest[];
+  /** Where else a layer's blob can be had, where the client names such URLs. */
+  urls: ReadonlyMap<Digest, readonly string[]>;
   signal: AbortSignal;
 }
 

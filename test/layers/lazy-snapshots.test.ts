@@ -75,6 +75,7 @@ function prepare(
     reference: `${host}/app:latest`,
     layerDigest: digestAt(at, of),
     imageLayers: of.layers.slice(at).map(({ digest }) => digest),
+    urls: new Map(),
     signal,
   });
 }

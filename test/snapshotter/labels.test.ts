@@ -19,6 +19,7 @@ describe('layerNaming', () => {
       layerDigest: low,
       manifestDigest: manifest,
       imageLayers: [low, high],
+      urls: new Map(),
     });
   });
 
@@ -32,7 +33,24 @@ describe('layerNaming', () => {
       reference: 'registry.test/a:1',
       layerDigest: low,
       imageLayers: [low, high],
+      urls: new Map(),
     });
+  });
+
+  test('with URLs, also of the layers above', () => {
+    const labels = {
+      ...cri,
+      'containerd.io/snapshot/remote/urls': 'https://a.test/1,https://b.test/1',
+      'containerd.io/snapshot/remote/urls.0': 'https://a.test/1',
+      'containerd.io/snapshot/remote/urls.1': 'https://a.test/2',
+      'containerd.io/snapshot/remote/urls.2': '',
+    };
+    expect(layerNaming(labels)?.urls).toEqual(
+      new Map([
+        [low, ['https://a.test/1', 'https://b.test/1']],
+        [high, ['https://a.test/2']],
+      ]),
+    );
   });
 
   test('with a list that was cut in the middle of a digest', () => {

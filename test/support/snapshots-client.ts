@@ -37,7 +37,10 @@ export interface Snapshots {
 const keep: Labels = { 'containerd.io/gc.root': 'test' };
 
 export function connectSnapshots({ address, snapshotter, namespace }: Target): Snapshots {
-  const client = new SnapshotsClient(`unix:${address}`, credentials.createInsecure());
+  const client = new SnapshotsClient(`unix:${address}`, credentials.createInsecure(), {
+    // A connection of its own, as every process has one.
+    'grpc.use_local_subchannel_pool': 1,
+  });
   const header = new Metadata();
   header.set('containerd-namespace', namespace);
   const listBatches = async function* (...filters: string[]): AsyncIterable<Info[]> {
