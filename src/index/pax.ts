@@ -56,6 +56,14 @@ export function parsePaxRecords(data: Buffer): PaxRecords {
   return records;
 }
 
+/** How the records say where a sparse file's pieces belong; the first versions had no record for it. */
+export function sparseVersion(records: PaxRecords): '0.x' | '1.0' | undefined {
+  const version = `${records.get(SPARSE.major) ?? ''}.${records.get(SPARSE.minor) ?? ''}`;
+  if (version === '1.0') return '1.0';
+  const isOld = version === '.' ? records.has(SPARSE.map) : /^0\.[01]$/.test(version);
+  return isOld ? '0.x' : undefined;
+}
+
 /** `[-]digits[.digits]`; digits past the ninth are cut. `undefined` where it is anything else. */
 export function parsePaxTime(value: ByteString): PaxTime | undefined {
   const match = /^(-?)(\d+)(?:\.(\d*))?$/.exec(value);

@@ -12,7 +12,7 @@
  */
 
 import { SiphonError } from '../common/errors.js';
-import { SPARSE, type PaxRecords, parsePaxNumber } from './pax.js';
+import { SPARSE, type PaxRecords, parsePaxNumber, sparseVersion } from './pax.js';
 import { BLOCK_SIZE, type TarHeader, parseTarNumber, printable } from './tar-header.js';
 
 /** Bytes of a file that are stored. */
@@ -44,8 +44,9 @@ const EXTENSION = { pieces: 0, count: 21, isExtended: 504 } as const;
 const NUMBER_SIZE = 12;
 
 /**
- * The map of the entry with this header; `undefined` where the file is not sparse.
- * @throws SiphonError `corrupt`; `unsupported` for a version that nobody has defined
+ * The map of the entry with this header; `undefined` where the file is not sparse, or of a version that
+ * nobody has defined: containerd takes such a file as it is stored.
+ * @throws SiphonError `corrupt`
  */
 export function sparseMapOf(
   block: Buffer,
@@ -53,16 +54,14 @@ export function sparseMapOf(
   pax: PaxRecords,
 ): SparseMap | undefined {
   if (header.type === 'S') return new OldMap(block);
-  const version = `${pax.get(SPARSE.major) ?? ''}.${pax.get(SPARSE.minor) ?? ''}`;
-  const list = pax.get(SPARSE.map);
-  if (version === '1.0') return new LeadingMap(realSize(pax) ?? header.size);
-  if (version === '0.0' || version === '0.1' || (version === '.' && list !== undefined))
-    return recordedMap(list ?? '', realSize(pax) ?? header.size);
-  if (version === '.') return undefined;
-  throw new SiphonError(
-    'unsupported',
-    `Cannot read sparse file: its version is "${printable(version)}", expected 0.0, 0.1 or 1.0`,
-  );
+  switch (sparseVersion(pax)) {
+    case '1.0':
+      return new LeadingMap(realSize(pax) ?? header.size);
+    case '0.x':
+      return recordedMap(pax.get(SPARSE.map) ?? '', realSize(pax) ?? header.size);
+    case undefined:
+      return undefined;
+  }
 }
 
 /**

@@ -3,7 +3,7 @@
  */
 
 import { SiphonError } from '../common/errors.js';
-import { type PaxRecords, SPARSE, parsePaxNumber, parsePaxTime } from './pax.js';
+import { type PaxRecords, SPARSE, parsePaxNumber, parsePaxTime, sparseVersion } from './pax.js';
 import type { StoredPiece } from './sparse.js';
 import { type ByteString, type TarHeader, printable } from './tar-header.js';
 
@@ -72,7 +72,7 @@ const BILLION = 1_000_000_000n;
 export function tarEntry(header: TarHeader, overrides: HeaderOverrides): TarEntry {
   const pax: PaxRecords = overrides.pax ?? new Map();
   const path =
-    nonEmpty(pax.get(SPARSE.name)) ??
+    (sparseVersion(pax) === undefined ? undefined : nonEmpty(pax.get(SPARSE.name))) ??
     nonEmpty(overrides.longName) ??
     nonEmpty(pax.get('path')) ??
     header.name;

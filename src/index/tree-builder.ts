@@ -99,7 +99,7 @@ export class TreeBuilder {
     this.#setXattrs(ino, entry, MODE_OF[entry.type]);
   }
 
-  /** A hard link has no attributes of its own; archivers leave its header as they like. */
+  /** The header of a hard link describes its file anew. */
   #addLink(parent: number, name: ByteString, entry: TarEntry): void {
     const target = this.#linkedFile(entry);
     if (isDirectory(target.mode))
@@ -108,6 +108,7 @@ export class TreeBuilder {
         `it is a hard link to the directory "${printable(entry.linkPath)}", expected a file`,
       );
     this.#tree.link(parent, name, target.ino);
+    this.#describe(target.ino, entry, target.mode & S_IF.MT);
   }
 
   /** The last component of a hard link's target is not followed. */

@@ -6,14 +6,18 @@
  * on top of the stack that holds these directories, empty, with the right attributes.
  */
 
+import { closeSync, constants, openSync } from 'node:fs';
 import { chmod, chown, mkdir } from 'node:fs/promises';
-import { setTimesAt } from '../ffi/at-calls.js';
+import { systemCode } from '../common/errors.js';
+import { setTimesAt, setXattr } from '../ffi/at-calls.js';
 import { type Inode, LayerIndex, rootIno } from '../index/layer-index.js';
+import { linkTarget } from '../index/byte-path.js';
 import { isDirectory } from '../index/modes.js';
 import { OPAQUE_XATTR } from '../index/overlay-form.js';
 
 /** `AT_FDCWD`: what follows is an absolute path. */
 const anywhere = -100;
+const maxSymlinks = 255;
 const opaqueName = Buffer.from(OPAQUE_XATTR.name);
 
 /** A path from the root, one character a byte; `''` is the root. */
@@ -51,8 +55,8 @@ function viewOf(index: LayerIndex): LayerView {
 }
 
 /** The directories of the folder with what describes them; parents of others may have nothing. */
-function impliedDirectories(stack: readonly LayerView[]): Map<Path, Inode | undefined> {
-  const wanted = new Map<Path, Inode | undefined>();
+function impliedDirectories(stack: readonly LayerView[]): Map<Path, Description | undefined> {
+  const wanted = new Map<Path, Description | undefined>();
   for (const path of new Set(stack.flatMap(({ implicit }) => [...implicit]))) {
     if (!isImpliedOnTop(stack, path) || descriptionOf(stack, path) === undefined) continue;
     for (const one of withParents(path)) wanted.set(one, descriptionOf(stack, one));
@@ -71,13 +75,28 @@ function isImpliedOnTop(stack: readonly LayerView[], path: Path): boolean {
 }
 
 /** What the topmost layer that describes a merged directory says of it. */
-function descriptionOf(stack: readonly LayerView[], path: Path): Inode | undefined {
+function descriptionOf(stack: readonly LayerView[], path: Path): Description | undefined {
   for (const { index, implicit } of stack) {
-    const { found, hidesBelow } = walk(index, path);
-    if (found !== undefined && !implicit.has(path)) return found;
+    const { found, hidesBelow } = walk(index, path, maxSymlinks);
+    if (found !== undefined && !implicit.has(path))
+      return { inode: found, xattrs: xattrsOf(index, found.ino) };
     if (hidesBelow) return undefined;
   }
   return undefined;
+}
+
+/** The attributes that a layer gives a directory; overlay's marks are about the layer, not the directory. */
+interface Description {
+  inode: Inode;
+  xattrs: { name: string; value: Buffer }[];
+}
+
+function xattrsOf(index: LayerIndex, ino: number): Description['xattrs'] {
+  return index.xattrNames(ino).flatMap((name) => {
+    const text = name.toString('latin1');
+    const value = text.startsWith('trusted.overlay.') ? undefined : index.xattr(ino, name);
+    return value === undefined ? [] : [{ name: text, value }];
+  });
 }
 
 interface Walk {
@@ -87,16 +106,27 @@ interface Walk {
   hidesBelow: boolean;
 }
 
-function walk(index: LayerIndex, path: Path): Walk {
+/** @param symlinks how many may be followed, inside the layer: as containerd looks for what it copies */
+function walk(index: LayerIndex, path: Path, symlinks = 0): Walk {
+  let left = symlinks;
+  let rest = path.split('/').filter((part) => part !== '');
   let inode = index.inode(rootIno);
   let hidesBelow = false;
-  for (const name of path.split('/').filter((part) => part !== '')) {
-    if (inode === undefined) break;
+  for (let i = 0; i < rest.length && inode !== undefined;) {
     hidesBelow ||= isOpaque(index, inode.ino);
-    inode = index.lookup(inode.ino, Buffer.from(name, 'latin1'));
-    if (inode !== undefined && !isDirectory(inode.mode)) {
-      return { found: undefined, hidesBelow: true };
+    const child = index.lookup(inode.ino, Buffer.from(rest[i] ?? '', 'latin1'));
+    const target = left > 0 && child !== undefined ? index.readlink(child.ino) : undefined;
+    if (target !== undefined) {
+      left -= 1;
+      rest = [...linkTarget(rest.slice(0, i), target.toString('latin1')), ...rest.slice(i + 1)];
+      inode = index.inode(rootIno);
+      i = 0;
+      continue;
     }
+    if (child !== undefined && !isDirectory(child.mode))
+      return { found: undefined, hidesBelow: true };
+    inode = child;
+    i += 1;
   }
   return { found: inode, hidesBelow };
 }
@@ -111,19 +141,36 @@ function withParents(path: Path): Path[] {
   return Array.from({ length: parts.length + 1 }, (_, n) => parts.slice(0, n).join('/'));
 }
 
-async function makeFolder(folder: string, wanted: Map<Path, Inode | undefined>): Promise<void> {
+async function makeFolder(
+  folder: string,
+  wanted: Map<Path, Description | undefined>,
+): Promise<void> {
   const paths = [...wanted.keys()].sort();
   const below = (path: Path): string => Buffer.from(`${folder}/`).toString('latin1') + path;
   for (const path of paths) {
     await mkdir(Buffer.from(below(path), 'latin1'), { recursive: true, mode: 0o755 });
   }
   for (const path of paths.toReversed()) {
-    const inode = wanted.get(path);
+    const { inode, xattrs = [] } = wanted.get(path) ?? {};
     if (inode !== undefined) {
       await chown(Buffer.from(below(path), 'latin1'), inode.uid, inode.gid);
+      setXattrs(Buffer.from(below(path), 'latin1'), xattrs);
       await chmod(Buffer.from(below(path), 'latin1'), inode.mode & 0o7777);
     }
     const { mtimeSeconds = 0, mtimeNanoseconds = 0 } = inode ?? {};
     setTimesAt(anywhere, below(path), mtimeSeconds, mtimeNanoseconds);
+  }
+}
+
+/** Those that the file system of siphon's root does not take are left out. */
+function setXattrs(directory: Buffer, xattrs: Description['xattrs']): void {
+  if (xattrs.length === 0) return;
+  const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    for (const { name, value } of xattrs) setXattr(fd, name, value);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOTSUP') throw error;
+  } finally {
+    closeSync(fd);
   }
 }

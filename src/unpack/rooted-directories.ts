@@ -94,7 +94,9 @@ export class RootedDirectories {
 
   /** As {@link existing}, by a path as {@link Directory.path} has it. */
   at(path: ByteString): Directory {
-    return this.#open.get(path) ?? this.#openStrictly(path, path);
+    const known = this.#open.get(path);
+    // What was asked for by this path may have been found through a symlink.
+    return known?.path === path ? known : this.#openStrictly(path, path);
   }
 
   /** Closes all: because a directory or symlink changed its meaning, or at the end. */

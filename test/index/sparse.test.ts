@@ -118,7 +118,6 @@ describe('a map that lies is refused', () => {
     ['a map without an end', records(version1, `1\n0\n${'1'.repeat(2000)}`)],
     ['a map longer than the file', records(version1, '3\n0\n1\n')],
     ['a count that nobody could store', records(version1, `${10 ** 15}\n${'0\n'.repeat(600_000)}`)],
-    ['a version of tomorrow', records({ 'GNU.sparse.major': '2', 'GNU.sparse.minor': '0' })],
     ['a folder with a map', [dir('s', { pax: { 'GNU.sparse.map': '0,3' } })]],
     [
       'no numbers in the old header',

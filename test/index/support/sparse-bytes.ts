@@ -29,6 +29,7 @@ export function sparseFile(format: SparseFormat, sparse: SparseFile): Buffer {
       const map = sparse.pieces.map(({ offset, data }) => `${offset},${data.length}`).join(',');
       const pax = {
         'GNU.sparse.size': `${size}`,
+        'GNU.sparse.numblocks': `${sparse.pieces.length}`,
         'GNU.sparse.name': path,
         'GNU.sparse.map': map,
         'GNU.sparse.major': '0',
@@ -59,7 +60,11 @@ function versionZero({ size, pieces }: SparseFile): string {
     paxRecord('GNU.sparse.numbytes', `${data.length}`),
   ]);
   const version = [paxRecord('GNU.sparse.major', '0'), paxRecord('GNU.sparse.minor', '0')];
-  return [paxRecord('GNU.sparse.size', `${size}`), ...version, ...records].join('');
+  const facts = [
+    paxRecord('GNU.sparse.size', `${size}`),
+    paxRecord('GNU.sparse.numblocks', `${pieces.length}`),
+  ];
+  return [...facts, ...version, ...records].join('');
 }
 
 function paxHeaderOf(records: string): Buffer {

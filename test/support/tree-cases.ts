@@ -1,0 +1,493 @@
+/**
+ * Tars of every kind that unpackers treat in their own ways, one case a line, for a comparison of siphon with
+ * containerd. Where siphon gives something else on purpose, the case says what and why.
+ */
+
+import { sparseFile } from '../index/support/sparse-bytes.js';
+import {
+  type TarPiece,
+  dir,
+  file,
+  gnuLong,
+  hardlink,
+  paxHeader,
+  pieceBytes,
+  symlink,
+} from '../index/support/tar-bytes.js';
+import type { Tree } from './tree.js';
+
+/** A tree, or `refused` where the layer is an error. */
+export type Outcome = Tree | 'refused';
+
+export interface TreeCase {
+  name: string;
+  /** Tars, bottom first. */
+  layers: Buffer[];
+  /** What siphon gives instead of what containerd does. */
+  differs?: { why: string } & (
+    | { expected: (theirs: Tree) => Tree }
+    /** The same in other words, which containerd takes; it refuses this one. */
+    | { inOtherWords: Buffer[] }
+  );
+}
+
+const layer = (...pieces: (TarPiece | Buffer)[]): Buffer =>
+  Buffer.concat([
+    ...pieces.map((piece) => (Buffer.isBuffer(piece) ? piece : pieceBytes(piece))),
+    Buffer.alloc(1024),
+  ]);
+const one = (name: string, ...pieces: (TarPiece | Buffer)[]): TreeCase => ({
+  name,
+  layers: [layer(...pieces)],
+});
+const stack = (name: string, ...layers: (TarPiece | Buffer)[][]): TreeCase => ({
+  name,
+  layers: layers.map((pieces) => layer(...pieces)),
+});
+/** A file or folder with an mtime, so that it is not taken for one of the epoch. */
+const at = (mtime: number, more: Partial<TarPiece> = {}): Partial<TarPiece> => ({ mtime, ...more });
+const pax = (records: Record<string, string>): Partial<TarPiece> => ({ pax: records });
+const xattr = (name: string, value: string): Partial<TarPiece> =>
+  pax({ [`SCHILY.xattr.${name}`]: value });
+/** Changes some entries of a tree. */
+const changing =
+  (changes: Record<string, Partial<Tree[string]>>) =>
+  (theirs: Tree): Tree =>
+    Object.fromEntries(
+      Object.entries(theirs).map(([path, entry]) => [path, { ...entry, ...changes[path] }]),
+    );
+
+const CAPABILITY = '\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0';
+const ACL =
+  '\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x04\0\x05\0\0\0\x04\0\x04\0\xff\xff\xff\xff\x10\0\x06\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff';
+const LONG_NAME = '\xe9'.repeat(255);
+const LONG_PATH = Array.from({ length: 37 }, (_, n) => `${n}-${'p'.repeat(96)}`).join('/');
+
+/** Base-256 in a field of `length` bytes. */
+function base256(header: Buffer, offset: number, length: number, value: bigint): void {
+  const hex = BigInt.asUintN(length * 8, value)
+    .toString(16)
+    .padStart(length * 2, '0');
+  Buffer.from(hex, 'hex').copy(header, offset);
+  header[offset] = (header[offset] ?? 0) | 0x80;
+}
+
+const headers: TreeCase[] = [
+  one(
+    'every type of entry',
+    dir('d', at(5, { mode: 0o2751, uid: 1, gid: 2 })),
+    file('d/plain', 'abc', at(6, { mode: 0o4755, uid: 3, gid: 4 })),
+    file('d/sticky', '', at(6, { mode: 0o1644 })),
+    { path: 'd/v7', type: '\0', content: 'v7', magic: '', mtime: 7 },
+    { path: 'd/link', type: '2', linkPath: 'nowhere', uid: 6, gid: 7, mtime: 8 },
+    hardlink('d/hard', 'd/plain', at(6, { mode: 0o4755, uid: 3, gid: 4 })),
+    { path: 'd/null', type: '3', mode: 0o666, major: 1, minor: 3, mtime: 9 },
+    { path: 'd/disk', type: '4', mode: 0o660, gid: 8, major: 259, minor: 70_000, mtime: 10 },
+    { path: 'd/fifo', type: '6', mode: 0o6622, mtime: 11 },
+  ),
+  one('a type bit in the mode', file('a', 'x', at(1, { mode: 0o100755 }))),
+  one('a v7 folder, by its slash', { path: 'd/', type: '\0', mode: 0o700, mtime: 3 }),
+  one('a file with a slash', file('f/', 'x', at(1))),
+  one('an entry without a name', file('', 'x'), file('a', 'x', at(1))),
+  one('an unknown type', file('a', '', { type: 'Z' })),
+  one('a contiguous file', file('a', '', { type: '7' })),
+  one('content behind what has none', { ...symlink('s', 'x'), size: 512 }, file('a', 'x', at(1))),
+  one(
+    'owners over 2^21, in base 256 and in records',
+    file('a', '', at(1, { edit: (h) => base256(h, 108, 8, 3_000_000_000n) })),
+    file('b', '', at(1, pax({ uid: '4000000000', gid: '2097152' }))),
+  ),
+  one('a prefix', file('name', 'x', at(1, { prefix: 'long/prefix' }))),
+  one(
+    'long names of GNU, which count more than records',
+    gnuLong('L', `${'d/'.repeat(60)}f`),
+    gnuLong('K', 't'.repeat(300)),
+    pieceBytes({ path: 'cut', type: '2', magic: 'ustar  \0', mtime: 1 }),
+    gnuLong('L', 'by GNU'),
+    pieceBytes(file('c', '', at(1, pax({ path: 'by PAX' })))),
+  ),
+  one('names of 255 bytes', file('x', 'x', at(1, pax({ path: LONG_NAME })))),
+  one('names of 256 bytes', file('x', 'x', pax({ path: `${LONG_NAME}a` }))),
+  one('long paths', file('x', 'deep', at(1, pax({ path: LONG_PATH })))),
+  one(
+    'bytes that are no UTF-8',
+    file('raw-\xff\xfe', 'x', at(1)),
+    { path: 'link-\xe9', type: '2', linkPath: '\xc3\x28', mtime: 1 },
+    file('x', 'y', at(1, pax({ path: 'record-\xe9\xff' }))),
+    dir('d\x80', at(1)),
+    file('d\x80/\n\t"\\', 'x', at(1)),
+  ),
+  one('a link of 4,095 bytes', {
+    path: 's',
+    type: '2',
+    mtime: 1,
+    ...pax({ linkpath: 'x'.repeat(4095) }),
+  }),
+  one('a link to nothing', symlink('s', '')),
+];
+
+const records: TreeCase[] = [
+  one(
+    'global records mean nothing',
+    paxHeader({ path: 'other', mtime: '5', uid: '7' }, 'g'),
+    file('a', 'x', at(1)),
+  ),
+  one(
+    'all records of one entry',
+    file(
+      'short',
+      'abc',
+      at(
+        1,
+        pax({
+          path: 'the/name',
+          size: '3',
+          uid: '10',
+          gid: '11',
+          uname: 'somebody',
+          gname: 'some',
+          mtime: '1234567890.123456789',
+          atime: '1.5',
+          ctime: '2.5',
+          comment: 'x=y',
+        }),
+      ),
+    ),
+  ),
+  one(
+    'an empty record means what the header has',
+    file('a', 'x', at(9, pax({ path: '', uid: '' }))),
+  ),
+  one(
+    'of two headers of records the later counts',
+    paxHeader({ uid: '5', gid: '6' }),
+    paxHeader({ uid: '7' }),
+    file('a', 'x', at(1)),
+  ),
+  one('records that are none', paxHeader({}), file('a', 'x', at(1))),
+  one(
+    'times with nanoseconds, of all types',
+    file('a', 'x', pax({ mtime: '1700000000.000000001' })),
+    dir('d', pax({ mtime: '1700000001.999999999' })),
+    { path: 'l', type: '2', linkPath: 'x', ...pax({ mtime: '1700000002.5' }) },
+    { path: 'p', type: '6', ...pax({ mtime: '4294967296.25' }) },
+    file('cut', 'x', pax({ mtime: '1.1234567899' })),
+  ),
+  {
+    ...one(
+      'times before 1970',
+      file('a', 'x', pax({ mtime: '-1.25' })),
+      file('b', 'x', { edit: (h) => base256(h, 136, 12, -86_400n) }),
+      dir('d', pax({ mtime: '-1000000000' })),
+    ),
+    differs: {
+      why: 'containerd makes the epoch of all times before it; the file systems hold them, and a tar’s time is kept where it can be',
+      expected: changing({
+        a: { mtime: '-1250000000' },
+        b: { mtime: '-86400000000000' },
+        d: { mtime: '-1000000000000000000' },
+      }),
+    },
+  },
+  one(
+    'times that nanoseconds in 64 bits cannot hold',
+    file('a', 'x', pax({ mtime: '9223372037' })),
+    dir('d', pax({ mtime: '99999999999.5' })),
+  ),
+  one(
+    'extended attributes of any bytes',
+    file('a', 'x', at(1, xattr('user.note', 'v\0\xff\n='))),
+    file('b', 'x', at(1, { mode: 0o755, ...xattr('security.capability', CAPABILITY) })),
+    file('c', 'x', at(1, { mode: 0o664, ...xattr('system.posix_acl_access', ACL) })),
+    dir('d', at(1, xattr('user.dir', 'x'))),
+    file('e', 'x', at(1, xattr('user.empty', ''))),
+    file('f', 'x', at(1, xattr('odd', 'x'))),
+  ),
+  one(
+    'attributes that are not an archive’s to set',
+    file('a', 'x', at(1, xattr('trusted.note', 'x'))),
+    dir('d', at(1, xattr('trusted.overlay.opaque', 'y'))),
+    file('d/f', 'x', at(1)),
+    { path: 'l', type: '2', linkPath: 'a', mtime: 1, ...xattr('user.note', 'x') },
+  ),
+];
+
+const sparse = { path: 's', size: 100_000, pieces: [{ offset: 5000, data: Buffer.from('data') }] };
+
+const sparseFiles: TreeCase[] = [
+  one('sparse 0.0', sparseFile('0.0', sparse), file('after', 'x', at(1))),
+  one('sparse 0.1', sparseFile('0.1', sparse), file('after', 'x', at(1))),
+  one('sparse 1.0', sparseFile('1.0', sparse), file('after', 'x', at(1))),
+  one('sparse that lies', sparseFile('1.0', { ...sparse, size: 5001 })),
+  {
+    ...one('sparse of old GNU', sparseFile('old GNU', sparse), file('after', 'x', at(1))),
+    differs: {
+      why: 'containerd knows no type S and refuses the layer; the format is as well defined as the others',
+      inOtherWords: [layer(sparseFile('1.0', sparse), file('after', 'x', at(1)))],
+    },
+  },
+  one(
+    'GNU sparse version of tomorrow',
+    file('a', 'x', pax({ 'GNU.sparse.major': '2', 'GNU.sparse.minor': '0' })),
+  ),
+];
+
+const names: TreeCase[] = [
+  one('./ and // and /./', file('./a/./b', 'x', at(1)), file('c//d', 'x', at(1))),
+  one('absolute names', file('/a', 'x', at(1)), dir('/d', at(2)), file('/d/e', 'x', at(3))),
+  one('names that lead out', file('../../a', 'x', at(1)), file('b/../../../c', 'x', at(1))),
+  one('missing parents', file('a/b/c', 'x', at(1)), dir('a', at(5, { mode: 0o700 }))),
+  {
+    ...one('the root', dir('./', { mode: 0o1777, uid: 5, mtime: 7 }), file('a', 'x', at(1))),
+    differs: {
+      why: 'containerd skips it; umoci and Docker give the root what its entry says, which is what the image’s author set',
+      expected: changing({ '.': { mode: '41777', owner: '5:0' } }),
+    },
+  },
+  one('the root as a file', file('.', 'x'), symlink('..', 'x'), file('a', 'x', at(1))),
+  one('below a file', file('a', 'x', at(1)), file('a/b', 'x', at(1))),
+  one('below a link to a file', file('f', 'x'), symlink('a', 'f'), file('a/b', 'x')),
+  one(
+    'below links to folders',
+    dir('d', at(1)),
+    { ...symlink('l', 'd'), mtime: 1 },
+    file('l/f', 'x', at(1)),
+    { ...symlink('m', '/l'), mtime: 1 },
+    file('m/g', 'x', at(1)),
+    { ...symlink('out', '../../new/place'), mtime: 1 },
+    file('out/h', 'x', at(1)),
+  ),
+  one('below a loop', symlink('a', 'b'), symlink('b', 'a'), file('a/f', 'x')),
+  one('below a link to itself', symlink('a', 'a'), file('a/f', 'x')),
+  one(
+    'below a link that changes',
+    dir('d'),
+    dir('e'),
+    symlink('l', 'd'),
+    file('l/f', '1', at(1)),
+    symlink('l', 'e'),
+    file('l/g', '2', at(1)),
+  ),
+];
+
+const duplicates: TreeCase[] = [
+  one('a file twice', file('a', '1', at(1, { mode: 0o600 })), file('a', '22', at(2))),
+  one('a folder twice', dir('d', at(1)), file('d/f', 'x', at(1)), dir('d', at(2, { mode: 0o700 }))),
+  one(
+    'a folder twice, with attributes',
+    dir('d', at(1, xattr('user.a', '1'))),
+    dir('d', at(2, xattr('user.b', '2'))),
+  ),
+  one('a file, then a folder', file('a', 'x'), dir('a', at(1)), file('a/b', 'x', at(1))),
+  {
+    ...one('a folder, then a file', dir('a'), file('a/b/c', 'x'), file('a', 'x', at(1))),
+    differs: {
+      why: 'containerd gives the times of folders in the end, by path: a folder that is gone gives its own to what has taken its name',
+      expected: changing({ a: { mtime: '1000000000' } }),
+    },
+  },
+  one('a folder, then a link', file('a/b', 'x'), dir('d', at(1)), {
+    ...symlink('a', 'd'),
+    mtime: 1,
+  }),
+  one(
+    'a link, then a folder',
+    dir('d', at(1)),
+    symlink('a', 'd'),
+    dir('a', at(2)),
+    file('a/f', 'x', at(1)),
+  ),
+  one('a link, then a file', file('f', 'x', at(1)), symlink('a', 'f'), file('a', 'y', at(2))),
+  one('a device, then a file', { path: 'a', type: '3', major: 1, minor: 3 }, file('a', 'y', at(2))),
+  {
+    ...one(
+      'a folder replaced, and made anew by need',
+      dir('a', at(1, { mode: 0o700 })),
+      file('a', 'x'),
+      symlink('a', 'b'),
+      file('a/c', 'x', at(3)),
+    ),
+    differs: {
+      why: 'containerd gives the times of folders in the end, by path: a folder that is gone gives its own to what has taken its name',
+      expected: changing({ b: { mtime: '0' } }),
+    },
+  },
+];
+
+const links: TreeCase[] = [
+  one('after the file', file('a', 'x', at(1)), hardlink('d/b', 'a', at(1))),
+  one('before the file', hardlink('b', 'a'), file('a', 'x')),
+  one('to itself', file('a', 'x'), hardlink('a', 'a')),
+  one('to a folder', dir('a'), hardlink('b', 'a')),
+  one(
+    'to links, in a chain',
+    file('a', 'x', at(1)),
+    hardlink('b', 'a', at(1)),
+    hardlink('c', 'b', at(1)),
+    hardlink('d', 'c', at(1)),
+  ),
+  one(
+    'to a symlink, which is not followed',
+    file('f', 'x', at(1)),
+    symlink('s', 'f'),
+    hardlink('t', 's'),
+  ),
+  one(
+    'through a symlink',
+    dir('d', at(1)),
+    file('d/f', 'x', at(1)),
+    symlink('s', 'd'),
+    hardlink('t', 's/f', at(1)),
+  ),
+  one(
+    'absolute, and leading out',
+    file('a', 'x', at(1)),
+    hardlink('b', '/a', at(1)),
+    hardlink('c', '../../a', at(1)),
+  ),
+  one(
+    'whose first name is replaced',
+    file('a', 'old', at(1)),
+    hardlink('b', 'a', at(1)),
+    file('a', 'newer', at(2)),
+  ),
+  {
+    ...one(
+      'whose first name goes',
+      dir('d', at(1)),
+      file('d/a', 'x', at(1)),
+      hardlink('b', 'd/a', at(1)),
+      file('d', '', at(2)),
+    ),
+    differs: {
+      why: 'containerd gives the times of folders in the end, by path: a folder that is gone gives its own to what has taken its name',
+      expected: changing({ d: { mtime: '2000000000' } }),
+    },
+  },
+  one(
+    'that say something else of the file',
+    file('a', 'x', at(1, { mode: 0o600 })),
+    hardlink('b', 'a', at(9, { mode: 0o4755, uid: 3, gid: 4, ...xattr('user.b', 'x') })),
+  ),
+  one(
+    'to a device',
+    { path: 'a', type: '3', major: 1, minor: 3, mtime: 1 },
+    hardlink('b', 'a', at(1)),
+  ),
+  one(
+    'with a size',
+    file('a', 'x', at(1)),
+    hardlink('b', 'a', at(1, { size: 1000 })),
+    file('c', '', at(1)),
+  ),
+  stack('to a file of a lower layer', [file('a', 'x', at(1))], [hardlink('b', 'a', at(1))]),
+];
+
+const lower = (): TarPiece[] => [
+  dir('d', at(1, { mode: 0o711, uid: 4, ...xattr('user.lower', 'x') })),
+  file('d/a', '1', at(1)),
+  dir('d/sub', at(2)),
+  file('d/sub/b', '2', at(2)),
+  file('f', '3', at(3)),
+  { ...symlink('l', 'd'), mtime: 4 },
+];
+
+const whiteouts: TreeCase[] = [
+  {
+    ...stack('of files and folders', lower(), [file('.wh.f'), file('d/.wh.sub'), dir('d', at(9))]),
+    differs: {
+      why: 'containerd makes the folder by need, with all attributes of the one below, and the entry that describes it later takes none away; had it come first, they would be gone',
+      expected: changing({ d: { xattrs: {} } }),
+    },
+  },
+  stack('of what is not there', lower(), [file('.wh.none'), file('d/.wh.none')]),
+  stack('before what comes again', lower(), [
+    file('.wh.d'),
+    dir('d', at(9)),
+    file('d/new', 'n', at(9)),
+  ]),
+  {
+    ...stack('after what came again', lower(), [
+      dir('d', at(9)),
+      file('d/new', 'n', at(9)),
+      file('.wh.d'),
+    ]),
+    differs: {
+      why: 'containerd refuses a whiteout of what the layer has brought before; the image specification lets whiteouts stand anywhere',
+      inOtherWords: [
+        layer(...lower()),
+        layer(dir('d', at(9)), file('d/.wh..wh..opq'), file('d/new', 'n', at(9))),
+      ],
+    },
+  },
+  {
+    ...stack('of a file that comes again', lower(), [file('f', 'new', at(9)), file('.wh.f')]),
+    differs: {
+      why: 'containerd refuses a whiteout of what the layer has brought before; the image specification lets whiteouts stand anywhere',
+      inOtherWords: [layer(...lower()), layer(file('f', 'new', at(9)))],
+    },
+  },
+  stack('opaque, first', lower(), [
+    dir('d', at(9)),
+    file('d/.wh..wh..opq'),
+    file('d/new', 'n', at(9)),
+  ]),
+  stack('opaque, last', lower(), [
+    dir('d', at(9)),
+    file('d/new', 'n', at(9)),
+    file('d/.wh..wh..opq'),
+  ]),
+  stack('opaque, of a folder that is not listed', lower(), [file('d/.wh..wh..opq')]),
+  stack('opaque, of the root', lower(), [file('.wh..wh..opq'), file('new', 'x', at(9))]),
+  stack('of a link', lower(), [file('.wh.l')]),
+  stack('of a folder, which then is a file', lower(), [file('.wh.d'), file('d', 'x', at(9))]),
+  stack(
+    'in three layers',
+    lower(),
+    [file('.wh.d')],
+    [dir('d', at(9)), file('d/again', 'x', at(9))],
+  ),
+  one(
+    'that hide nothing, in the only layer',
+    file('.wh.a'),
+    file('d/.wh.b', '', at(1)),
+    file('c', 'x', at(1)),
+  ),
+  one('.wh.', file('.wh.')),
+  one('.wh..', file('.wh..')),
+  one('.wh...', file('.wh...')),
+  one('.wh. in a folder’s name', file('a/.wh.b/c', 'x', at(1))),
+  one('marks of aufs', file('.wh..wh.plnk', 'x'), file('.wh..wh.aufs', 'x'), file('a', 'x', at(1))),
+];
+
+const layers: TreeCase[] = [
+  stack('parents that a lower layer describes', lower(), [file('d/sub/new', 'x', at(9))]),
+  stack('parents that lead through a lower layer’s link', lower(), [file('l/new', 'x', at(9))]),
+  stack('a folder over a file, and a file over a folder', lower(), [
+    dir('f', at(9)),
+    file('f/x', 'x', at(9)),
+    file('d', 'x', at(9)),
+  ]),
+  stack('a folder listed again without attributes', lower(), [dir('d', at(9))]),
+  stack('a folder over a lower layer’s link', lower(), [
+    dir('l', at(9)),
+    file('l/own', 'x', at(9)),
+  ]),
+  stack('the same layer twice', lower(), lower()),
+  stack('an empty layer', lower(), []),
+];
+
+export const TREE_CASES: readonly TreeCase[] = [
+  ...group('headers', headers),
+  ...group('records', records),
+  ...group('sparse files', sparseFiles),
+  ...group('names', names),
+  ...group('what is there twice', duplicates),
+  ...group('hard links', links),
+  ...group('whiteouts', whiteouts),
+  ...group('layers', layers),
+];
+
+function group(title: string, cases: readonly TreeCase[]): TreeCase[] {
+  return cases.map((one_) => ({ ...one_, name: `${title}: ${one_.name}` }));
+}
