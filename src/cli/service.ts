@@ -7,6 +7,7 @@ import type { Keeper } from '../layers/keeper.js';
 import { LayerServer } from '../layers/layer-server.js';
 import type { LazySnapshots } from '../layers/lazy-snapshots.js';
 import { openWorkplace } from '../layers/workplace.js';
+import { claimRoot } from '../layers/root-claim.js';
 import type { ServiceConfig } from './config.js';
 import { onInterrupt } from './interruption.js';
 import { onReplacement } from './under-keeper.js';
@@ -26,6 +27,7 @@ export async function runService(
   const stop = onInterrupt();
   const undo = new UndoStack();
   try {
+    undo.defer(claimRoot(config.root));
     if (keeper?.lost !== undefined) log.error({ endedWith: keeper.endedWith }, lostText);
     const layers = config.lazy ? await openLayers(config, keeper, undo, log) : undefined;
     const { root, address } = config;
@@ -49,7 +51,7 @@ async function openLayers(
   undo: UndoStack,
   log: Logger,
 ): Promise<{ lazy: LazySnapshots; server: LayerServer }> {
-  const { content, layers, open } = await openWorkplace(config.root, undo, keeper);
+  const { content, layers, open } = await openWorkplace({ root: config.root, undo, keeper, log });
   const server = await LayerServer.start({
     mountPoint: join(config.root, 'fuse'),
     open,

@@ -57,7 +57,7 @@ async function open(options: ImageSessionOptions, undo: UndoStack): Promise<Imag
   const { root, directory, keeper, log } = options;
   await makeOwnFolder(directory);
   undo.defer(() => rm(directory, { recursive: true, force: true }));
-  const workplace = await openWorkplace(root, undo, options.keeper);
+  const workplace = await openWorkplace({ root, undo, keeper, log });
   const image = await openImageAt(workplace, options, undo);
   const mountPoint = join(directory, 'fuse');
   const server = await LayerServer.start({ mountPoint, open: workplace.open, keeper, log });

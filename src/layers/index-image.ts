@@ -42,7 +42,7 @@ export async function indexImage(options: IndexImageOptions): Promise<IndexedIma
 
 async function build(options: IndexImageOptions, undo: UndoStack): Promise<IndexedImage> {
   const { signal, log, onEvent } = options;
-  const workplace = await openWorkplace(options.root, undo);
+  const workplace = await openWorkplace({ root: options.root, undo, log });
   const { content, layers } = workplace;
   const image = await openImageAt(workplace, options, undo);
   const preparer = new LayerPreparer({ layers, content, keep: true, log });

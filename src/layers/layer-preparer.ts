@@ -100,7 +100,6 @@ export class LayerPreparer {
       { blobDigest: digest, identity, blobSize: size, mediaType, diffId, origin },
       this.#kept,
     );
-    this.#layers.directory(record.number);
     return { image, layer, record, output: this.#layers.indexPath(record.number), options };
   }
 

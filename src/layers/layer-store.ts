@@ -11,14 +11,18 @@
  */
 
 import type Database from 'better-sqlite3';
-import { Sqlite } from '../common/sqlite.js';
 import { mkdirSync, renameSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
 import type { Digest, DiffId } from '../common/digest.js';
+import { type Logger, silentLogger } from '../common/log.js';
 import { processIsAlive } from '../common/process.js';
 import { type LayerOrigin, layerOriginSchema } from '../content/layer-origin.js';
+import { type LayerRow, describeLayer, openLayerDatabase } from './layer-database.js';
+
+/** Ends the name of a folder on its way out. */
+const GONE = '.gone';
 
 /** A layer as recorded. `number` is at least 1. */
 export interface LayerRecord {
@@ -34,27 +38,6 @@ export interface LayerRecord {
   origin: LayerOrigin;
 }
 
-const migrations = [
-  `CREATE TABLE layer (
-     number INTEGER PRIMARY KEY AUTOINCREMENT,
-     blob_digest TEXT NOT NULL UNIQUE,
-     identity TEXT NOT NULL CHECK (identity IN ('content', 'location')),
-     blob_size INTEGER NOT NULL,
-     media_type TEXT NOT NULL,
-     diff_id TEXT,
-     origin TEXT NOT NULL
-   ) STRICT;
-   CREATE TABLE holder (
-     layer INTEGER NOT NULL REFERENCES layer(number) ON DELETE CASCADE,
-     pid INTEGER NOT NULL,
-     PRIMARY KEY (layer, pid)
-   ) STRICT, WITHOUT ROWID;`,
-  `ALTER TABLE layer ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;`,
-];
-
-/** Ends the name of a folder on its way out. */
-const GONE = '.gone';
-
 export class LayerStore implements Disposable {
   readonly #root: string;
   readonly #database: Database.Database;
@@ -69,26 +52,18 @@ export class LayerStore implements Disposable {
   /**
    * Opens or creates `<root>/layers`.
    * @param holder process id under which layers are held: of this process, or of what outlives it
-   * @throws the system error where the folder cannot be made
+   * @param log is told when the record was damaged and had to be rebuilt
+   * @throws SiphonError `unsupported` where a newer program wrote it; the system error
    */
-  static open(root: string, holder: number = process.pid): LayerStore {
+  static open(root: string, holder = process.pid, log: Logger = silentLogger): LayerStore {
     const directory = join(root, 'layers');
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const database = new Sqlite(join(directory, 'layers.db'));
-    try {
-      database.pragma('busy_timeout = 10000');
-      database.pragma('journal_mode = WAL');
-      database.pragma('foreign_keys = ON');
-      migrate(database);
-    } catch (error) {
-      database.close();
-      throw error;
-    }
-    return new LayerStore(directory, database, holder);
+    return new LayerStore(directory, openLayerDatabase(directory, log), holder);
   }
 
   /**
    * The layer's record, made where it is new; the newest origin wins, for it is likelier to answer.
+   * Its folder is there then.
    * @param kept whether the layer stays though nobody uses it; once so, always so
    */
   register(layer: Omit<LayerRecord, 'number'>, kept: boolean): LayerRecord {
@@ -111,6 +86,7 @@ export class LayerStore implements Disposable {
       .prepare<[string], LayerRow>('SELECT * FROM layer WHERE blob_digest = ?')
       .get(layer.blobDigest);
     if (row === undefined) throw lost(layer.blobDigest);
+    describeLayer(this.directory(row.number), row);
     return recordOf(row);
   }
 
@@ -243,16 +219,6 @@ function moveAside(folder: string): void {
   }
 }
 
-interface LayerRow {
-  number: number;
-  blob_digest: Digest;
-  identity: LayerRecord['identity'];
-  blob_size: number;
-  media_type: string;
-  diff_id: DiffId | null;
-  origin: string;
-}
-
 function recordOf(row: LayerRow): LayerRecord {
   return {
     number: row.number,
@@ -267,15 +233,6 @@ function recordOf(row: LayerRow): LayerRecord {
 
 function lost(name: string): SiphonError {
   return new SiphonError('not-found', `Cannot find layer "${name}": expected a layer of this root`);
-}
-
-function migrate(database: Database.Database): void {
-  const run = database.transaction(() => {
-    const version = Number(database.pragma('user_version', { simple: true }));
-    for (const sql of migrations.slice(version)) database.exec(sql);
-    database.pragma(`user_version = ${migrations.length}`);
-  });
-  run.immediate();
 }
 
 /** What an index must say of the layer it is for. */

@@ -16,7 +16,7 @@ export async function mountThroughLibfuse(
   const { root, target, log } = options;
   const undo = new UndoStack();
   try {
-    const workplace = await openWorkplace(root, undo);
+    const workplace = await openWorkplace({ root, undo, log });
     const image = await openImageAt(workplace, options, undo);
     const records = await prepareLayers(workplace, image, options);
     const mounted = await mountLibfuse({

@@ -34,7 +34,7 @@ export async function pullImage(options: PullOptions): Promise<PulledImage> {
   const undo = new UndoStack();
   try {
     const content = await ContentStore.open(root);
-    const layers = LayerStore.open(root);
+    const layers = LayerStore.open(root, process.pid, log);
     undo.defer(() => layers[Symbol.dispose]());
     const image = await openImage(options.source, {
       store: content,

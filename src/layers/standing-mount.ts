@@ -33,7 +33,7 @@ export async function resumeMount(
   const directory = dirname(mountPoint);
   const undo = new UndoStack();
   undo.defer(() => rm(directory, { recursive: true, force: true }));
-  const { open } = await openWorkplace(root, undo, keeper);
+  const { open } = await openWorkplace({ root, undo, keeper, log });
   const server = await LayerServer.start({ mountPoint, open, keeper, log });
   undo.defer(() => server[Symbol.asyncDispose]());
   const target = (await recordOfHome(directory))?.directory ?? '';

@@ -1,5 +1,6 @@
 /** siphon's root as one process works in it: what is known of blobs and layers, and what is open. */
 
+import type { Logger } from '../common/log.js';
 import type { UndoStack } from '../common/undo-stack.js';
 import { ContentStore } from '../content/content-store.js';
 import type { Keeper } from './keeper.js';
@@ -13,14 +14,19 @@ export interface Workplace {
   open: OpenLayers;
 }
 
-/** @param keeper in whose name layers are held, so that they stay while its server is replaced */
-export async function openWorkplace(
-  root: string,
-  undo: UndoStack,
-  keeper?: Keeper,
-): Promise<Workplace> {
+export interface WorkplaceOptions {
+  root: string;
+  undo: UndoStack;
+  /** In whose name layers are held, so that they stay while its server is replaced. */
+  keeper?: Keeper | undefined;
+  log: Logger;
+}
+
+/** @throws SiphonError `unsupported` where a newer program wrote the root; the system error */
+export async function openWorkplace(options: WorkplaceOptions): Promise<Workplace> {
+  const { root, undo, keeper, log } = options;
   const content = await ContentStore.open(root);
-  const layers = LayerStore.open(root, keeper?.pid);
+  const layers = LayerStore.open(root, keeper?.pid, log);
   undo.defer(() => layers[Symbol.dispose]());
   const open = new OpenLayers({ layers, content });
   undo.defer(() => open[Symbol.asyncDispose]());

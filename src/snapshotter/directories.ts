@@ -1,5 +1,6 @@
 /**
- * The folders of snapshots: `snapshots/<id>/fs` holds the content, `snapshots/<id>/work` is overlay's.
+ * The folders of snapshots: `snapshots/<id>/fs` holds the content, `snapshots/<id>/work` is overlay's,
+ * `snapshots/<id>/snapshot.json` is the snapshot's description. A lazy one has only that.
  *
  * A folder is made before its snapshot is recorded and removed after the record went. A crash in
  * between leaves a folder without a record, never the other way round; {@link removeOrphans} finds it.
@@ -13,27 +14,28 @@ const ROOT_MODE = 0o755;
 const PERMISSIONS = 0o7777;
 
 export class SnapshotDirectories {
-  readonly #root: string;
+  /** Holds them all. */
+  readonly path: string;
   /** Folders whose snapshots are about to be recorded. */
   readonly #unrecorded = new Set<number>();
 
   /** Makes `<root>/snapshots` where it is missing. */
   static async open(root: string): Promise<SnapshotDirectories> {
     const directories = new SnapshotDirectories(join(root, 'snapshots'));
-    await mkdir(directories.#root, { recursive: true, mode: 0o700 });
+    await mkdir(directories.path, { recursive: true, mode: 0o700 });
     return directories;
   }
 
   private constructor(root: string) {
-    this.#root = root;
+    this.path = root;
   }
 
   fs(id: number): string {
-    return join(this.#root, String(id), 'fs');
+    return join(this.path, String(id), 'fs');
   }
 
   work(id: number): string {
-    return join(this.#root, String(id), 'work');
+    return join(this.path, String(id), 'work');
   }
 
   /**
@@ -55,7 +57,7 @@ export class SnapshotDirectories {
 
   /** Removes a snapshot's folders, or what there is of them. */
   async remove(id: number): Promise<void> {
-    await rm(join(this.#root, String(id)), { recursive: true, force: true });
+    await rm(join(this.path, String(id)), { recursive: true, force: true });
   }
 
   /**
@@ -65,17 +67,17 @@ export class SnapshotDirectories {
    * @returns the names of what went
    */
   async removeOrphans(recorded: () => Set<number>): Promise<string[]> {
-    const names = await readdir(this.#root);
+    const names = await readdir(this.path);
     const known = recorded();
     const orphans = names.filter(
       (name) => !known.has(Number(name)) && !this.#unrecorded.has(Number(name)),
     );
-    for (const name of orphans) await rm(join(this.#root, name), { recursive: true, force: true });
+    for (const name of orphans) await rm(join(this.path, name), { recursive: true, force: true });
     return orphans;
   }
 
   async #make(id: number, like: string | undefined): Promise<void> {
-    await mkdir(join(this.#root, String(id)), { mode: 0o700 });
+    await mkdir(join(this.path, String(id)), { mode: 0o700 });
     await mkdir(this.work(id), { mode: 0o711 });
     await mkdir(this.fs(id));
     if (like === undefined) return chmod(this.fs(id), ROOT_MODE);

@@ -59,28 +59,59 @@ export class Metadata implements Disposable {
   readonly #database: Database.Database;
   readonly #statements: Statements;
   readonly #clock: () => bigint;
+  readonly #changed: (snapshot: Snapshot) => void;
   #lastId: number;
 
   /**
    * Opens or makes the metadata file.
    * @param clock nanoseconds since the Unix epoch
+   * @param changed is told of each snapshot that is new or has changed, once that is recorded
    * @throws SiphonError `busy` where another process has it open, `corrupt`, `unsupported`
    */
-  static open(path: string, clock: () => bigint): Metadata {
+  static open(
+    path: string,
+    clock: () => bigint,
+    changed: (snapshot: Snapshot) => void = () => undefined,
+  ): Metadata {
     const database = openDatabase(path);
     try {
+      requireSound(database);
       migrate(database);
-      return new Metadata(database, clock);
+      return new Metadata(database, clock, changed);
     } catch (error) {
       database.close();
       throw explainOpening(path, error);
     }
   }
 
-  private constructor(database: Database.Database, clock: () => bigint) {
+  private constructor(
+    database: Database.Database,
+    clock: () => bigint,
+    changed: (snapshot: Snapshot) => void,
+  ) {
     this.#database = database;
     this.#clock = clock;
+    this.#changed = changed;
     this.#statements = prepareStatements(database);
+    this.#lastId = this.#statements.lastId.get()?.seq ?? 0;
+  }
+
+  /** Whether there ever was a snapshot. */
+  hasHistory(): boolean {
+    return this.#lastId > 0;
+  }
+
+  /** Records snapshots as they were, ids and times included; each parent must be among them. */
+  restore(snapshots: readonly Snapshot[]): void {
+    this.#write(() => {
+      for (const { id, name, kind, labels, createdAt: now, updatedAt, lazyNumber } of snapshots) {
+        const row = { id, name, parentId: null, kind, labels: JSON.stringify(labels), now };
+        this.#statements.insert.run({ ...row, lazyNumber: lazyNumber ?? null });
+        this.#statements.update.run({ id, labels: row.labels, now: updatedAt });
+      }
+      for (const { id, parent } of snapshots)
+        this.#statements.setParent.run({ id, parentId: this.#parentId(parent) });
+    });
     this.#lastId = this.#statements.lastId.get()?.seq ?? 0;
   }
 
@@ -120,7 +151,7 @@ export class Metadata implements Disposable {
 
   /** @throws SiphonError `already-exists`; `not-found` or `invalid` of the parent */
   create(snapshot: NewSnapshot): Snapshot {
-    return this.#write(() => {
+    return this.#change(() => {
       const parentId = this.#parentId(snapshot.parent);
       this.#refuseTaken(snapshot.name);
       const { id, name, kind } = snapshot;
@@ -134,7 +165,7 @@ export class Metadata implements Disposable {
 
   /** @throws SiphonError `not-found`, `already-exists`, `failed-precondition`; of a new parent also `invalid` */
   commit(change: CommitChange): Snapshot {
-    return this.#write(() => {
+    return this.#change(() => {
       const row = this.#row(change.key);
       if (row.kind !== 'active') {
         const message = `Cannot commit snapshot "${change.key}": it is ${describe(row.kind)}, expected an active snapshot`;
@@ -156,7 +187,7 @@ export class Metadata implements Disposable {
 
   /** Replaces the labels by what `change` makes of them. @throws SiphonError `not-found` */
   update(name: string, change: (labels: Labels) => Labels): Snapshot {
-    return this.#write(() => {
+    return this.#change(() => {
       const { id, labels } = this.get(name);
       this.#statements.update.run({
         id,
@@ -227,6 +258,12 @@ export class Metadata implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #change(change: () => Snapshot): Snapshot {
+    const snapshot = this.#write(change);
+    this.#changed(snapshot);
+    return snapshot;
   }
 
   #write<T>(change: () => T): T {
@@ -300,6 +337,9 @@ function prepareStatements(database: Database.Database) {
     update: database.prepare<[object]>(
       `UPDATE snapshots SET labels = @labels, updated_at = @now WHERE id = @id`,
     ),
+    setParent: database.prepare<[object]>(
+      `UPDATE snapshots SET parent_id = @parentId WHERE id = @id`,
+    ),
     remove: database.prepare<[number]>(`DELETE FROM snapshots WHERE id = ?`),
     child: database.prepare<[number], { name: string }>(
       `SELECT name FROM snapshots WHERE parent_id = ? LIMIT 1`,
@@ -341,13 +381,22 @@ function openDatabase(path: string): Database.Database {
   }
 }
 
+/** @throws SiphonError `corrupt` */
+function requireSound(database: Database.Database): void {
+  const finding: unknown = database.pragma('quick_check(1)', { simple: true });
+  if (finding === 'ok') return;
+  const message = `Cannot use snapshot metadata "${database.name}": ${String(finding)}, expected a sound database`;
+  throw new SiphonError('corrupt', message);
+}
+
 function explainOpening(path: string, error: unknown): unknown {
   const code = systemCode(error) ?? '';
   if (code.startsWith('SQLITE_BUSY')) {
     const message = `Cannot open snapshot metadata "${path}": another process has it open, expected to be the only one`;
     return new SiphonError('busy', message, { cause: error });
   }
-  if (code.startsWith('SQLITE_NOTADB') || code.startsWith('SQLITE_CORRUPT')) {
+  // SQLITE_ERROR is what statements meet that do not fit the tables.
+  if (/^SQLITE_(NOTADB|CORRUPT|ERROR)/.test(code)) {
     const message = `Cannot open snapshot metadata "${path}": ${errorMessage(error)}, expected siphon's database`;
     return new SiphonError('corrupt', message, { cause: error });
   }

@@ -7,18 +7,20 @@
  */
 
 import { mkdir, readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { wallClock } from '../ffi/clock.js';
+import { Descriptions } from './descriptions.js';
 import { SnapshotDirectories } from './directories.js';
 import { diskUsage } from './disk-usage.js';
 import { parseFilters } from './filters.js';
 import { applyLabelMask } from './label-mask.js';
 import type { LazyLayers } from './lazy-layers.js';
 import { RemoteSnapshots } from './remote-snapshots.js';
-import { type CommitChange, Metadata } from './metadata.js';
+import type { CommitChange, Metadata } from './metadata.js';
 import { type Mount, checkMountable, overlayMounts, overlayOptions } from './overlay.js';
+import { openMetadata } from './recover-metadata.js';
 import type { Labels, Snapshot, SnapshotKind, Usage } from './snapshot.js';
 
 export interface CreateRequest {
@@ -58,9 +60,11 @@ export class Snapshotter implements AsyncDisposable {
     checkMountable(root);
     await mkdir(root, { recursive: true, mode: 0o711 });
     const { log } = options;
-    const metadata = Metadata.open(join(root, 'metadata.db'), wallClock);
+    const directories = await SnapshotDirectories.open(root);
+    const { path: snapshots } = directories;
+    const descriptions = new Descriptions(snapshots, log);
+    const metadata = openMetadata({ root, snapshots, descriptions, clock: wallClock, log });
     try {
-      const directories = await SnapshotDirectories.open(root);
       const remote = new RemoteSnapshots({ lazy: options.lazy, metadata, log });
       const snapshotter = new Snapshotter({
         metadata,
@@ -70,6 +74,7 @@ export class Snapshotter implements AsyncDisposable {
         overlayOptions: await kernelOptions(),
       });
       await snapshotter.#removeOrphans();
+      descriptions.align(metadata.list());
       await remote.sweep();
       snapshotter.#settling = snapshotter.#settle();
       return snapshotter;

@@ -47,7 +47,9 @@ test.skipIf(process.getuid?.() !== 0)(
         const storms = Array.from({ length: CLIENTS }, (_, client) =>
           storm(`${crash}-${client}`, address, answered),
         );
-        await delay(150 + Math.random() * 150);
+        const before = answered.present.size;
+        while (answered.present.size === before) await delay(10);
+        await delay(Math.random() * 150);
         child.kill('SIGKILL');
         await once(child, 'exit');
         await Promise.all(storms);

@@ -82,7 +82,8 @@ describe.skipIf(process.getuid?.() !== 0)('remote snapshots (need root)', () => 
     await expect(snapshots.stat('extract chain-2')).rejects.toMatchObject({
       code: status.NOT_FOUND,
     });
-    expect(await folders()).toEqual([]);
+    expect(await folders()).toEqual(['1', '2']);
+    expect(await readdir(join(folder, 'root/snapshots/2'))).toEqual(['snapshot.json']);
     const [mount] = await snapshots.prepare('container', 'chain-2');
     expect(mount?.options.at(-1)).toBe(`lowerdir=${lazy.path(2)}:${lazy.path(1)}`);
     const [view] = await snapshots.view('look', 'chain-1');

@@ -17,6 +17,8 @@ export function serveCommand(): Command {
       const settings = settingsOf(command);
       const given = isRootGiven(command);
       const root = given ? settings.root : (config.root ?? defaultRoot);
+      const { requireWritableRoot } = await import('../../layers/root-claim.js');
+      requireWritableRoot(root);
       const keeper = await underKeeper(root, settings.log);
       const { runService } = await import('../service.js');
       const address = options.address ?? config.address ?? defaultAddress;

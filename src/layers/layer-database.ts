@@ -1,0 +1,199 @@
+/**
+ * The database of layers: its tables as numbered steps (`PRAGMA user_version` holds how many are taken),
+ * and its opening. Each layer's folder describes the layer once more, in `layer.json`; where the database
+ * is damaged or gone, it is kept aside and rebuilt from those. Who held which layer is lost then, which
+ * costs nothing: what a person asked for is kept anyway, and a service knows by its snapshots what is its.
+ */
+
+import type Database from 'better-sqlite3';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
+import { type Digest, type DiffId, isDigest } from '../common/digest.js';
+import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
+import { keptAsideFolder } from '../common/kept-aside.js';
+import type { Logger } from '../common/log.js';
+import { Sqlite } from '../common/sqlite.js';
+import { lockFile } from '../ffi/libc.js';
+
+/** A layer as its row and its description say; `origin` is JSON. */
+export interface LayerRow {
+  number: number;
+  blob_digest: Digest;
+  identity: 'content' | 'location';
+  blob_size: number;
+  media_type: string;
+  diff_id: DiffId | null;
+  origin: string;
+  kept: 0 | 1;
+}
+
+const migrations: readonly string[] = [
+  `CREATE TABLE layer (
+     number INTEGER PRIMARY KEY AUTOINCREMENT,
+     blob_digest TEXT NOT NULL UNIQUE,
+     identity TEXT NOT NULL CHECK (identity IN ('content', 'location')),
+     blob_size INTEGER NOT NULL,
+     media_type TEXT NOT NULL,
+     diff_id TEXT,
+     origin TEXT NOT NULL
+   ) STRICT;
+   CREATE TABLE holder (
+     layer INTEGER NOT NULL REFERENCES layer(number) ON DELETE CASCADE,
+     pid INTEGER NOT NULL,
+     PRIMARY KEY (layer, pid)
+   ) STRICT, WITHOUT ROWID;`,
+  `ALTER TABLE layer ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;`,
+];
+
+const FILE = 'layer.json';
+/** Numbers left out after a rebuild, for layers of which nothing is left: a kernel may remember them. */
+const NUMBERS_LEFT_OUT = 1_000;
+
+const isDigestText = (value: unknown): boolean => typeof value === 'string' && isDigest(value);
+const digest = z.custom<Digest>(isDigestText);
+const rowSchema = z.strictObject({
+  number: z.number().int().positive(),
+  blob_digest: digest,
+  identity: z.enum(['content', 'location']),
+  blob_size: z.number().int().nonnegative(),
+  media_type: z.string(),
+  diff_id: z.custom<DiffId>(isDigestText).nullable(),
+  origin: z.string(),
+  kept: z.union([z.literal(0), z.literal(1)]),
+});
+
+/**
+ * Opens `<directory>/layers.db`, rebuilt where that is needed.
+ * @throws SiphonError `unsupported` where a newer program wrote it; the system error
+ */
+export function openLayerDatabase(directory: string, log: Logger): Database.Database {
+  const path = join(directory, 'layers.db');
+  const [opened] = tryOpen(path);
+  if (opened !== undefined && !isForgetful(opened, directory)) return opened;
+  opened?.close();
+  // Of several processes that find it so, one does it.
+  const lock = openSync(`${path}.lock`, 'a', 0o600);
+  try {
+    lockFile(lock);
+    return rebuilt(directory, path, log);
+  } finally {
+    closeSync(lock);
+  }
+}
+
+/** Notes in the layer's folder, which must be there, what its row says. @throws the system error */
+export function describeLayer(folder: string, row: LayerRow): void {
+  const path = join(folder, FILE);
+  writeFileSync(`${path}.new`, `${JSON.stringify(row)}\n`, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+function rebuilt(directory: string, path: string, log: Logger): Database.Database {
+  const [again, damage = 'it is gone'] = tryOpen(path);
+  if (again !== undefined && !isForgetful(again, directory)) return again;
+  again?.close();
+  const aside = keptAsideFolder(dirname(directory));
+  for (const file of [path, `${path}-wal`, `${path}-shm`])
+    if (existsSync(file)) renameSync(file, join(aside, basename(file)));
+  const database = open(path);
+  const { rows, unreadable } = readDescriptions(directory);
+  insert(database, rows);
+  log.error(
+    { damage, aside, layers: rows.length },
+    `the record of layers was damaged; it is kept in "${aside}", and was rebuilt from the layers' folders`,
+  );
+  for (const folder of unreadable)
+    log.error({ folder }, 'layer is lost: its folder does not say what it is');
+  return database;
+}
+
+/** The database, or what is wrong with it. */
+function tryOpen(path: string): [Database.Database] | [undefined, string] {
+  try {
+    return [open(path)];
+  } catch (error) {
+    if (!/^SQLITE_(NOTADB|CORRUPT|ERROR)/.test(systemCode(error) ?? '')) throw error;
+    return [undefined, errorMessage(error)];
+  }
+}
+
+function open(path: string): Database.Database {
+  const database = new Sqlite(path);
+  try {
+    database.pragma('busy_timeout = 10000');
+    database.pragma('journal_mode = WAL');
+    database.pragma('foreign_keys = ON');
+    const finding: unknown = database.pragma('quick_check(1)', { simple: true });
+    if (finding !== 'ok') throw new Sqlite.SqliteError(String(finding), 'SQLITE_CORRUPT');
+    migrate(database);
+    // Tables that are not what they should be are damage too.
+    database.prepare('SELECT blob_digest, kept, layer, pid FROM layer, holder').get();
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+/** Whether it knows of no layer ever, while there are folders of some. */
+function isForgetful(database: Database.Database, directory: string): boolean {
+  const row = database.prepare(`SELECT 1 FROM sqlite_sequence WHERE name = 'layer'`).get();
+  return row === undefined && readDescriptions(directory).rows.length > 0;
+}
+
+function readDescriptions(directory: string): { rows: LayerRow[]; unreadable: string[] } {
+  const rows: LayerRow[] = [];
+  const unreadable: string[] = [];
+  for (const folder of readdirSync(directory).filter((name) => /^[1-9]\d*$/.test(name))) {
+    const row = readDescription(join(directory, folder, FILE));
+    if (row?.number === Number(folder)) rows.push(row);
+    else unreadable.push(folder);
+  }
+  return { rows, unreadable };
+}
+
+function readDescription(path: string): LayerRow | undefined {
+  try {
+    return rowSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  } catch {
+    return undefined;
+  }
+}
+
+function insert(database: Database.Database, rows: readonly LayerRow[]): void {
+  const statement = database.prepare(
+    `INSERT OR REPLACE INTO layer (number, blob_digest, identity, blob_size, media_type, diff_id, origin, kept)
+     VALUES (@number, @blob_digest, @identity, @blob_size, @media_type, @diff_id, @origin, @kept)`,
+  );
+  database.transaction(() => {
+    for (const row of rows) statement.run(row);
+    database.prepare('UPDATE sqlite_sequence SET seq = seq + ?').run(NUMBERS_LEFT_OUT);
+  })();
+}
+
+function migrate(database: Database.Database): void {
+  const run = database.transaction(() => {
+    const version = Number(database.pragma('user_version', { simple: true }));
+    if (version > migrations.length) throw tooNew(database.name, version);
+    for (const sql of migrations.slice(version)) database.exec(sql);
+    database.pragma(`user_version = ${migrations.length}`);
+  });
+  run.immediate();
+}
+
+function tooNew(path: string, version: number): SiphonError {
+  return new SiphonError(
+    'unsupported',
+    `Cannot open the record of layers "${path}": it has version ${version}, expected at most ${migrations.length}`,
+    { hint: 'A newer siphon wrote it; start that one.' },
+  );
+}

@@ -1,0 +1,38 @@
+/** A root, as one service has it to itself. Other commands may share it; see {@link LayerStore}. */
+
+import { accessSync, closeSync, constants, mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
+import { tryLockFile } from '../ffi/libc.js';
+
+/** Makes the root where it is missing. @throws SiphonError `permission` where it cannot be written */
+export function requireWritableRoot(root: string): void {
+  try {
+    mkdirSync(root, { recursive: true, mode: 0o711 });
+    accessSync(root, constants.W_OK);
+  } catch (cause) {
+    if (!['EROFS', 'EACCES', 'EPERM'].includes(systemCode(cause) ?? '')) throw cause;
+    throw new SiphonError(
+      'permission',
+      `Cannot serve from root "${root}": ${errorMessage(cause)}, expected a folder that can be written`,
+      { cause },
+    );
+  }
+}
+
+/**
+ * Takes the root for this process, before anything in it is touched: a second service would unmount
+ * what the first one serves.
+ * @returns what lets go of it, as the end of the process does
+ * @throws SiphonError `busy`
+ */
+export function claimRoot(root: string): () => void {
+  const lock = openSync(join(root, 'service.lock'), 'a', 0o600);
+  if (tryLockFile(lock)) return () => closeSync(lock);
+  closeSync(lock);
+  throw new SiphonError(
+    'busy',
+    `Cannot serve from root "${root}": another siphon serve has it, expected to be the only one`,
+    { hint: 'Stop that one, or give this one a root of its own.' },
+  );
+}
