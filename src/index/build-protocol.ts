@@ -1,4 +1,4 @@
-/** What {@link buildIndex} and its worker say to each other. Blocks travel by transfer, both ways. */
+/** What {@link buildIndex} and its worker say to each other; the blob itself is in memory that they share. */
 
 import type { ErrorCode } from '../common/errors.js';
 import type { ExpectedLayer } from './expected-layer.js';
@@ -9,15 +9,22 @@ export interface BuildJob {
   path: string;
   spanSize: number | undefined;
   expected: ExpectedLayer | undefined;
+  /** The blocks, and room for the worker's own use behind them. */
+  arena: SharedArrayBuffer;
 }
 
+/** The blob travels in blocks of this size, all full but the last. */
+export const BLOCK_SIZE = 512 * 1024;
+/** Blocks under way: 4 MiB between the threads. */
+export const BLOCKS = 8;
+
 export type ToBuilder =
-  /** The first `length` bytes of the block are the next of the blob. */
-  { kind: 'bytes'; block: ArrayBuffer; length: number } | { kind: 'end' };
+  /** The `length` bytes at `offset` of the arena are the next of the blob. */
+  { kind: 'bytes'; offset: number; length: number } | { kind: 'end' };
 
 export type FromBuilder =
-  /** The block can be filled again. */
-  | { kind: 'taken'; block: ArrayBuffer }
+  /** The block at `offset` of the arena can be filled again. */
+  | { kind: 'taken'; offset: number }
   | { kind: 'done'; info: LayerInfo }
   /** Without a code it is a defect. */
   | {

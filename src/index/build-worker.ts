@@ -3,15 +3,24 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import type { BuildJob, FromBuilder, ToBuilder } from './build-protocol.js';
+import { HashThread } from './hash-thread.js';
 import { IndexBuilder } from './index-builder.js';
+import { DirectHasher } from './layer-hasher.js';
 
 const port = parentPort;
 if (port === null) throw new Error('build-worker runs in a worker thread only');
 
-const say = (message: FromBuilder, transfer: ArrayBuffer[] = []): void =>
-  port.postMessage(message, transfer);
+/** Smaller blobs are hashed before another thread has started. */
+const LARGE = 8 << 20;
+
+const say = (message: FromBuilder): void => port.postMessage(message);
 // Written by buildIndex, in this very package.
-const builder = attempt(() => new IndexBuilder(workerData as BuildJob));
+const job = workerData as BuildJob;
+const isSmall = (job.expected?.blobSize ?? LARGE) < LARGE;
+const hasher = isSmall ? new DirectHasher() : new HashThread(job.arena);
+const builder = attempt(() => new IndexBuilder({ ...job, hasher }));
+/** The last block and what must be hashed before it is free: most often it is, when the next one comes. */
+let last: { offset: number; mark: number } | undefined;
 
 port.on('message', (message: ToBuilder) => {
   if (builder === undefined) return;
@@ -20,10 +29,18 @@ port.on('message', (message: ToBuilder) => {
       say({ kind: 'done', info: builder.finish() });
       return;
     }
-    builder.push(Buffer.from(message.block, 0, message.length));
-    say({ kind: 'taken', block: message.block }, [message.block]);
+    const { offset, length } = message;
+    builder.push(Buffer.from(job.arena, offset, length));
+    release();
+    last = { offset, mark: hasher.mark };
   });
 });
+
+function release(): void {
+  if (last === undefined) return;
+  hasher.settle(last.mark);
+  say({ kind: 'taken', offset: last.offset });
+}
 
 /** Reports what is thrown; the other side then ends this thread and removes the files. */
 function attempt<T>(action: () => T): T | undefined {
@@ -47,6 +64,6 @@ function attempt<T>(action: () => T): T | undefined {
 function asKnown(error: unknown): SiphonError | undefined {
   if (error instanceof SiphonError) return error;
   if (systemCode(error) !== 'SQLITE_FULL') return undefined;
-  const message = `Cannot write index "${(workerData as BuildJob).path}": the disk is full, expected room for it`;
+  const message = `Cannot write index "${job.path}": the disk is full, expected room for it`;
   return new SiphonError('no-space', message, { cause: error });
 }

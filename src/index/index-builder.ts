@@ -3,16 +3,16 @@
  * {@link buildIndex} runs one in a worker.
  */
 
-import { createHash } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { type DiffId, digestFromHash } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
 import { SIGNATURE_SIZE, detectCompression } from './compression.js';
 import { IndexWriter, type LayerFacts } from './index-writer.js';
+import { DirectHasher, type LayerDigests, type LayerHasher } from './layer-hasher.js';
 import type { Compression, LayerInfo } from './layer-model.js';
 import { type ExpectedLayer, checkExpected } from './expected-layer.js';
 import { type SpanDecoder, spanDecoder } from './span-decoder.js';
-import { SpanRecorder } from './span-recorder.js';
+import { SpanRecorder, type UnhashedSpan } from './span-recorder.js';
 import { TarReader } from './tar-reader.js';
 import { TreeBuilder } from './tree-builder.js';
 
@@ -26,6 +26,8 @@ export interface IndexBuilderOptions {
   path: string;
   spanSize?: number | undefined;
   expected?: ExpectedLayer | undefined;
+  /** Closed with the builder; hashes in the calling thread by default. */
+  hasher?: LayerHasher;
 }
 
 export class IndexBuilder {
@@ -37,7 +39,7 @@ export class IndexBuilder {
   readonly #tar: TarReader;
   readonly #tree: TreeBuilder;
   readonly #recorder: SpanRecorder;
-  readonly #blobHash = createHash('sha256');
+  readonly #hasher: LayerHasher;
   #blobSize = 0;
   #head: Buffer = Buffer.alloc(0);
   #decoder: { compression: Compression; spans: SpanDecoder } | undefined;
@@ -48,25 +50,27 @@ export class IndexBuilder {
     this.#stagingPath = `${options.path}.staging`;
     this.#spanSize = checkSpanSize(options.spanSize ?? DEFAULT_SPAN_SIZE);
     this.#expected = options.expected ?? {};
+    this.#hasher = options.hasher ?? new DirectHasher();
     this.#writer = new IndexWriter(this.#path, this.#stagingPath);
     this.#tree = new TreeBuilder(this.#writer.tree);
     this.#tar = new TarReader((entry, dataOffset) => this.#tree.add(entry, dataOffset));
     this.#recorder = new SpanRecorder(
-      (span, window) => this.#writer.addSpan(span, window),
+      this.#hasher,
+      (span, window) => this.#writer.addWindow(span, window),
       (bytes) => this.#tar.push(bytes),
     );
   }
 
-  /** Takes the next bytes of the blob; they must not change until this returns. */
+  /** Takes the next bytes of the blob; they must not change until the hasher has settled. */
   push(bytes: Buffer): void {
-    this.#blobHash.update(bytes);
+    this.#hasher.update('blob', bytes);
     this.#blobSize += bytes.length;
     checkExpectedLength(this.#blobSize, this.#expected);
     if (this.#decoder !== undefined) {
       this.#decoder.spans.push(bytes);
       return;
     }
-    this.#head = Buffer.concat([this.#head, bytes]);
+    this.#head = this.#head.length === 0 ? bytes : Buffer.concat([this.#head, bytes]);
     if (this.#head.length >= SIGNATURE_SIZE) this.#startDecoding().push(this.#head);
   }
 
@@ -78,21 +82,23 @@ export class IndexBuilder {
     if (this.#decoder === undefined) this.#startDecoding().push(this.#head);
     const decoder = this.#decoder;
     if (decoder === undefined) throw new Error('No decoder was started');
-    const blobEnd = this.#finishDecoding(decoder.spans);
+    const spans = this.#recorder.finish(this.#finishDecoding(decoder.spans));
+    const digests = this.#hasher.finish();
     const facts: LayerFacts = {
       compression: decoder.compression,
       format: 'siphon',
       formatReason: 'indexed from its own bytes',
       digestOf: 'tar',
-      blobDigest: digestFromHash(this.#blobHash.digest()),
+      blobDigest: digestFromHash(digests.blob),
       blobSize: this.#blobSize,
-      diffId: digestFromHash(this.#recorder.finish(blobEnd)) as DiffId,
+      diffId: digestFromHash(digests.tar) as DiffId,
       tarSize: this.#recorder.tarSize,
       spanSize: this.#spanSize,
-      spanCount: this.#recorder.spanCount,
+      spanCount: spans.length,
       hasRootEntry: this.#tree.hasRootEntry,
     };
     checkExpected(facts, this.#expected);
+    this.#writeSpans(spans, digests);
     const info = this.#writer.finish(facts);
     rmSync(this.#stagingPath, { force: true });
     return info;
@@ -101,9 +107,18 @@ export class IndexBuilder {
   /** Removes what is there so far. */
   abort(): void {
     this.#decoder?.spans.close();
+    this.#hasher.close();
     this.#writer.close();
     rmSync(this.#stagingPath, { force: true });
     rmSync(this.#path, { force: true });
+  }
+
+  #writeSpans(spans: readonly UnhashedSpan[], digests: LayerDigests): void {
+    for (const span of spans) {
+      const digest = digests.spans[span.number];
+      if (digest === undefined) throw new Error(`Span ${span.number} was not hashed`);
+      this.#writer.addSpan({ ...span, digest }, undefined);
+    }
   }
 
   /** A blob that is shorter than it should be is said to be so, rather than where its tar was cut. */
@@ -119,7 +134,13 @@ export class IndexBuilder {
 
   #startDecoding(): SpanDecoder {
     const compression = detectCompression(this.#head);
-    const spans = spanDecoder(compression, this.#spanSize, this.#recorder);
+    const { blobDigest, diffId } = this.#expected;
+    const spans = spanDecoder(compression, this.#recorder, {
+      spanSize: this.#spanSize,
+      outputs: this.#hasher,
+      // What both digests agree on needs no weaker sum.
+      checksums: blobDigest === undefined || diffId === undefined,
+    });
     this.#decoder = { compression, spans };
     return spans;
   }

@@ -51,7 +51,12 @@ export class IndexWriter {
   addSpan(span: RecordedSpan, window: Buffer | undefined): void {
     const { number, tarOffset, blobOffset, blobLength, bits, skip, digest } = span;
     this.#addSpan.run(number, tarOffset, blobOffset, blobLength, bits, skip, digest);
-    if (window !== undefined) this.#addWindow.run(number, window);
+    if (window !== undefined) this.addWindow(number, window);
+  }
+
+  /** `window` is raw deflate. */
+  addWindow(span: number, window: Buffer): void {
+    this.#addWindow.run(span, window);
   }
 
   /** Copies the tree in its final order, adds the facts, and syncs the file. */

@@ -4,12 +4,14 @@
  *
  * A deflate stream can be entered between two of its blocks if three things are known: the bit where the
  * block begins, which need not be the first of a byte; and the 32 KiB of output before it, which the
- * block may copy from (the window). zlib stops at such places when asked with `Z_BLOCK`. The first one
- * after `spanSize` bytes of output becomes a checkpoint. The start of a gzip member needs no window.
+ * block may copy from (the window). zlib stops at such places when asked with `Z_BLOCK`, which costs time
+ * at each, so it is asked only from `spanSize` bytes of output on; the first one then becomes a checkpoint.
+ * The start of a gzip member needs no window.
  */
 
 import { SiphonError } from '../common/errors.js';
 import { Inflate, Z } from '../ffi/zlib.js';
+import type { LayerHasher } from './layer-hasher.js';
 import type { Compression } from './layer-model.js';
 
 /** A place from which decoding can start. */
@@ -38,39 +40,46 @@ export interface SpanDecoder {
   close(): void;
 }
 
-export function spanDecoder(
-  compression: Compression,
-  spanSize: number,
-  listener: DecoderListener,
-): SpanDecoder {
-  return compression === 'gzip'
-    ? new GzipDecoder(spanSize, listener)
-    : new PlainDecoder(spanSize, listener);
+export interface DecoderOptions {
+  spanSize: number;
+  /** Gives the memory for output. */
+  outputs: Pick<LayerHasher, 'nextOutput'>;
+  /** Whether to check the checksums that the format has. */
+  checksums: boolean;
 }
 
-/** Output is handed on in pieces of this size, which stay in the processor's cache. */
-const OUTPUT_SIZE = 256 * 1024;
+export function spanDecoder(
+  compression: Compression,
+  listener: DecoderListener,
+  options: DecoderOptions,
+): SpanDecoder {
+  return compression === 'gzip'
+    ? new GzipDecoder(listener, options)
+    : new PlainDecoder(listener, options.spanSize);
+}
+
 const GZIP_MAGIC = 0x1f;
 
 class GzipDecoder implements SpanDecoder {
-  readonly #spanSize: number;
   readonly #listener: DecoderListener;
+  readonly #options: DecoderOptions;
   readonly #inflate = new Inflate('gzip');
-  readonly #output = Buffer.allocUnsafeSlow(OUTPUT_SIZE);
+  #output: Buffer;
+  #filled = 0;
   #handedOn = 0;
   #chunk: Buffer = Buffer.alloc(0);
   /** Bytes of the blob before the present chunk. */
   #base = 0;
   #place: 'start' | 'member' | 'between' | 'padding' = 'start';
   #memberEnd = 0;
-  /** Output since the last checkpoint, counted at block boundaries. */
+  /** Output since the last checkpoint. */
   #sinceCheckpoint = Number.POSITIVE_INFINITY;
-  #outputLeftBefore = OUTPUT_SIZE;
 
-  constructor(spanSize: number, listener: DecoderListener) {
-    this.#spanSize = spanSize;
+  constructor(listener: DecoderListener, options: DecoderOptions) {
     this.#listener = listener;
-    this.#inflate.setOutput(this.#output);
+    this.#options = options;
+    this.#output = options.outputs.nextOutput();
+    this.#startMember();
   }
 
   push(bytes: Buffer): void {
@@ -102,12 +111,17 @@ class GzipDecoder implements SpanDecoder {
     const rest = this.#chunk.subarray(this.#chunk.length - this.#inflate.inputLeft);
     if (rest.length === 0) return false;
     if (this.#place === 'between' && rest[0] === GZIP_MAGIC) {
-      this.#inflate.reset('gzip');
+      this.#startMember();
       this.#place = 'member';
       return true;
     }
     this.#skipPadding(rest);
     return false;
+  }
+
+  #startMember(): void {
+    this.#inflate.reset('gzip');
+    if (!this.#options.checksums) this.#inflate.skipChecksums();
   }
 
   #skipPadding(rest: Buffer): void {
@@ -121,22 +135,39 @@ class GzipDecoder implements SpanDecoder {
     );
   }
 
-  /** Decodes up to the next block boundary; false where that takes more input. */
+  /**
+   * Decodes up to where a boundary would become a checkpoint, or to the next boundary from there on; false
+   * where that takes more input.
+   */
   #step(): boolean {
-    const code = this.#inflate.run(Z.BLOCK);
-    this.#sinceCheckpoint += this.#outputLeftBefore - this.#inflate.outputLeft;
-    this.#outputLeftBefore = this.#inflate.outputLeft;
-    if (code !== Z.OK && code !== Z.BUF_ERROR && code !== Z.STREAM_END) throw this.#damaged();
+    const room = this.#output.subarray(this.#filled);
+    // One byte less, so that a boundary at exactly `spanSize` is not run over.
+    const early = this.#options.spanSize - 1 - this.#sinceCheckpoint;
+    const output = early > 0 ? room.subarray(0, early) : room;
+    this.#inflate.setOutput(output);
+    const code = this.#inflate.run(early > 0 ? Z.NO_FLUSH : Z.BLOCK);
     const isFull = this.#inflate.outputLeft === 0;
-    if (isFull) this.#handOn();
+    this.#count(output.length - this.#inflate.outputLeft);
+    if (code !== Z.OK && code !== Z.BUF_ERROR && code !== Z.STREAM_END) throw this.#damaged();
     if (code === Z.STREAM_END) {
       this.#place = 'between';
       this.#memberEnd = this.#consumed();
       return true;
     }
     const { atBoundary, last, bits } = this.#inflate.position;
-    if (atBoundary && !last && this.#sinceCheckpoint >= this.#spanSize) this.#checkpoint(bits);
+    const isCheckpoint = atBoundary && !last && this.#sinceCheckpoint >= this.#options.spanSize;
+    if (isCheckpoint) this.#checkpoint(bits);
     return atBoundary || isFull || this.#inflate.inputLeft > 0;
+  }
+
+  #count(length: number): void {
+    this.#sinceCheckpoint += length;
+    this.#filled += length;
+    if (this.#filled < this.#output.length) return;
+    this.#handOn();
+    this.#output = this.#options.outputs.nextOutput();
+    this.#filled = 0;
+    this.#handedOn = 0;
   }
 
   #checkpoint(bits: number): void {
@@ -159,13 +190,9 @@ class GzipDecoder implements SpanDecoder {
 
   /** Passes on what is decoded and not yet passed on. */
   #handOn(): void {
-    const end = OUTPUT_SIZE - this.#inflate.outputLeft;
-    if (end > this.#handedOn) this.#listener.output(this.#output.subarray(this.#handedOn, end));
-    this.#handedOn = end;
-    if (end < OUTPUT_SIZE) return;
-    this.#handedOn = 0;
-    this.#outputLeftBefore = OUTPUT_SIZE;
-    this.#inflate.setOutput(this.#output);
+    if (this.#filled === this.#handedOn) return;
+    this.#listener.output(this.#output.subarray(this.#handedOn, this.#filled));
+    this.#handedOn = this.#filled;
   }
 
   #damaged(): SiphonError {
@@ -181,9 +208,9 @@ class PlainDecoder implements SpanDecoder {
   readonly #listener: DecoderListener;
   #offset = 0;
 
-  constructor(spanSize: number, listener: DecoderListener) {
-    this.#spanSize = spanSize;
+  constructor(listener: DecoderListener, spanSize: number) {
     this.#listener = listener;
+    this.#spanSize = spanSize;
   }
 
   push(bytes: Buffer): void {

@@ -1,19 +1,19 @@
 /**
- * The bytes of the tar on their way: hashed as a whole and by span, with each span and its window written
- * down. A span begins with the first byte after its checkpoint, so none is empty.
+ * The bytes of the tar on their way: handed to the hasher, with each span and its window written down. A
+ * span begins with the first byte after its checkpoint, so none is empty. The digests come in the end.
  */
 
-import { type Hash, createHash } from 'node:crypto';
 import { deflateRawSync } from 'node:zlib';
 import { SiphonError } from '../common/errors.js';
+import type { LayerHasher } from './layer-hasher.js';
 import type { Checkpoint, DecoderListener } from './span-decoder.js';
 import { MAX_SPAN_SIZE } from './span-limits.js';
 
 /** One third the size at a fifth of the time of the best level, which saves another 3 %. */
 const WINDOW_LEVEL = 2;
 
-/** Stores one span; `window` is raw deflate. */
-export type SpanWriter = (span: RecordedSpan, window: Buffer | undefined) => void;
+/** Stores the window of span `number`, as raw deflate. */
+export type WindowWriter = (number: number, window: Buffer) => void;
 
 export interface RecordedSpan {
   number: number;
@@ -25,28 +25,26 @@ export interface RecordedSpan {
   digest: Buffer;
 }
 
+export type UnhashedSpan = Omit<RecordedSpan, 'digest'>;
+
 export class SpanRecorder implements DecoderListener {
-  readonly #write: SpanWriter;
+  readonly #hasher: LayerHasher;
+  readonly #writeWindow: WindowWriter;
   readonly #consume: (bytes: Buffer) => void;
-  readonly #tarHash: Hash = createHash('sha256');
-  #spanHash: Hash = createHash('sha256');
+  readonly #spans: UnhashedSpan[] = [];
   #current: { start: Checkpoint; tarOffset: number } | undefined;
   #next: Checkpoint | undefined;
-  #count = 0;
   #tarOffset = 0;
 
-  /** `consume` takes the bytes of the tar after they are hashed. */
-  constructor(write: SpanWriter, consume: (bytes: Buffer) => void) {
-    this.#write = write;
+  /** `consume` takes the bytes of the tar. */
+  constructor(hasher: LayerHasher, writeWindow: WindowWriter, consume: (bytes: Buffer) => void) {
+    this.#hasher = hasher;
+    this.#writeWindow = writeWindow;
     this.#consume = consume;
   }
 
   get tarSize(): number {
     return this.#tarOffset;
-  }
-
-  get spanCount(): number {
-    return this.#count;
   }
 
   checkpoint(at: Checkpoint): void {
@@ -55,40 +53,40 @@ export class SpanRecorder implements DecoderListener {
 
   output(bytes: Buffer): void {
     if (this.#next !== undefined) this.#begin(this.#next);
-    this.#tarHash.update(bytes);
-    this.#spanHash.update(bytes);
+    this.#hasher.update('tar', bytes);
     this.#tarOffset += bytes.length;
     this.#checkSize();
     this.#consume(bytes);
   }
 
-  /** Ends the last span, whose bytes in the blob end at `blobEnd`; returns the sha256 of the tar. */
-  finish(blobEnd: number): Buffer {
+  /** Ends the last span, whose bytes in the blob end at `blobEnd`; returns all of them. */
+  finish(blobEnd: number): UnhashedSpan[] {
     this.#end(blobEnd);
-    return this.#tarHash.digest();
+    return this.#spans;
   }
 
   #begin(start: Checkpoint): void {
     this.#end(start.previousEnd);
     this.#next = undefined;
     this.#current = { start, tarOffset: this.#tarOffset };
-    this.#spanHash = createHash('sha256');
   }
 
   #end(blobEnd: number): void {
     if (this.#current === undefined) return;
     const { start, tarOffset } = this.#current;
     const span = {
-      number: this.#count++,
+      number: this.#spans.length,
       tarOffset,
       blobOffset: start.blobOffset,
       blobLength: blobEnd - start.blobOffset,
       bits: start.bits,
       skip: 0,
-      digest: this.#spanHash.digest(),
     };
     if (span.blobLength > MAX_SPAN_SIZE) throw tooLarge(span.blobLength);
-    this.#write(span, start.window && deflateRawSync(start.window, { level: WINDOW_LEVEL }));
+    this.#hasher.endSpan();
+    this.#spans.push(span);
+    if (start.window !== undefined)
+      this.#writeWindow(span.number, deflateRawSync(start.window, { level: WINDOW_LEVEL }));
     this.#current = undefined;
   }
 
