@@ -10,6 +10,7 @@ import { openWorkplace } from '../layers/workplace.js';
 import { claimRoot } from '../layers/root-claim.js';
 import type { ServiceConfig } from './config.js';
 import { onInterrupt } from './interruption.js';
+import { tellServiceManager } from './service-manager.js';
 import { onReplacement } from './under-keeper.js';
 
 const lostText =
@@ -35,11 +36,16 @@ export async function runService(
     const server = await serveSnapshotter({ root, address, lazy: layers?.lazy, log });
     undo.defer(() => server.close());
     layers?.server.allowSuccession();
-    onReplacement(keeper, log, () => server.close());
+    onReplacement(keeper, log, async () => {
+      await tellServiceManager('reloading', log);
+      await server.close();
+    });
     log.info({ root, address, lazy: config.lazy }, 'serving');
     if (keeper?.stopping === true) return;
+    await tellServiceManager('ready', log);
     await aborted(stop);
     log.info({ signal: stop.reason as unknown }, 'stopping');
+    await tellServiceManager('stopping', log);
   } finally {
     await undo[Symbol.asyncDispose]();
   }
