@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { parse } from 'smol-toml';
 import { z } from 'zod';
 import { SiphonError, errorMessage } from '../common/errors.js';
+import { defaultSmallestLazyLayer } from '../layers/layer-policy.js';
 
 const configSchema = z.strictObject({
   /** Folder for content, layers, snapshots and state. */
@@ -12,6 +13,8 @@ const configSchema = z.strictObject({
   address: z.string().optional(),
   /** Whether to serve layers lazily at all; without, siphon is an ordinary overlay snapshotter. */
   lazy: z.boolean().default(true),
+  /** Layers whose blob has fewer bytes are unpacked at once. */
+  smallest_lazy_layer: z.number().int().nonnegative().default(defaultSmallestLazyLayer),
   /** How long a read waits for a registry before it fails, in seconds. */
   fetch_timeout: z.number().positive().max(3600).default(60),
 });

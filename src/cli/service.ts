@@ -69,16 +69,13 @@ async function openLayers(
   // Whoever reads waits for nothing but the server, so the rest is loaded after it.
   const { LayerPreparer } = await import('../layers/layer-preparer.js');
   const { LazySnapshots } = await import('../layers/lazy-snapshots.js');
+  const { UnpackedLayers } = await import('../layers/unpacked-layers.js');
+  const unpacked = await UnpackedLayers.open(config.root);
   const preparer = new LayerPreparer({ layers, content, keep: false, log });
-  const lazy = new LazySnapshots({
-    root: config.root,
-    layers,
-    content,
-    preparer,
-    server,
-    open,
-    log,
-  });
+  const policy = { smallestLazyLayer: config.smallest_lazy_layer };
+  const { root } = config;
+  const parts = { root, layers, content, preparer, server, open, unpacked };
+  const lazy = new LazySnapshots({ ...parts, policy, log });
   undo.defer(() => lazy[Symbol.asyncDispose]());
   return { lazy, server };
 }

@@ -43,6 +43,7 @@ const mount_ = process_.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
 );
 const umount2_ = process_.func('int umount2(const char *target, int flags)');
+const syncfs_ = process_.func('int syncfs(int descriptor)');
 const flock_ = process_.func('int flock(int descriptor, int operation)');
 /** syscall(2), as open_tree takes it; older C libraries have no function for it. */
 const syscall_ = process_.func(
@@ -88,6 +89,17 @@ export function cloneMount(path: string): number {
   const descriptor = Number(syscall_(SYS_open_tree, AT_FDCWD, path, flags));
   if (descriptor < 0) throw new SystemError('open_tree', koffi.errno(), path);
   return descriptor;
+}
+
+/** syncfs(2): resolves when all that was written to the file system of an open file is on disk for good. */
+export function syncFileSystem(descriptor: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    syncfs_.async(descriptor, (error: Error | null, result: number) => {
+      if (error !== null) reject(error);
+      else if (result === 0) resolve();
+      else reject(new SystemError('syncfs', koffi.errno(), String(descriptor)));
+    });
+  });
 }
 
 /**

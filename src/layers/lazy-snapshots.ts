@@ -1,7 +1,7 @@
 /**
- * The lazy layers that the snapshotter sees: every layer of an image is prepared as soon as the first
- * of them is asked for, and each keeps its origin, so that it is served again after a restart without
- * a registry.
+ * The layers that the snapshotter sees: every layer of an image is prepared as soon as the first of them
+ * is asked for, lazily or as files, as the policy decides; and each lazy one keeps its origin, so that
+ * it is served again after a restart without a registry.
  */
 
 import type { Digest } from '../common/digest.js';
@@ -11,13 +11,35 @@ import type { ContentStore } from '../content/content-store.js';
 import { type Image, type ImageLayer, openImage } from '../content/image.js';
 import { parseReference } from '../remote/reference.js';
 import { isUnreachable } from '../remote/remote-error.js';
-import type { LazyLayer, LazyLayerRequest, LazyLayers } from '../snapshotter/lazy-layers.js';
+import type {
+  LazyLayerRequest,
+  LazyLayers,
+  PreparedLayer,
+  UnpackPlace,
+} from '../snapshotter/lazy-layers.js';
+import {
+  type Decision,
+  type PolicySettings,
+  decideAtFirst,
+  decideWhenFailed,
+  decideWhenNotServable,
+  decideWhenServable,
+} from './layer-policy.js';
 import type { LayerPreparer } from './layer-preparer.js';
 import type { LayerServer } from './layer-server.js';
-import type { LayerRecord, LayerStore } from './layer-store.js';
+import type { LayerStore } from './layer-store.js';
 import type { OpenLayers } from './open-layers.js';
 import { ScratchStores } from './scratch-stores.js';
 import { type SharedImage, SharedImages } from './shared-images.js';
+import type { UnpackedLayers } from './unpacked-layers.js';
+
+/** What became of a layer that was asked for. */
+export interface LayerOutcome {
+  layer: Digest;
+  decision: Decision;
+  /** Since it was asked for. */
+  seconds: number;
+}
 
 export interface LazySnapshotsOptions {
   /** siphon's root. */
@@ -27,6 +49,10 @@ export interface LazySnapshotsOptions {
   preparer: LayerPreparer;
   server: LayerServer;
   open: OpenLayers;
+  unpacked: UnpackedLayers;
+  policy: PolicySettings;
+  /** Is told of every layer that was asked for. */
+  onOutcome?: (outcome: LayerOutcome) => void;
   /** Milliseconds that an image stays open after its last use. */
   idleTime?: number;
   log: Logger;
@@ -70,21 +96,37 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
       log.info({ layers: released, folders }, 'released layers that no snapshot uses');
   }
 
-  async prepare(request: LazyLayerRequest): Promise<LazyLayer> {
+  async prepare(request: LazyLayerRequest): Promise<PreparedLayer> {
     const { layerDigest } = request;
     this.#ahead.delete(layerDigest);
     this.#asked.set(layerDigest, (this.#asked.get(layerDigest) ?? 0) + 1);
     try {
       await this.#removals.get(layerDigest);
-      const record = await this.#prepare(request);
-      return { number: record.number, path: this.#options.server.serve(record) };
-    } catch (error) {
-      throw explained(error, request);
+      return await this.#reporting(request, async (decided) => {
+        const prepared = await this.#withLayer(request, (shared, layer) =>
+          this.#prepareAll(shared, layer, request),
+        );
+        if (prepared.kind === 'lazy') {
+          const keptHere = await this.#options.content.has(layerDigest);
+          decided(decideWhenServable({ keptHere }));
+        }
+        return prepared;
+      });
     } finally {
       const others = (this.#asked.get(layerDigest) ?? 1) - 1;
       if (others > 0) this.#asked.set(layerDigest, others);
       else this.#asked.delete(layerDigest);
     }
+  }
+
+  unpack(request: LazyLayerRequest, place: UnpackPlace): Promise<void> {
+    return this.#reporting(request, async (decided) => {
+      await this.#withLayer(request, ({ image }, layer) =>
+        this.#options.unpacked.unpack(image, layer, place, request.signal),
+      );
+      const { reason, detail } = place.reason;
+      decided({ way: 'unpacked', reason }, detail);
+    });
   }
 
   async restore(number: number): Promise<{ path: string }> {
@@ -120,46 +162,96 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     await this.#scratch.clear();
   }
 
-  async #prepare(request: LazyLayerRequest): Promise<LayerRecord> {
-    const key = `${request.reference} ${request.manifestDigest ?? ''}`;
-    const attempt = (): Promise<LayerRecord | undefined> =>
+  /** Does `work`, and tells what became of the layer in the end. */
+  async #reporting<T>(
+    request: LazyLayerRequest,
+    work: (decided: (decision: Decision, detail?: string) => void) => Promise<T>,
+  ): Promise<T> {
+    const { reference: image, layerDigest: layer, signal } = request;
+    const { log, onOutcome } = this.#options;
+    const start = performance.now();
+    const decided = (decision: Decision, detail?: string): void => {
+      const seconds = (performance.now() - start) / 1000;
+      log.info({ image, layer, ...decision, detail, seconds }, `layer is ${decision.way}`);
+      onOutcome?.({ layer, decision, seconds });
+    };
+    try {
+      return await work(decided);
+    } catch (error) {
+      const told = explained(error, request);
+      const code = errorCode(told);
+      const givenUp = signal.aborted || code === 'cancelled';
+      if (!givenUp) decided(decideWhenFailed(code), errorMessage(told));
+      throw told;
+    }
+  }
+
+  /** Gives `work` the layer that is asked for, in its image. */
+  async #withLayer<T>(
+    request: LazyLayerRequest,
+    work: (shared: SharedImage, layer: ImageLayer) => Promise<T>,
+  ): Promise<T> {
+    const { reference, layerDigest, manifestDigest, signal } = request;
+    const key = `${reference} ${manifestDigest ?? ''}`;
+    const attempt = (): Promise<{ done: T } | undefined> =>
       this.#images.use(
         key,
         (ended) => this.#openImage(request, ended),
-        (shared) => this.#prepareFrom(shared, request),
+        async (shared) => {
+          signal.throwIfAborted();
+          const layer = await layerOf(shared, layerDigest, request);
+          return layer === undefined ? undefined : { done: await work(shared, layer) };
+        },
       );
     const found = await attempt();
-    if (found !== undefined) return found;
+    if (found !== undefined) return found.done;
     // A tag may have moved since the image was opened; a manifest stays what it is.
     this.#images.forget(key);
-    const later = request.manifestDigest === undefined ? await attempt() : undefined;
-    if (later !== undefined) return later;
+    const later = manifestDigest === undefined ? await attempt() : undefined;
+    if (later !== undefined) return later.done;
     throw new SiphonError(
       'not-found',
-      `Cannot prepare layer "${request.layerDigest}": not in image "${request.reference}", expected one of its layers`,
+      `Cannot prepare layer "${layerDigest}": not in image "${reference}", expected one of its layers`,
     );
   }
 
-  /** @returns `undefined` where the layer is none of the image's */
-  async #prepareFrom(
+  async #prepareAll(
     shared: SharedImage,
-    { layerDigest, imageLayers, urls, signal }: LazyLayerRequest,
-  ): Promise<LayerRecord | undefined> {
-    signal.throwIfAborted();
-    const layerOf = async (digest: Digest): Promise<ImageLayer | undefined> => {
-      const layer = shared.image.layers.find((one) => one.descriptor.digest === digest);
-      return layer && withUrls(shared.image, layer, { urls: urls.get(digest), signal });
-    };
-    const layer = await layerOf(layerDigest);
-    if (layer === undefined) return undefined;
-    const { preparer } = this.#options;
-    const asked = preparer.prepare(shared.image, layer, { signal, badIndex: 'stream' });
+    layer: ImageLayer,
+    request: LazyLayerRequest,
+  ): Promise<PreparedLayer> {
+    const { layerDigest, imageLayers, signal } = request;
+    const asked = this.#prepareOne(shared, layer, signal);
     asked.catch(() => undefined); // it may fail while the others are looked up
     for (const digest of imageLayers) {
-      const above = digest === layerDigest ? undefined : await layerOf(digest);
+      const above = digest === layerDigest ? undefined : await layerOf(shared, digest, request);
       if (above !== undefined) shared.background(this.#prepareAhead(shared, above));
     }
     return asked;
+  }
+
+  async #prepareOne(
+    { image }: SharedImage,
+    layer: ImageLayer,
+    signal: AbortSignal,
+  ): Promise<PreparedLayer> {
+    const { preparer, server, policy } = this.#options;
+    const { descriptor } = layer;
+    const first = decideAtFirst(descriptor, policy);
+    if (first?.way === 'left') throw unknownType(image, layer);
+    if (first?.way === 'unpacked') {
+      const detail = `${descriptor.size} bytes, less than ${policy.smallestLazyLayer}`;
+      return { kind: 'files', reason: { reason: first.reason, detail } };
+    }
+    try {
+      const record = await preparer.prepare(image, layer, { signal, badIndex: 'stream' });
+      return { kind: 'lazy', number: record.number, path: server.serve(record) };
+    } catch (error) {
+      const next = decideWhenNotServable(errorCode(error));
+      if (next === undefined) throw error;
+      await this.#remove(descriptor.digest);
+      return { kind: 'files', reason: { reason: next.reason, detail: errorMessage(error) } };
+    }
   }
 
   async #openImage(
@@ -175,20 +267,37 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
   }
 
   async #prepareAhead(shared: SharedImage, layer: ImageLayer): Promise<void> {
-    const { layers, preparer, log } = this.#options;
+    const { layers, policy, log } = this.#options;
     const { digest } = layer.descriptor;
     const isNew = layers.find(digest) === undefined && !this.#asked.has(digest);
     if (isNew || this.#ahead.has(digest)) this.#ahead.set(digest, shared.ended);
     try {
       await this.#removals.get(digest);
-      await preparer.prepare(shared.image, layer, { signal: shared.ended, badIndex: 'stream' });
+      const first = decideAtFirst(layer.descriptor, policy);
+      if (first === undefined) await this.#prepareLazilyAhead(shared, layer);
+      else if (first.way === 'unpacked') await this.#unpackAhead(shared, layer);
     } catch (error) {
       log.debug({ layer: digest, reason: errorMessage(error) }, 'not prepared ahead');
     }
   }
 
+  async #prepareLazilyAhead(shared: SharedImage, layer: ImageLayer): Promise<void> {
+    const { image, ended } = shared;
+    try {
+      await this.#options.preparer.prepare(image, layer, { signal: ended, badIndex: 'stream' });
+    } catch (error) {
+      if (decideWhenNotServable(errorCode(error)) === undefined) throw error;
+      await this.#unpackAhead(shared, layer);
+    }
+  }
+
+  #unpackAhead({ image, ended }: SharedImage, layer: ImageLayer): Promise<void> {
+    return this.#options.unpacked.unpackAhead(image, layer, ended);
+  }
+
   /** What came ahead for an image that nobody wanted in the end: a pull that failed or was cancelled. */
   async #removeUnasked(ended: AbortSignal): Promise<void> {
+    await this.#options.unpacked.removeUnasked(ended);
     for (const [digest, owner] of this.#ahead) {
       if (owner !== ended) continue;
       this.#ahead.delete(digest);
@@ -219,6 +328,23 @@ async function withUrls(
   }
   const descriptor = { ...layer.descriptor, urls: [...urls] };
   return { ...layer, descriptor, origin: await image.home.origin(descriptor, signal) };
+}
+
+async function layerOf(
+  { image }: SharedImage,
+  digest: Digest,
+  { urls, signal }: LazyLayerRequest,
+): Promise<ImageLayer | undefined> {
+  const layer = image.layers.find((one) => one.descriptor.digest === digest);
+  return layer && withUrls(image, layer, { urls: urls.get(digest), signal });
+}
+
+function unknownType(image: Image, { descriptor }: ImageLayer): SiphonError {
+  const { digest, mediaType } = descriptor;
+  return new SiphonError(
+    'unsupported',
+    `Cannot prepare layer "${digest}" of "${image.name}": its media type is "${mediaType}", expected a layer's`,
+  );
 }
 
 /** As {@link LazyLayers.prepare} tells failures: the layer is named, and `unavailable` is a registry that is gone. */

@@ -39,13 +39,20 @@ export class SnapshotDirectories {
   }
 
   /**
-   * Makes the folders of a new snapshot and keeps them while `record` succeeds.
+   * Makes the folders of a snapshot and keeps them while `record` succeeds.
    * @param like folder whose owner and permissions the new root takes
+   * @param fill gets the new content folder before the snapshot is recorded
    */
-  async create<T>(id: number, like: string | undefined, record: () => T): Promise<T> {
+  async create<T>(
+    id: number,
+    like: string | undefined,
+    record: () => T,
+    fill?: (fs: string) => Promise<void>,
+  ): Promise<T> {
     this.#unrecorded.add(id);
     try {
       await this.#make(id, like);
+      await fill?.(this.fs(id));
       return record();
     } catch (error) {
       await this.remove(id);

@@ -1,6 +1,7 @@
 /**
- * All that the snapshotter knows of lazy layers: folders that somebody else serves, each with a
- * number that stays its name for as long as a snapshot uses it.
+ * All that the snapshotter knows of how layers come: served lazily, as folders that somebody else keeps,
+ * each with a number that stays its name for as long as a snapshot uses it; or as files that are put
+ * into a snapshot's own folder.
  */
 
 import type { Digest } from '../common/digest.js';
@@ -12,12 +13,18 @@ export interface LazyLayers {
    */
   sweep(used: ReadonlySet<number>): Promise<void>;
   /**
-   * Makes a layer servable; resolves when its tree can be read at `path`.
+   * Makes a layer servable, so that its tree can be read at `path`; or finds that its files are better
+   * put into a folder, by {@link unpack}.
    * @throws SiphonError `unavailable` where the image's registry is gone, so that containerd could not
    * fetch the layer either; `cancelled`; any other for a layer that is left to containerd. Whoever failed
    * holds nothing that needs a release
    */
-  prepare(request: LazyLayerRequest): Promise<LazyLayer>;
+  prepare(request: LazyLayerRequest): Promise<PreparedLayer>;
+  /**
+   * Puts a layer's files into a folder, verified and on disk for good when it resolves.
+   * @throws as {@link prepare}; the folder may hold anything then
+   */
+  unpack(request: LazyLayerRequest, place: UnpackPlace): Promise<void>;
   /**
    * Serves a layer again that an earlier process prepared, without network.
    * Of a layer that is served already it is a cheap no-op.
@@ -44,7 +51,26 @@ export interface LazyLayerRequest {
   signal: AbortSignal;
 }
 
+export type PreparedLayer = LazyLayer | { kind: 'files'; reason: UnpackReason };
+
+/** Why a layer is unpacked. */
+export interface UnpackReason {
+  /** `not-served`: it was lazy once, and cannot be served any more. */
+  reason: 'small' | 'format' | 'not-served';
+  /** For a person. */
+  detail: string;
+}
+
 export interface LazyLayer {
+  kind: 'lazy';
   number: number;
   path: string;
+}
+
+export interface UnpackPlace {
+  /** An empty folder, with the attributes that the layer's root has where the layer does not describe it. */
+  target: string;
+  /** Folders of the layers below, nearest first, all of them readable. */
+  parents: readonly string[];
+  reason: UnpackReason;
 }

@@ -212,6 +212,19 @@ export class Metadata implements Disposable {
     });
   }
 
+  /**
+   * From now on the snapshot's content is its folder instead of a lazy layer, which is released with its
+   * last user. @throws SiphonError `not-found`
+   */
+  becomeFolder(name: string): Snapshot {
+    return this.#change(() => {
+      const { id, lazyNumber } = this.get(name);
+      this.#statements.becomeFolder.run(id);
+      this.#unusedLayer(lazyNumber);
+      return this.get(name);
+    });
+  }
+
   /** Ids of all snapshots. */
   ids(): Set<number> {
     return new Set(this.#statements.ids.all().map(({ id }) => id));
@@ -341,6 +354,9 @@ function prepareStatements(database: Database.Database) {
       `UPDATE snapshots SET parent_id = @parentId WHERE id = @id`,
     ),
     remove: database.prepare<[number]>(`DELETE FROM snapshots WHERE id = ?`),
+    becomeFolder: database.prepare<[number]>(
+      `UPDATE snapshots SET lazy_number = NULL WHERE id = ?`,
+    ),
     child: database.prepare<[number], { name: string }>(
       `SELECT name FROM snapshots WHERE parent_id = ? LIMIT 1`,
     ),

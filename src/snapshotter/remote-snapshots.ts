@@ -1,5 +1,6 @@
 /**
- * Remote snapshots: committed ones whose content is a lazy layer instead of a folder.
+ * Remote snapshots: committed by the snapshotter itself, with a lazy layer as their content, or with a
+ * folder that the layer's files were put into.
  *
  * Invariants: a layer is recorded by a snapshot before whoever asked for it hears of success; a layer
  * is released only while nobody prepares one, because a prepare may just be receiving the number of a
@@ -12,8 +13,9 @@ import { type ErrorCode, SiphonError, errorCode, errorMessage } from '../common/
 import type { Logger } from '../common/log.js';
 import { SharedWork } from '../common/shared-work.js';
 import { untilAborted } from '../common/until-aborted.js';
+import type { SnapshotDirectories } from './directories.js';
 import { type LayerNaming, layerNaming, targetLabel } from './labels.js';
-import type { LazyLayers } from './lazy-layers.js';
+import type { LazyLayers, UnpackReason } from './lazy-layers.js';
 import type { Metadata } from './metadata.js';
 import type { Labels, Snapshot, Usage } from './snapshot.js';
 
@@ -32,21 +34,36 @@ export interface RemoteSnapshotRequest {
   labels: Labels;
 }
 
+interface CommitRequest extends RemoteSnapshotRequest {
+  lazy: LazyLayers;
+  target: string;
+  naming: LayerNaming;
+}
+
 export class RemoteSnapshots {
   readonly #lazy: LazyLayers | undefined;
   readonly #metadata: Metadata;
+  readonly #directories: SnapshotDirectories;
   readonly #log: Logger;
   /** Also those that nobody waits for any more. */
   readonly #commits = new Set<Promise<void>>();
   readonly #preparing = new SharedWork<string, void>();
+  /** Snapshots that get a folder in place of a layer that cannot be served. */
+  readonly #replacing = new SharedWork<string, void>();
   /** Layers that this process has made servable, or is about to. */
   readonly #served = new Map<number, Promise<void>>();
   #holders = 0;
   #draining: Promise<void> | undefined;
 
-  constructor(parts: { lazy: LazyLayers | undefined; metadata: Metadata; log: Logger }) {
+  constructor(parts: {
+    lazy: LazyLayers | undefined;
+    metadata: Metadata;
+    directories: SnapshotDirectories;
+    log: Logger;
+  }) {
     this.#lazy = parts.lazy;
     this.#metadata = parts.metadata;
+    this.#directories = parts.directories;
     this.#log = parts.log;
   }
 
@@ -82,21 +99,26 @@ export class RemoteSnapshots {
   }
 
   /**
-   * Makes sure that the lazy layers among `snapshots` can be read.
-   * @throws SiphonError `unavailable` naming the snapshot; what aborted `signal`
+   * The committed snapshot `name` and all below it, each of which can be read when this resolves. Where a
+   * lazy layer cannot be served any more, the snapshot gets its files in a folder instead.
+   * @throws SiphonError `unavailable` naming the snapshot; `not-found`, `invalid`; what aborted `signal`
    */
-  async serve(snapshots: readonly Snapshot[], signal: AbortSignal): Promise<void> {
-    const waits = snapshots.map(async ({ name, lazyNumber }) => {
-      if (lazyNumber === undefined) return;
-      try {
-        await untilAborted(this.#serveLayer(lazyNumber), signal);
-      } catch (error) {
-        if (signal.aborted) throw error;
-        const message = `Cannot serve snapshot "${name}" from lazy layer ${lazyNumber}: ${errorMessage(error)}`;
-        throw new SiphonError('unavailable', message, { cause: error });
-      }
-    });
-    await Promise.all(waits);
+  async readableChain(name: string, signal: AbortSignal): Promise<Snapshot[]> {
+    const chain = this.#metadata.parentChain(name);
+    const outcomes = await Promise.all(chain.map((one) => this.#tryServe(one, signal)));
+    if (outcomes.every((outcome) => outcome === undefined)) return chain;
+    // Bottom first: directories take after those below.
+    for (const [at, outcome] of [...outcomes.entries()].toReversed()) {
+      const snapshot = chain[at];
+      if (outcome !== undefined && snapshot !== undefined)
+        await this.#replaceByFolder(snapshot, outcome.error, signal);
+    }
+    return this.#metadata.parentChain(name);
+  }
+
+  /** The folder with a snapshot's own files. @throws SiphonError `unavailable` where lazy layers are off */
+  content({ id, lazyNumber }: Snapshot): string {
+    return lazyNumber === undefined ? this.#directories.fs(id) : this.#layers().path(lazyNumber);
   }
 
   /** Releases what an earlier process left; to be called before anything is prepared. */
@@ -124,11 +146,6 @@ export class RemoteSnapshots {
     await Promise.all(Array.from({ length: RESTORES }, restoreSome));
   }
 
-  /** The folder of a lazy layer. @throws SiphonError `unavailable` where none are served */
-  path(number: number): string {
-    return this.#layers().path(number);
-  }
-
   /** What a lazy layer takes on this machine's disk. */
   usage(number: number): Promise<Usage> {
     return this.#layers().usage(number);
@@ -154,27 +171,109 @@ export class RemoteSnapshots {
     return tracked;
   }
 
-  async #commit(
-    request: RemoteSnapshotRequest & { lazy: LazyLayers; target: string; naming: LayerNaming },
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { lazy, target, parent, labels, naming } = request;
+  async #commit(request: CommitRequest, signal: AbortSignal): Promise<void> {
+    const { lazy, target, parent, naming } = request;
     if (this.#freeName(target, parent) === undefined) return;
     // What is wrong with the parent is told by the ordinary way, before a layer is fetched in vain.
     this.#metadata.parentChain(parent);
     await this.#hold(async () => {
-      const { number } = await lazy.prepare({ ...naming, signal });
-      try {
-        signal.throwIfAborted();
-        const name = this.#freeName(target, parent);
-        if (name === undefined) return;
-        const id = this.#metadata.allocateId();
-        this.#metadata.create({ id, name, parent, kind: 'committed', labels, lazyNumber: number });
-        this.#served.set(number, Promise.resolve());
-      } finally {
-        if (!this.#metadata.usesLayer(number)) this.#metadata.requestRelease(number);
-      }
+      const prepared = await lazy.prepare({ ...naming, signal });
+      if (prepared.kind === 'files') await this.#commitFiles(request, prepared.reason, signal);
+      else this.#commitLazy(request, prepared.number, signal);
     });
+  }
+
+  #commitLazy(request: CommitRequest, number: number, signal: AbortSignal): void {
+    const { target, parent, labels } = request;
+    try {
+      signal.throwIfAborted();
+      const name = this.#freeName(target, parent);
+      if (name === undefined) return;
+      const id = this.#metadata.allocateId();
+      this.#metadata.create({ id, name, parent, kind: 'committed', labels, lazyNumber: number });
+      this.#served.set(number, Promise.resolve());
+    } finally {
+      if (!this.#metadata.usesLayer(number)) this.#metadata.requestRelease(number);
+    }
+  }
+
+  async #commitFiles(
+    request: CommitRequest,
+    reason: UnpackReason,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { lazy, target, parent, labels, naming } = request;
+    const chain = await this.readableChain(parent, signal);
+    const parents = chain.map((one) => this.content(one));
+    const id = this.#metadata.allocateId();
+    const record = (): boolean => {
+      signal.throwIfAborted();
+      const name = this.#freeName(target, parent);
+      if (name !== undefined)
+        this.#metadata.create({ id, name, parent, kind: 'committed', labels });
+      return name !== undefined;
+    };
+    const fill = (fs: string): Promise<void> =>
+      lazy.unpack({ ...naming, signal }, { target: fs, parents, reason });
+    const recorded = await this.#directories.create(id, parents[0], record, fill);
+    if (!recorded) await this.#directories.remove(id);
+  }
+
+  /** @returns why the snapshot's lazy layer cannot be served, in an object, for anything can be thrown */
+  async #tryServe(
+    { lazyNumber }: Snapshot,
+    signal: AbortSignal,
+  ): Promise<{ error: unknown } | undefined> {
+    if (lazyNumber === undefined) return undefined;
+    try {
+      await untilAborted(this.#serveLayer(lazyNumber), signal);
+      return undefined;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      return { error };
+    }
+  }
+
+  async #replaceByFolder(
+    { name, lazyNumber, labels }: Snapshot,
+    because: unknown,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const message = `Cannot serve snapshot "${name}" from lazy layer ${lazyNumber}: ${errorMessage(because)}`;
+    const naming = layerNaming(labels);
+    if (this.#lazy === undefined || naming === undefined)
+      throw new SiphonError('unavailable', message, { cause: because });
+    const lazy = this.#lazy;
+    const reason = { reason: 'not-served', detail: message } as const;
+    try {
+      await this.#replacing.run(name, signal, (shared) =>
+        this.#track(this.#hold(() => this.#replace(name, { lazy, naming, reason }, shared))),
+      );
+    } catch (error) {
+      if (signal.aborted || errorCode(error) === 'cancelled') throw error;
+      const both = `${message}; nor can it be unpacked: ${errorMessage(error)}`;
+      throw new SiphonError('unavailable', both, { cause: error });
+    }
+  }
+
+  async #replace(
+    name: string,
+    { lazy, naming, reason }: { lazy: LazyLayers; naming: LayerNaming; reason: UnpackReason },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const [snapshot, ...below] = this.#metadata.chain(name);
+    // Another caller was faster.
+    if (snapshot?.lazyNumber === undefined) return;
+    const parents = below.map((one) => this.content(one));
+    const record = (): void => {
+      signal.throwIfAborted();
+      this.#metadata.becomeFolder(name);
+    };
+    const fill = (target: string): Promise<void> =>
+      lazy.unpack({ ...naming, signal }, { target, parents, reason });
+    // What an attempt left that ended with its process.
+    await this.#directories.remove(snapshot.id);
+    await this.#directories.create(snapshot.id, parents[0], record, fill);
   }
 
   /**

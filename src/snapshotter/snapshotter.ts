@@ -65,7 +65,7 @@ export class Snapshotter implements AsyncDisposable {
     const descriptions = new Descriptions(snapshots, log);
     const metadata = openMetadata({ root, snapshots, descriptions, clock: wallClock, log });
     try {
-      const remote = new RemoteSnapshots({ lazy: options.lazy, metadata, log });
+      const remote = new RemoteSnapshots({ lazy: options.lazy, metadata, directories, log });
       const snapshotter = new Snapshotter({
         metadata,
         directories,
@@ -112,13 +112,12 @@ export class Snapshotter implements AsyncDisposable {
 
   /** @throws SiphonError `not-found`; `failed-precondition` of a committed snapshot; `unavailable` */
   async mounts(key: string, signal: AbortSignal): Promise<Mount[]> {
-    const [snapshot, ...parents] = this.#metadata.chain(key);
-    if (snapshot === undefined || snapshot.kind === 'committed') {
+    const snapshot = this.#metadata.get(key);
+    if (snapshot.kind === 'committed') {
       const message = `Cannot mount snapshot "${key}": it is committed, expected an active one or a view`;
       throw new SiphonError('failed-precondition', message);
     }
-    await this.#remote.serve(parents, signal);
-    return this.#mountsOf(snapshot, parents);
+    return this.#mountsOf(snapshot, await this.#remote.readableChain(snapshot.parent, signal));
   }
 
   /** Turns an active snapshot into a committed one. @throws as {@link Metadata.commit} */
@@ -188,8 +187,7 @@ export class Snapshotter implements AsyncDisposable {
 
   async #create(kind: SnapshotKind, request: CreateRequest, signal: AbortSignal): Promise<Mount[]> {
     requireName(request.key);
-    const parents = this.#metadata.parentChain(request.parent);
-    await this.#remote.serve(parents, signal);
+    const parents = await this.#remote.readableChain(request.parent, signal);
     const snapshot = await this.#record(kind, request, { parents, signal });
     return this.#mountsOf(snapshot, parents);
   }
@@ -200,7 +198,7 @@ export class Snapshotter implements AsyncDisposable {
     { parents, signal }: { parents: readonly Snapshot[]; signal: AbortSignal },
   ): Promise<Snapshot> {
     const id = this.#metadata.allocateId();
-    const like = parents[0] === undefined ? undefined : this.#content(parents[0]);
+    const like = parents[0] === undefined ? undefined : this.#remote.content(parents[0]);
     try {
       return await this.#directories.create(id, like, () => {
         signal.throwIfAborted();
@@ -217,17 +215,13 @@ export class Snapshotter implements AsyncDisposable {
     const fs = this.#directories.fs(snapshot.id);
     const upper =
       snapshot.kind === 'active' ? { fs, work: this.#directories.work(snapshot.id) } : undefined;
-    const lowers = parents.map((parent) => this.#content(parent));
+    const lowers = parents.map((parent) => this.#remote.content(parent));
     return overlayMounts({
       ...(upper && { upper }),
       lowers,
       empty: fs,
       options: this.#overlayOptions,
     });
-  }
-
-  #content({ id, lazyNumber }: Snapshot): string {
-    return lazyNumber === undefined ? this.#directories.fs(id) : this.#remote.path(lazyNumber);
   }
 
   async #removeOrphans(): Promise<void> {

@@ -64,6 +64,7 @@ export class TreeWriter {
   #entry: TarEntry | undefined;
   #entries = 0;
   #contentSize = 0;
+  #rootDescribed = false;
 
   /** @param exactModes whether this thread has an empty umask */
   constructor(job: TreeJob, exactModes: boolean) {
@@ -105,6 +106,7 @@ export class TreeWriter {
         entries: this.#entries,
         contentSize: this.#contentSize,
         implicitDirectories: inheritDirectories({ target, directories, parents }),
+        rootDescribed: this.#rootDescribed,
         ignoredXattrs: this.#attributes.ignoredXattrs,
       };
     });
@@ -149,6 +151,7 @@ export class TreeWriter {
     const { fd } = this.#directories.at('');
     this.#attributes.ofRoot(fd, entry);
     this.#ledger.described('', timeOf(entry));
+    this.#rootDescribed = true;
     this.#directories.forget();
   }
 

@@ -40,6 +40,8 @@ export interface UnpackedTree {
    * either: paths from the root, one character a byte. They are 0755 root:root, of the epoch.
    */
   implicitDirectories: string[];
+  /** Whether an entry of the tar gave the root its attributes. */
+  rootDescribed: boolean;
   /** Extended attributes that the file system of the target does not take. */
   ignoredXattrs: number;
 }

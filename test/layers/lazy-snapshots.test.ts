@@ -7,14 +7,17 @@ import { ContentStore } from '#src/content/content-store.js';
 import { LayerPreparer } from '#src/layers/layer-preparer.js';
 import type { LayerServer } from '#src/layers/layer-server.js';
 import { LayerStore } from '#src/layers/layer-store.js';
-import { LazySnapshots } from '#src/layers/lazy-snapshots.js';
+import { type LayerOutcome, LazySnapshots } from '#src/layers/lazy-snapshots.js';
 import type { OpenLayers } from '#src/layers/open-layers.js';
+import { UnpackedLayers } from '#src/layers/unpacked-layers.js';
+import type { PreparedLayer } from '#src/snapshotter/lazy-layers.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { type BuiltImage, buildLayout, file } from '../support/images.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
 import { type StallingProxy, startStallingProxy } from '../support/stalling-proxy.js';
 
 const idleTime = 2_000;
+const policy = { smallestLazyLayer: 0 };
 
 let sandbox: Sandbox;
 let layout: string;
@@ -23,6 +26,7 @@ let registry: Awaited<ReturnType<typeof serveLayout>>;
 let layers: LayerStore;
 let content: ContentStore;
 let lazy: LazySnapshots;
+let outcomes: LayerOutcome[];
 
 beforeEach(async () => {
   sandbox = await openSandbox();
@@ -42,6 +46,7 @@ beforeEach(async () => {
     stopServing: (number: number) => Promise.resolve(void served.delete(number)),
   } as unknown as LayerServer;
   const open = { has: (number: number) => served.has(number) } as unknown as OpenLayers;
+  outcomes = [];
   lazy = new LazySnapshots({
     root: sandbox.root,
     layers,
@@ -49,6 +54,9 @@ beforeEach(async () => {
     preparer,
     server,
     open,
+    unpacked: await UnpackedLayers.open(sandbox.root),
+    policy,
+    onOutcome: (outcome) => outcomes.push(outcome),
     idleTime,
     log: silentLogger,
   });
@@ -70,7 +78,7 @@ function digestAt(at: number, of = image): Digest {
 function prepare(
   at: number,
   { host = registry.host, signal = new AbortController().signal, of = image } = {},
-): Promise<{ number: number }> {
+): Promise<PreparedLayer> {
   return lazy.prepare({
     reference: `${host}/app:latest`,
     layerDigest: digestAt(at, of),

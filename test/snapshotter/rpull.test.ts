@@ -90,7 +90,7 @@ describe.skipIf(missing !== undefined)(`pulls by ctr and ctr-remote ${missing ??
   }
 
   test('lazily', async () => {
-    for (const digest of image.layers) await lazy.unpack(image.layout, parseDigest(digest));
+    for (const digest of image.layers) await lazy.fillFrom(image.layout, parseDigest(digest));
     await rpull();
     expect(await layersInStore()).toEqual([]);
     expect(await runCheck()).toBe(checkOutput);
@@ -106,7 +106,7 @@ describe.skipIf(missing !== undefined)(`pulls by ctr and ctr-remote ${missing ??
 
   test('from the first layer on that cannot be served, by unpacking', async () => {
     const [bottom = ''] = image.layers;
-    await lazy.unpack(image.layout, parseDigest(bottom));
+    await lazy.fillFrom(image.layout, parseDigest(bottom));
     lazy.beforePrepare = ({ layerDigest }) =>
       layerDigest === bottom ? Promise.resolve() : Promise.reject(unsupportedLayer());
     await rpull();

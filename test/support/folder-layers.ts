@@ -1,12 +1,17 @@
 /** Lazy layers without anything lazy: plain folders, one for each digest. For tests of the snapshotter. */
 
 import { execFile } from 'node:child_process';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Digest, digestHex } from '#src/common/digest.js';
 import { SiphonError } from '#src/common/errors.js';
-import type { LazyLayer, LazyLayerRequest, LazyLayers } from '#src/snapshotter/lazy-layers.js';
+import type {
+  LazyLayerRequest,
+  LazyLayers,
+  PreparedLayer,
+  UnpackPlace,
+} from '#src/snapshotter/lazy-layers.js';
 
 const run = promisify(execFile);
 
@@ -17,6 +22,10 @@ export class FolderLayers implements LazyLayers {
   /** Runs first in each prepare; throws to make it fail. */
   beforePrepare: (request: LazyLayerRequest) => Promise<void> = () => Promise.resolve();
   beforeRestore: (number: number) => Promise<void> = () => Promise.resolve();
+  /** Digests of layers that are files, not lazy: one file, named `layer`, with the digest in it. */
+  readonly files = new Set<Digest>();
+  readonly places: UnpackPlace[] = [];
+  beforeUnpack: (request: LazyLayerRequest) => Promise<void> = () => Promise.resolve();
   readonly #root: string;
   readonly #digests: Digest[] = [];
 
@@ -29,13 +38,22 @@ export class FolderLayers implements LazyLayers {
     return Promise.resolve();
   }
 
-  async prepare(request: LazyLayerRequest): Promise<LazyLayer> {
+  async prepare(request: LazyLayerRequest): Promise<PreparedLayer> {
     this.requests.push(request);
     await this.beforePrepare(request);
+    if (this.files.has(request.layerDigest))
+      return { kind: 'files', reason: { reason: 'small', detail: 'a test' } };
     const number = this.numberOf(request.layerDigest);
     this.calls.push(`prepare ${number}`);
     await mkdir(this.path(number), { recursive: true });
-    return { number, path: this.path(number) };
+    return { kind: 'lazy', number, path: this.path(number) };
+  }
+
+  async unpack(request: LazyLayerRequest, place: UnpackPlace): Promise<void> {
+    this.places.push(place);
+    await writeFile(join(place.target, 'layer'), request.layerDigest);
+    await this.beforeUnpack(request);
+    this.calls.push(`unpack ${this.numberOf(request.layerDigest)}`);
   }
 
   async restore(number: number): Promise<{ path: string }> {
@@ -64,7 +82,7 @@ export class FolderLayers implements LazyLayers {
   }
 
   /** Fills a layer's folder from its gzip tar in an OCI layout, with whiteouts in overlay's form. */
-  async unpack(layout: string, digest: Digest): Promise<void> {
+  async fillFrom(layout: string, digest: Digest): Promise<void> {
     const folder = this.path(this.numberOf(digest));
     await mkdir(folder, { recursive: true });
     await run('tar', ['-C', folder, '-xzf', join(layout, 'blobs/sha256', digestHex(digest))]);

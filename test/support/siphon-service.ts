@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -20,10 +21,13 @@ export interface SiphonService {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
+/** Its layers are lazy however small they are, unless `args` name a configuration. */
 export async function startSiphonService(
   sandbox: Sandbox,
   ...args: string[]
 ): Promise<SiphonService> {
+  const config = join(sandbox.directory, 'siphon.toml');
+  await writeFile(config, 'smallest_lazy_layer = 0\n');
   const address = join(sandbox.directory, 'siphon.sock');
   const child = spawn(
     process.execPath,
@@ -36,6 +40,8 @@ export async function startSiphonService(
       'serve',
       '--address',
       address,
+      '--config',
+      config,
       ...args,
     ],
     { stdio: ['ignore', 'inherit', 'pipe'] },

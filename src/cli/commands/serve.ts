@@ -7,7 +7,7 @@ const defaultAddress = '/run/siphon/siphon.sock';
 export function serveCommand(): Command {
   return new Command('serve')
     .description('be a snapshotter for containerd (proxy_plugins)')
-    .option('--config <file>', 'TOML file: root, address, lazy, fetch_timeout')
+    .option('--config <file>', 'TOML file: root, address, lazy, smallest_lazy_layer, …')
     .option('--address <socket>', `unix socket to listen on (default: ${defaultAddress})`)
     .action(async (options: { config?: string; address?: string }, command: Command) => {
       requireRoot('serve snapshots');
