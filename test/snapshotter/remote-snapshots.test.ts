@@ -195,11 +195,12 @@ describe.skipIf(process.getuid?.() !== 0)('remote snapshots (need root)', () => 
   test('layers are restored after a restart, again where that failed', async () => {
     await pull('chain-1', '', bottom);
     await stop();
-    lazy.beforeRestore = () => Promise.reject(new Error('host registry.test is gone'));
+    lazy.beforeRestore = () => Promise.reject(new Error('its index is gone'));
+    lazy.beforeUnpack = () => Promise.reject(new Error('host registry.test is gone'));
     await start(lazy);
     await expect(snapshots.prepare('container', 'chain-1')).rejects.toMatchObject({
       code: status.UNAVAILABLE,
-      details: expect.stringContaining('host registry.test is gone') as string,
+      details: expect.stringMatching(/its index is gone.*host registry.test is gone/) as string,
     });
     expect(await snapshots.list('name==container')).toEqual([]);
     lazy.beforeRestore = () => Promise.resolve();
