@@ -15,17 +15,16 @@ import { type Descriptor, mediaTypes } from '../remote/descriptor.js';
 
 /** The reasons are few words, for counting. */
 export type Decision =
-  { way: 'lazy'; reason: 'index' } | { way: 'streamed'; reason: 'no-index' } | Unpacked | Left;
+  | { way: 'lazy'; reason: 'index' }
+  | { way: 'streamed'; reason: 'no-index' }
+  | Unpacked
+  | { way: 'left'; reason: ErrorCode }
+  | { way: 'refused'; reason: 'unavailable' };
 
 export interface Unpacked {
   way: 'unpacked';
   /** `not-served`: it was lazy once, and cannot be served any more. */
   reason: 'small' | 'format' | 'not-served';
-}
-
-export interface Left {
-  way: 'left';
-  reason: ErrorCode;
 }
 
 /** What a person may settle. */
@@ -58,7 +57,7 @@ const layerTypes: ReadonlySet<string> = new Set([
 export function decideAtFirst(
   { mediaType, size }: Pick<Descriptor, 'mediaType' | 'size'>,
   { smallestLazyLayer }: PolicySettings,
-): Unpacked | Left | undefined {
+): Decision | undefined {
   // containerd may have a processor for what nothing here reads, such as an encrypted layer.
   if (!layerTypes.has(mediaType)) return { way: 'left', reason: 'unsupported' };
   if (size < smallestLazyLayer) return { way: 'unpacked', reason: 'small' };

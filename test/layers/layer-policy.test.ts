@@ -34,19 +34,19 @@ describe('the policy of layers', () => {
     expect(decideWhenServable({ keptHere: true })).toEqual({ way: 'streamed', reason: 'no-index' });
   });
 
-  it.each([
-    ['unsupported', { way: 'unpacked', reason: 'format' }],
-    ['corrupt', { way: 'left', reason: 'corrupt' }],
-    ['unavailable', { way: 'left', reason: 'unavailable' }],
-    ['unauthorized', { way: 'left', reason: 'unauthorized' }],
-    ['no-space', { way: 'left', reason: 'no-space' }],
-    [undefined, { way: 'left', reason: 'internal' }],
-  ] as const)('where serving fails as %s', (code, decision) => {
-    expect(decideWhenNotServable(code)).toEqual(decision);
+  it('unpacks what only lacks a format, where serving fails', () => {
+    const unpacked = { way: 'unpacked', reason: 'format' };
+    expect(decideWhenNotServable('unsupported')).toEqual(unpacked);
+    for (const code of ['corrupt', 'unavailable', 'no-space', undefined] as const)
+      expect(decideWhenNotServable(code)).toBeUndefined();
   });
 
-  it('leaves to containerd what cannot be had in any way', () => {
-    expect(decideWhenFailed('corrupt')).toEqual({ way: 'left', reason: 'corrupt' });
-    expect(decideWhenFailed(undefined)).toEqual({ way: 'left', reason: 'internal' });
+  it.each([
+    ['corrupt', { way: 'left', reason: 'corrupt' }],
+    ['unauthorized', { way: 'left', reason: 'unauthorized' }],
+    ['unavailable', { way: 'refused', reason: 'unavailable' }],
+    [undefined, { way: 'left', reason: 'internal' }],
+  ] as const)('tells of what cannot be had at all: %s', (code, decision) => {
+    expect(decideWhenFailed(code)).toEqual(decision);
   });
 });

@@ -80,7 +80,7 @@ describe.skipIf(process.getuid?.() !== 0)('unpacked snapshots (need root)', () =
     expect(found).toMatchObject({ name: 'chain-2', kind: Kind.COMMITTED });
     expect(found?.labels).toMatchObject(labels(top, 'chain-2'));
     const [mount] = await snapshots.prepare('container', 'chain-3');
-    expect(mount?.options.at(-1)).toBe(`lowerdir=${lazy.path(2)}:${fs(2)}:${lazy.path(1)}`);
+    expect(mount?.options.at(-1)).toBe(`lowerdir=${lazy.path(3)}:${fs(2)}:${lazy.path(1)}`);
     expect((await snapshots.usage('chain-2')).inodes).toBe(2);
     await snapshots.remove('container');
     await snapshots.remove('chain-3');
