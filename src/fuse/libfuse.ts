@@ -1,6 +1,6 @@
 /** What is used of fuse-native, which is optional, has no types and loads libfuse when it is imported. */
 
-import { SiphonError } from '../common/errors.js';
+import { SiphonError, errorMessage } from '../common/errors.js';
 
 /** Answers an operation: 0 (a read: how many bytes), or a negative errno; then its result. */
 export type Answer<T = never> = (status: number, result?: T) => void;
@@ -68,15 +68,17 @@ export async function loadLibfuse(): Promise<LibfuseClass> {
     const module = (await import(name)) as { default: LibfuseClass };
     return withExactXattrs(module.default);
   } catch (error) {
-    throw new SiphonError(
-      'unsupported',
-      'Cannot use the libfuse driver: fuse-native or libfuse 2.9 cannot be loaded, expected both',
-      {
-        hint: 'Install Debian\'s package "libfuse2", then "npm rebuild fuse-native".',
-        cause: error,
-      },
-    );
+    throw missing(error);
   }
+}
+
+/** The dynamic linker names the library that it does not find. */
+function missing(error: unknown): SiphonError {
+  const isLibrary = errorMessage(error).includes('libfuse.so');
+  const what = isLibrary
+    ? `libfuse 2.9 is missing, expected Debian's package "libfuse2" to be installed`
+    : `the npm package "fuse-native" cannot be loaded, expected it to be installed after Debian's package "libfuse2"`;
+  return new SiphonError('unsupported', `Cannot mount through libfuse: ${what}`, { cause: error });
 }
 
 /** fuse-native's own methods do not tell how much room there is, and cut values short. */

@@ -2,6 +2,7 @@
 
 import { UndoStack } from '../common/undo-stack.js';
 import { mountLibfuse } from '../fuse/libfuse-driver.js';
+import { checkLibfuseNeeds } from '../fuse/libfuse-needs.js';
 import { isMounted } from './mount-table.js';
 import { type ImageOptions, openImageAt, prepareLayers } from './serve-image.js';
 import { openWorkplace } from './workplace.js';
@@ -14,6 +15,7 @@ export async function mountThroughLibfuse(
   options: ImageOptions & { target: string },
 ): Promise<() => Promise<void>> {
   const { root, target, log } = options;
+  await checkLibfuseNeeds();
   const undo = new UndoStack();
   try {
     const workplace = await openWorkplace({ root, undo, log });

@@ -3,6 +3,7 @@ import type { Driver } from '../../layers/image-mount.js';
 import type { Keeper } from '../../layers/keeper.js';
 import type { ImageMount } from '../../layers/standing-mount.js';
 import { mountInBackground, reportToParent } from '../background.js';
+import { showLibfuseNotice } from '../libfuse-notice.js';
 import { onInterrupt } from '../interruption.js';
 import { createProgress } from '../progress.js';
 import { onReplacement, underKeeper } from '../under-keeper.js';
@@ -24,6 +25,7 @@ export function mountCommand(): Command {
     )
     .action(async (text: string, directory: string, options: MountOptions, command: Command) => {
       if (options.driver === 'kernel') requireRoot('mount an image through the kernel driver');
+      else await showLibfuseNotice(settingsOf(command).root);
       if (options.foreground === true) await mountHere(text, directory, options.driver, command);
       else await mountInBackground(text, directory, options.driver, command);
     });

@@ -1,0 +1,91 @@
+/** `siphon mount` by somebody who is not root, where everybody may open /dev/fuse, as udev has it. */
+
+import { spawnSync } from 'node:child_process';
+import { chmod, chown, mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
+import { type Outcome, type Sandbox, must, openSandbox, run } from '../support/sandbox.js';
+import { fuseMissing } from '../support/served-folders.js';
+
+const siphon = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
+const nobody = 65_534;
+const noHelper = spawnSync('fusermount', ['-V']).status !== 0;
+const missing = fuseMissing() ?? (noHelper ? 'needs fusermount (package fuse)' : undefined);
+const list = String.raw`find . -printf '%p %y %m %U %G %l\n' 2>&1 | sort; find . -type f -exec sha256sum {} + 2>&1 | sort`;
+
+describe.skipIf(missing !== undefined)(`siphon mount (${missing ?? 'by nobody'})`, () => {
+  let sandbox: Sandbox;
+  let image: DemoLayout;
+  let home: string;
+
+  beforeAll(async () => {
+    sandbox = await openSandbox();
+    await chmod(sandbox.directory, 0o755);
+    image = await writeSmallLayout(sandbox);
+    home = await sandbox.folder('home');
+    await mkdir(join(home, 'mnt'));
+    for (const path of [home, join(home, 'mnt')]) await chown(path, nobody, nobody);
+    const device = join(sandbox.directory, 'fuse');
+    await must('mknod', '-m', '666', device, 'c', '10', '229');
+  }, 60_000);
+
+  afterAll(() => sandbox?.[Symbol.asyncDispose]());
+
+  /** Runs a script as nobody, in a mount namespace that root has prepared. `siphon` is a function. */
+  function asNobody(script: string, prepare = ':'): Promise<Outcome> {
+    const outer = `mount --bind "$1/fuse" /dev/fuse && ${prepare} && exec setpriv --reuid ${nobody} --regid ${nobody} \
+      --clear-groups env HOME="$2" bash -c "$3" bash "$1" "$2"`;
+    const program = `'${process.execPath}' '${siphon}' --root '${home}/root' "$@"`;
+    const inner = `cd "$2"; siphon() { ${program}; }; ${script}`;
+    const args = ['--mount', 'bash', '-c', outer, 'bash', sandbox.directory, home, inner];
+    return run('unshare', args);
+  }
+
+  const mount = (): string => `siphon mount '${image.source}' mnt`;
+
+  it('shows the merged tree, lazily, and says once what it cannot show', async () => {
+    const kernel = await sandbox.folder('kernel');
+    const mounted = await sandbox.siphon('mount', '--driver', 'kernel', image.source, kernel);
+    expect(mounted, mounted.stderr).toMatchObject({ code: 0 });
+    const expected = await asNobody(`cd '${kernel}'; ${list}`);
+    expect((await sandbox.siphon('umount', kernel)).code).toBe(0);
+    const steps = `${mount()} && (cd mnt; ${list}); siphon umount mnt || exit; ls -A mnt`;
+    const first = await asNobody(steps);
+    expect(first, first.stderr).toMatchObject({ code: 0, stdout: expected.stdout });
+    expect(first.stderr).toContain('names that are not UTF-8');
+    const again = await asNobody(steps);
+    expect(again).toMatchObject({ code: 0, stdout: expected.stdout });
+    expect(again.stderr).not.toContain('names that are not UTF-8');
+    expect(await readdir(join(home, 'root/mounts'))).toEqual([]);
+  });
+
+  it.each([
+    [
+      'fusermount',
+      'mount --bind /dev/null "$(command -v fusermount)"',
+      '"fusermount" is missing, expected Debian\'s package "fuse" to be installed',
+    ],
+    [
+      'libfuse',
+      'mount --bind /dev/null "$(realpath "$(ldconfig -p | sed -n "s/.*libfuse.so.2.* => //p" | head -n 1)")"',
+      'libfuse 2.9 is missing, expected Debian\'s package "libfuse2" to be installed',
+    ],
+    [
+      'permission to open the device',
+      'mount --bind /dev/null /dev/fuse && chmod 600 "$1/fuse" && mount --bind "$1/fuse" /dev/fuse',
+      '"/dev/fuse" may not be opened, expected the module "fuse" and mode 0666, as udev gives it',
+    ],
+  ])('says in one sentence that %s is missing', async (_, prepare, sentence) => {
+    const outcome = await asNobody(mount(), prepare);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr.trim()).toBe(`siphon: Cannot mount through libfuse: ${sentence}`);
+  });
+
+  it('leaves the kernel driver to root', async () => {
+    const outcome = await asNobody(`${mount()} --driver kernel`);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toContain('this needs root');
+  });
+});
