@@ -56,7 +56,11 @@ describe.skipIf(missing !== undefined)(`the tree of an image: ${missing ?? ''}`,
     containerd = await startContainerd();
     undoAll.defer(() => containerd.close());
     await containerd.ctr(['images', 'import', '--no-unpack', archive]);
-    workplace = await openWorkplace(join(folder.path, 'root'), undoAll);
+    workplace = await openWorkplace({
+      root: join(folder.path, 'root'),
+      undo: undoAll,
+      log: silentLogger,
+    });
     await mkdir(join(folder.path, 'served/empty'), { recursive: true });
     const mountPoint = join(folder.path, 'served/fuse');
     server = await LayerServer.start({ mountPoint, open: workplace.open, log: silentLogger });

@@ -1,0 +1,37 @@
+/**
+ * `node one-operation.mjs ROOT OPERATION LABELS`: opens siphon's root as the service does, without a mount,
+ * and does one thing to its snapshots. Runs under record-steps.mjs; see crash-steps.test.ts.
+ */
+
+import { silentLogger as log } from '#src/common/log.js';
+import { openRoot } from './unmounted-service.mjs';
+
+const [root = '', name = '', labels = '{}'] = process.argv.slice(2);
+const { signal } = new AbortController();
+
+const operations = {
+  prepare: (snapshots) => snapshots.prepare({ key: 'new', parent: 'base', labels: {} }, signal),
+  view: (snapshots) => snapshots.view({ key: 'new', parent: 'base', labels: {} }, signal),
+  update: (snapshots) => snapshots.update('base', { changed: 'yes' }, []),
+  commit: (snapshots) => snapshots.commit({ key: 'active', name: 'new', labels: {}, parent: '' }),
+  remove: (snapshots) => snapshots.remove('active'),
+  cleanup: (snapshots) => snapshots.cleanup(),
+  'lazy prepare': (snapshots) =>
+    snapshots
+      .prepare({ key: 'x', parent: 'lazy', labels: JSON.parse(labels) }, signal)
+      .catch((error) => {
+        if (error.code !== 'already-exists') throw error;
+      }),
+  'lazy remove': (snapshots) => snapshots.remove('lazy'),
+};
+
+const open = name === 'start';
+if (open) globalThis.beginSteps();
+const service = await openRoot(root, log);
+if (!open) {
+  globalThis.beginSteps();
+  await operations[name](service.snapshotter);
+}
+globalThis.answered();
+await service.close();
+process.exit(0);

@@ -1,0 +1,28 @@
+/** What `siphon serve` is made of, but for the socket and the mount: for a process that is to be killed. */
+
+import { ContentStore } from '#src/content/content-store.js';
+import { LayerPreparer } from '#src/layers/layer-preparer.js';
+import { LayerStore } from '#src/layers/layer-store.js';
+import { LazySnapshots } from '#src/layers/lazy-snapshots.js';
+import { Snapshotter } from '#src/snapshotter/snapshotter.js';
+
+export async function openRoot(root, log) {
+  const content = await ContentStore.open(root);
+  const layers = LayerStore.open(root, process.pid, log);
+  const served = new Set();
+  const server = {
+    serve: ({ number }) => (layers.hold(number), served.add(number), `${root}/fuse/${number}`),
+    path: (number) => `${root}/fuse/${number}`,
+    stopServing: (number) => (layers.drop(number), Promise.resolve(served.delete(number))),
+  };
+  const open = { has: (number) => served.has(number) };
+  const preparer = new LayerPreparer({ layers, content, keep: false, log });
+  const lazy = new LazySnapshots({ root, layers, content, preparer, server, open, log });
+  const snapshotter = await Snapshotter.open({ root, lazy, log });
+  const close = async () => {
+    await snapshotter.close();
+    await lazy[Symbol.asyncDispose]();
+    layers[Symbol.dispose]();
+  };
+  return { snapshotter, layers, content, close };
+}
