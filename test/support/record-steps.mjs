@@ -46,7 +46,7 @@ function wrapSqlite() {
   const prototype = Object.getPrototypeOf(database.prepare('SELECT 1'));
   const { run } = prototype;
   prototype.run = function (...args) {
-    if (!this.database.inTransaction || /^COMMIT/.test(this.source)) countStep();
+    if (!this.database.inTransaction || this.source.startsWith('COMMIT')) countStep();
     return run.apply(this, args);
   };
   database.close();
