@@ -15,6 +15,8 @@ const configSchema = z.strictObject({
   lazy: z.boolean().default(true),
   /** Layers whose blob has fewer bytes are unpacked at once. */
   smallest_lazy_layer: z.number().int().nonnegative().default(defaultSmallestLazyLayer),
+  /** Whether containerd has `capabilities = ["remap-ids"]` for this plugin (containerd 2 or later). */
+  remap_ids: z.boolean().default(false),
   /** How long a read waits for a registry before it fails, in seconds. */
   fetch_timeout: z.number().positive().max(3600).default(60),
 });

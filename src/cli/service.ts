@@ -31,9 +31,9 @@ export async function runService(
     undo.defer(claimRoot(config.root));
     if (keeper?.lost !== undefined) log.error({ endedWith: keeper.endedWith }, lostText);
     const layers = config.lazy ? await openLayers(config, keeper, undo, log) : undefined;
-    const { root, address } = config;
+    const { root, address, remap_ids: remapIds } = config;
     const { serveSnapshotter } = await import('../snapshotter/server.js');
-    const server = await serveSnapshotter({ root, address, lazy: layers?.lazy, log });
+    const server = await serveSnapshotter({ root, address, lazy: layers?.lazy, remapIds, log });
     undo.defer(() => server.close());
     layers?.server.allowSuccession();
     onReplacement(keeper, log, async () => {

@@ -13,6 +13,13 @@ import { join } from 'node:path';
 const ROOT_MODE = 0o755;
 const PERMISSIONS = 0o7777;
 
+export interface NewRoot {
+  /** Folder whose owner and permissions it takes. */
+  like: string | undefined;
+  /** Rather than of that folder. */
+  owner?: { uid: number; gid: number } | undefined;
+}
+
 export class SnapshotDirectories {
   /** Holds them all. */
   readonly path: string;
@@ -40,18 +47,18 @@ export class SnapshotDirectories {
 
   /**
    * Makes the folders of a snapshot and keeps them while `record` succeeds.
-   * @param like folder whose owner and permissions the new root takes
+   * @param root whose owner and permissions the new root takes
    * @param fill gets the new content folder before the snapshot is recorded
    */
   async create<T>(
     id: number,
-    like: string | undefined,
+    root: NewRoot,
     record: () => T,
     fill?: (fs: string) => Promise<void>,
   ): Promise<T> {
     this.#unrecorded.add(id);
     try {
-      await this.#make(id, like);
+      await this.#make(id, root);
       await fill?.(this.fs(id));
       return record();
     } catch (error) {
@@ -83,13 +90,13 @@ export class SnapshotDirectories {
     return orphans;
   }
 
-  async #make(id: number, like: string | undefined): Promise<void> {
+  async #make(id: number, { like, owner }: NewRoot): Promise<void> {
     await mkdir(join(this.path, String(id)), { mode: 0o700 });
     await mkdir(this.work(id), { mode: 0o711 });
     await mkdir(this.fs(id));
-    if (like === undefined) return chmod(this.fs(id), ROOT_MODE);
-    const { uid, gid, mode } = await stat(like);
-    await chown(this.fs(id), uid, gid);
-    await chmod(this.fs(id), mode & PERMISSIONS);
+    const found = like === undefined ? undefined : await stat(like);
+    const given = owner ?? found;
+    if (given !== undefined) await chown(this.fs(id), given.uid, given.gid);
+    await chmod(this.fs(id), found === undefined ? ROOT_MODE : found.mode & PERMISSIONS);
   }
 }

@@ -24,19 +24,21 @@ export interface OverlayLayers {
   empty: string;
   /** Further options of overlay, such as `userxattr`. */
   options: readonly string[];
+  /** How the read-only folders are to be shown with other owners; see {@link IdMapping}. */
+  idMapping?: readonly string[];
 }
 
 /** The mounts of a snapshot: one bind mount where that is enough, else one overlay. */
 export function overlayMounts(layers: OverlayLayers): Mount[] {
-  const { upper } = layers;
+  const { upper, idMapping = [] } = layers;
   // Overlay refuses a folder twice; the nearest says all that a farther one of the same layer could.
   const lowers = [...new Set(layers.lowers)];
   if (lowers.length === 0) return [bindMount(upper?.fs ?? layers.empty, upper ? 'rw' : 'ro')];
   const [only] = lowers;
   if (upper === undefined && only !== undefined && lowers.length === 1)
-    return [bindMount(only, 'ro')];
+    return [bindMount(only, 'ro', idMapping)];
   const folders = upper === undefined ? [] : [`workdir=${upper.work}`, `upperdir=${upper.fs}`];
-  const options = [...layers.options, ...folders, `lowerdir=${lowers.join(':')}`];
+  const options = [...idMapping, ...layers.options, ...folders, `lowerdir=${lowers.join(':')}`];
   return [{ type: 'overlay', source: 'overlay', target: '', options }];
 }
 
@@ -64,6 +66,6 @@ export function checkMountable(path: string): void {
   );
 }
 
-function bindMount(source: string, access: 'rw' | 'ro'): Mount {
-  return { type: 'bind', source, target: '', options: [access, 'rbind'] };
+function bindMount(source: string, access: 'rw' | 'ro', more: readonly string[] = []): Mount {
+  return { type: 'bind', source, target: '', options: [...more, access, 'rbind'] };
 }

@@ -215,7 +215,7 @@ export class RemoteSnapshots {
     };
     const fill = (fs: string): Promise<void> =>
       lazy.unpack({ ...naming, signal }, { target: fs, parents, reason });
-    const recorded = await this.#directories.create(id, parents[0], record, fill);
+    const recorded = await this.#directories.create(id, { like: parents[0] }, record, fill);
     if (!recorded) await this.#directories.remove(id);
   }
 
@@ -273,7 +273,7 @@ export class RemoteSnapshots {
       lazy.unpack({ ...naming, signal }, { target, parents, reason });
     // What an attempt left that ended with its process.
     await this.#directories.remove(snapshot.id);
-    await this.#directories.create(snapshot.id, parents[0], record, fill);
+    await this.#directories.create(snapshot.id, { like: parents[0] }, record, fill);
   }
 
   /**

@@ -24,6 +24,8 @@ export interface SnapshotterOptions {
   address: string;
   /** Who serves lazy layers; without, every layer is left to containerd to unpack. */
   lazy: LazyLayers | undefined;
+  /** Whether mounts say `uidmap=` and `gidmap=` where labels ask for it; default: no. */
+  remapIds?: boolean;
   log: Logger;
 }
 
@@ -37,8 +39,9 @@ export interface SnapshotterServer {
  * @throws SiphonError `busy` where a live server has the address or the root; `usage`, `corrupt`
  */
 export async function serveSnapshotter(options: SnapshotterOptions): Promise<SnapshotterServer> {
-  const { root, address, lazy, log } = options;
-  const snapshotter = await Snapshotter.open({ root, lazy, log });
+  const { address, ...parts } = options;
+  const { root, log } = parts;
+  const snapshotter = await Snapshotter.open(parts);
   const server = new Server();
   try {
     const service = snapshotsService(snapshotter, log);

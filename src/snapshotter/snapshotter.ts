@@ -16,6 +16,7 @@ import { SnapshotDirectories } from './directories.js';
 import { diskUsage } from './disk-usage.js';
 import { parseFilters } from './filters.js';
 import { applyLabelMask } from './label-mask.js';
+import { idMappingOf } from './id-mapping.js';
 import type { LazyLayers } from './lazy-layers.js';
 import { RemoteSnapshots } from './remote-snapshots.js';
 import type { CommitChange, Metadata } from './metadata.js';
@@ -35,6 +36,7 @@ interface Parts {
   directories: SnapshotDirectories;
   remote: RemoteSnapshots;
   overlayOptions: string[];
+  remapIds: boolean;
   log: Logger;
 }
 
@@ -43,6 +45,7 @@ export class Snapshotter implements AsyncDisposable {
   readonly #directories: SnapshotDirectories;
   readonly #remote: RemoteSnapshots;
   readonly #overlayOptions: string[];
+  readonly #remapIds: boolean;
   readonly #log: Logger;
   readonly #closing = new AbortController();
   #settling: Promise<void> = Promise.resolve();
@@ -54,6 +57,8 @@ export class Snapshotter implements AsyncDisposable {
   static async open(options: {
     root: string;
     lazy: LazyLayers | undefined;
+    /** Whether whoever mounts understands `uidmap=` and `gidmap=` (capability `remap-ids` of containerd 2). */
+    remapIds?: boolean;
     log: Logger;
   }): Promise<Snapshotter> {
     const root = resolve(options.root);
@@ -72,6 +77,7 @@ export class Snapshotter implements AsyncDisposable {
         remote,
         log,
         overlayOptions: await kernelOptions(),
+        remapIds: options.remapIds ?? false,
       });
       await snapshotter.#removeOrphans();
       descriptions.align(metadata.list());
@@ -89,6 +95,7 @@ export class Snapshotter implements AsyncDisposable {
     this.#directories = parts.directories;
     this.#remote = parts.remote;
     this.#overlayOptions = parts.overlayOptions;
+    this.#remapIds = parts.remapIds;
     this.#log = parts.log;
   }
 
@@ -197,10 +204,11 @@ export class Snapshotter implements AsyncDisposable {
     { key, parent, labels }: CreateRequest,
     { parents, signal }: { parents: readonly Snapshot[]; signal: AbortSignal },
   ): Promise<Snapshot> {
+    const owner = idMappingOf(labels)?.root;
     const id = this.#metadata.allocateId();
     const like = parents[0] === undefined ? undefined : this.#remote.content(parents[0]);
     try {
-      return await this.#directories.create(id, like, () => {
+      return await this.#directories.create(id, { like, owner }, () => {
         signal.throwIfAborted();
         return this.#metadata.create({ id, name: key, parent, kind, labels });
       });
@@ -221,6 +229,7 @@ export class Snapshotter implements AsyncDisposable {
       lowers,
       empty: fs,
       options: this.#overlayOptions,
+      ...(this.#remapIds && { idMapping: idMappingOf(snapshot.labels)?.options ?? [] }),
     });
   }
 

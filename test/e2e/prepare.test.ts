@@ -238,7 +238,7 @@ describe('the layers of an image', () => {
         const key = `crowd-${one}-${call}`;
         const running = client.prepare(key, '', criLabels(0), cancel.signal).then(
           () => 'prepared',
-          (error: { code: status }) => status[error.code],
+          (error: unknown) => (error instanceof Error && 'code' in error ? Number(error.code) : -1),
         );
         return { cancel, running, stays: call === 0 };
       }),
@@ -249,7 +249,9 @@ describe('the layers of an image', () => {
     const outcomes = await Promise.all(
       calls.map(async ({ running, stays }) => `${stays} ${await running}`),
     );
-    expect(new Set(outcomes)).toEqual(new Set(['true ALREADY_EXISTS', 'false CANCELLED']));
+    expect(new Set(outcomes)).toEqual(
+      new Set([`true ${status.ALREADY_EXISTS}`, `false ${status.CANCELLED}`]),
+    );
     for (const client of clients) client.close();
     expect(await snapshots.list()).toHaveLength(1);
     expect(asked(`/blobs/${digestOf(0)}`)).toHaveLength(1);

@@ -20,6 +20,16 @@ describe('overlayMounts', () => {
     ]);
   });
 
+  test('what is below is to be shown with other owners', () => {
+    const idMapping = ['uidmap=0:1:2', 'gidmap=0:3:4'];
+    const [view] = overlayMounts({ lowers: ['/s/1/fs'], ...rest, idMapping });
+    expect(view?.options).toEqual([...idMapping, 'ro', 'rbind']);
+    const [active] = overlayMounts({ upper, lowers: ['/s/1/fs'], ...rest, idMapping });
+    expect(active?.options.slice(0, 2)).toEqual(idMapping);
+    const [own] = overlayMounts({ upper, lowers: [], ...rest, idMapping });
+    expect(own?.options).toEqual(['rw', 'rbind']);
+  });
+
   test('otherwise an overlay, nearest parent first', () => {
     const lowers = ['/s/2/fs', '/s/1/fs'];
     const overlay = { type: 'overlay', source: 'overlay', target: '' };

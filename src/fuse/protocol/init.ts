@@ -17,8 +17,11 @@ const flag = {
   INIT_EXT: 1 << 30,
 } as const;
 
-/** Bits of the `flags2` word (bit 32 of the protocol is bit 0 here). */
-const flag2 = { HAS_RESEND: 1 << 7 } as const;
+/**
+ * Bits of the `flags2` word (bit 32 of the protocol is bit 0 here). FUSE_ALLOW_IDMAP (Linux 6.12) lets a
+ * copy of the mount show other owners, which containers in user namespaces need.
+ */
+const flag2 = { HAS_RESEND: 1 << 7, ALLOW_IDMAP: 1 << 8 } as const;
 
 const protocolMajor = 7;
 /** The version whose meaning is implemented here: the one that brought FUSE_NOTIFY_RESEND. */
@@ -91,15 +94,17 @@ export function negotiate(
     (offered & flag.INIT_EXT) !== 0 && request.length >= requestHeaderSize + 20
       ? request.u32(16)
       : 0;
-  const agreed2 = options.withoutResend === true ? 0 : offered2 & flag2.HAS_RESEND;
+  const resend = options.withoutResend === true ? 0 : offered2 & flag2.HAS_RESEND;
+  // Nothing is ever made or owned through the mount, so that whoever asks does not matter.
+  const idmap = offered2 & flag2.ALLOW_IDMAP;
   const agreement: Agreement = {
     kernelMinor,
     maxRead: maxPages * pageSize,
     noOpen: (offered & flag.NO_OPEN_SUPPORT) !== 0,
     noOpendir: (offered & flag.NO_OPENDIR_SUPPORT) !== 0,
-    resend: agreed2 !== 0,
+    resend: resend !== 0,
   };
-  const agreed = { flags: offered & wanted, flags2: agreed2 };
+  const agreed = { flags: offered & wanted, flags2: resend | idmap };
   return { agreement, reply: initReply(request, agreed) };
 }
 
