@@ -42,7 +42,7 @@ beforeAll(async () => {
   });
   registry = await serveLayout({ layout });
   const config = join(sandbox.directory, 'config.toml');
-  await writeFile(config, 'remap_ids = true\n');
+  await writeFile(config, 'remap_ids = true\nsmallest_lazy_layer = 0\n');
   siphon = await startSiphonService(sandbox, '--config', config);
   snapshots = connectSnapshots({ address: siphon.address, snapshotter: '', namespace: 'test' });
   let parent = '';
@@ -91,6 +91,7 @@ describe('a snapshot with id mappings', () => {
       const [mount] = await snapshots.prepare('shown', top(), mapping);
       const { source = '', options = [] } = mount ?? {};
       const lowers = options.at(-1)?.slice('lowerdir='.length).split(':') ?? [];
+      for (const lower of lowers) expect(lower).toContain(join(sandbox.root, 'fuse'));
       const shown = await Promise.all(
         lowers.map(async (lower, at) => {
           const target = join(sandbox.directory, `idmapped-${at}`);
