@@ -4,7 +4,7 @@
  */
 
 import { status } from '@grpc/grpc-js';
-import { readFile, readdir, rm } from 'node:fs/promises';
+import { appendFile, chown, lstat, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Digest } from '#src/common/digest.js';
@@ -44,7 +44,10 @@ beforeEach(async () => {
   layout = await sandbox.folder(`layout-${number}`);
   image = await buildLayout(layout, {
     tag: 'latest',
-    layers: [0, 1, 2, 3].map((at) => [file(`file-${at}`, `content ${at} of ${number}`)]),
+    layers: [0, 1, 2, 3].map((at) => [
+      file(`file-${at}`, `content ${at} of ${number}`),
+      file(`dir/${at}`, ''),
+    ]),
   });
   registry = await serveLayout({ layout });
   proxy = await startRegistryProxy(registry.host);
@@ -189,6 +192,42 @@ describe('labels of', () => {
       await moveAway(0);
       expect(await snapshots.prepare('ordinary', '', criLabels(0))).toHaveLength(1);
     });
+  });
+});
+
+describe('a container on lazy layers', () => {
+  it('changes, moves, deletes and owns what they hold, and is committed as any other', async () => {
+    await pull(criLabels);
+    const active = await snapshots.prepare(`change-${number}`, target(3));
+    await mounted(active, async (root) => {
+      expect((await lstat(root)).mode & 0o7777).toBe(0o755);
+      await appendFile(join(root, 'file-0'), ' and more');
+      await rename(join(root, 'file-1'), join(root, 'moved'));
+      await rm(join(root, 'file-2'));
+      await chown(join(root, 'file-3'), 5, 6);
+      await rename(join(root, 'dir'), join(root, 'dir-2')).catch((error: unknown) => {
+        expect(error).toMatchObject({ code: 'EXDEV' });
+      });
+      await rm(join(root, 'dir'), { recursive: true, force: true });
+    });
+    await snapshots.commit(`changed-${number}`, `change-${number}`);
+    const mounts = await snapshots.view(`look-${number}`, `changed-${number}`);
+    await mounted(mounts, async (root) => {
+      expect((await readdir(root)).filter((name) => !name.startsWith('dir')).sort()).toEqual([
+        'file-0',
+        'file-3',
+        'moved',
+      ]);
+      expect(await readdir(root)).not.toContain('dir');
+      expect(await readFile(join(root, 'file-0'), 'utf8')).toBe(`content 0 of ${number} and more`);
+      expect(await readFile(join(root, 'moved'), 'utf8')).toBe(`content 1 of ${number}`);
+      expect(await lstat(join(root, 'file-3'))).toMatchObject({ uid: 5, gid: 6 });
+    });
+    await expect(snapshots.remove(target(3))).rejects.toMatchObject({
+      code: status.FAILED_PRECONDITION,
+    });
+    const own = await snapshots.usage(`changed-${number}`);
+    expect(own.size).toBeLessThan(100_000);
   });
 });
 

@@ -229,6 +229,32 @@ function contract(start: () => Promise<Subject>): void {
     for (const name of ['stack-3', 'stack-2', 'stack-1']) await snapshots.remove(name);
   });
 
+  test('a layer in the middle stays while a container or a view stands on it', async () => {
+    await layer('middle-1', '', (root) => writeFile(join(root, 'low'), ''));
+    await layer('middle-2', 'middle-1', (root) => writeFile(join(root, 'high'), ''));
+    const active = await snapshots.prepare('middle-active', 'middle-2');
+    await snapshots.view('middle-view', 'middle-2');
+    await expectStatus(snapshots.remove('middle-2'), status.FAILED_PRECONDITION, /remove/);
+    await snapshots.remove('middle-view');
+    await expectStatus(snapshots.remove('middle-2'), status.FAILED_PRECONDITION, /remove/);
+    expect(await mounted(active, tree)).toEqual(['high', 'low']);
+    await snapshots.remove('middle-active');
+    await snapshots.remove('middle-2');
+    expect(await look('middle-1', tree)).toEqual(['low']);
+    await snapshots.remove('middle-1');
+  });
+
+  test('cleanup takes nothing that is in use', async () => {
+    await layer('clean', '', (root) => writeFile(join(root, 'f'), 'f'));
+    const active = await snapshots.prepare('clean-active', 'clean');
+    // Not every snapshotter of containerd's has something to clean up.
+    await snapshots.cleanup().catch((error: unknown) => {
+      expect(error).toMatchObject({ code: status.UNIMPLEMENTED });
+      expect(subject.snapshotter).toBe('overlayfs');
+    });
+    expect(await mounted(active, tree)).toEqual(['f']);
+  });
+
   test('list filters', async () => {
     const label = 'containerd.io/snapshot/color';
     await snapshots.prepare('walk-a', '', { [label]: 'red' });
