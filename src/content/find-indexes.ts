@@ -4,18 +4,13 @@ import type { Digest } from '../common/digest.js';
 import { errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Descriptor } from '../remote/descriptor.js';
+import { type Found, isPassing } from './found.js';
 import type { ImageHome } from './image-home.js';
 import type { PublishedIndex } from './image-model.js';
 import { indexArtifactType, parseIndexArtifact } from './index-artifact.js';
 
 /** Artifacts of our type about one image that are looked at; anybody may push one. */
 const MAX_ARTIFACTS = 16;
-
-export interface FoundIndexes {
-  indexes: Map<Digest, PublishedIndex>;
-  /** Whether all that there is could be looked at; if not, it is worth looking again. */
-  complete: boolean;
-}
 
 /**
  * Where several artifacts have an index of one layer, the last listed wins: lists grow at their end.
@@ -25,7 +20,7 @@ export async function findIndexes(
   home: ImageHome,
   subject: Descriptor,
   { signal, log }: { signal: AbortSignal; log: Logger },
-): Promise<FoundIndexes> {
+): Promise<Found<PublishedIndex>> {
   const found = new Map<Digest, PublishedIndex>();
   let complete = true;
   const ignore = (error: unknown, artifact?: Digest): void => {
@@ -52,10 +47,4 @@ export async function findIndexes(
     }
   }
   return { indexes: found, complete };
-}
-
-/** Another attempt may well succeed. */
-function isPassing(error: unknown): boolean {
-  const code = errorCode(error);
-  return code === 'unavailable' || code === 'timeout';
 }

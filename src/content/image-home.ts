@@ -17,6 +17,8 @@ export interface ImageHome {
   resolve(signal: AbortSignal): Promise<Descriptor>;
   /** The verified bytes of a manifest, index or config. @throws SiphonError `not-found`, `corrupt`, … */
   readDocument(descriptor: Descriptor, signal: AbortSignal): Promise<Buffer>;
+  /** The verified bytes of a manifest of which nothing but the digest is known. Errors as above. */
+  readManifest(digest: Digest, signal: AbortSignal): Promise<Buffer>;
   /** The bytes of a blob, verified before the first of them is given out. Errors as above. */
   readBlob(descriptor: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
   /** A layer's blob as addressable bytes, unverified. */

@@ -21,6 +21,9 @@ export interface ImageLayer {
   origin: LayerOrigin;
 }
 
+/** Gives SOCI's zTOC of one layer, already checked against its digest. */
+export type PublishedZtoc = (signal: AbortSignal) => Promise<Buffer>;
+
 /** Gives the gzip-compressed index file of one layer, already checked against its digest. */
 export type PublishedIndex = (signal: AbortSignal) => Promise<AsyncIterable<Uint8Array>>;
 
@@ -46,5 +49,7 @@ export interface Image {
    * @throws SiphonError `cancelled`; whatever else goes wrong means no indexes
    */
   fetchIndexes(signal: AbortSignal): Promise<Map<Digest, PublishedIndex>>;
+  /** The zTOCs of SOCI's index of the image, as {@link fetchIndexes}. */
+  fetchZtocs(signal: AbortSignal): Promise<Map<Digest, PublishedZtoc>>;
   close(): Promise<void>;
 }

@@ -56,6 +56,10 @@ export class LayoutHome implements ImageHome {
     return this.#layout.read(descriptor, signal);
   }
 
+  readManifest(digest: Digest, signal: AbortSignal): Promise<Buffer> {
+    return this.#layout.read({ digest }, signal);
+  }
+
   async readBlob(descriptor: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     const slice = await this.#layout.locate(descriptor);
     const actual = await hashSlice(slice, signal);

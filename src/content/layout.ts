@@ -57,8 +57,8 @@ export class OciLayout {
     );
   }
 
-  /** Where a blob's bytes lie. @throws SiphonError `not-found`, `corrupt` (another size) */
-  async locate(blob: { digest: Digest; size: number }): Promise<FileSlice> {
+  /** Where a blob's bytes lie. @throws SiphonError `not-found`, `corrupt` (another size than is known) */
+  async locate(blob: { digest: Digest; size?: number }): Promise<FileSlice> {
     const slice = await this.#files.locate(blobFile(blob.digest));
     if (slice === undefined) {
       throw new SiphonError(
@@ -66,7 +66,7 @@ export class OciLayout {
         `Cannot find blob "${blob.digest}" in OCI layout "${this.name}": no such file`,
       );
     }
-    if (slice.size === blob.size) return slice;
+    if (blob.size === undefined || slice.size === blob.size) return slice;
     throw new SiphonError(
       'corrupt',
       `Cannot read blob "${blob.digest}" of OCI layout "${this.name}": it has ${slice.size} bytes, expected ${blob.size}`,
@@ -74,7 +74,7 @@ export class OciLayout {
   }
 
   /** A small blob, verified. @throws SiphonError as {@link locate}; `corrupt` for another digest */
-  async read(blob: { digest: Digest; size: number }, signal: AbortSignal): Promise<Buffer> {
+  async read(blob: { digest: Digest; size?: number }, signal: AbortSignal): Promise<Buffer> {
     const bytes = await readSlice(await this.locate(blob), `blob ${blob.digest}`, signal);
     if (digestOf(bytes) === blob.digest) return bytes;
     throw wrongDigest(blob.digest, this.name, digestOf(bytes));

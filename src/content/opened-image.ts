@@ -3,13 +3,14 @@
 import type { BlobSource } from '../common/blob-source.js';
 import type { Digest } from '../common/digest.js';
 import { type Logger, silentLogger } from '../common/log.js';
-import { SharedWork } from '../common/shared-work.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import type { Manifest } from '../remote/manifest.js';
-import { type FoundIndexes, findIndexes } from './find-indexes.js';
+import { findIndexes } from './find-indexes.js';
+import { findZtocs } from './find-ztocs.js';
+import { type Found, Search } from './found.js';
 import type { ImageConfig } from './image-config.js';
 import type { ImageHome } from './image-home.js';
-import type { Image, ImageLayer, PublishedIndex } from './image-model.js';
+import type { Image, ImageLayer, PublishedIndex, PublishedZtoc } from './image-model.js';
 
 export interface OpenedImageParts {
   name: string;
@@ -32,8 +33,8 @@ export class OpenedImage implements Image {
   readonly layers: readonly ImageLayer[];
   readonly home?: ImageHome;
   readonly #parts: OpenedImageParts;
-  readonly #search = new SharedWork<'indexes', FoundIndexes>();
-  #indexes: Map<Digest, PublishedIndex> | undefined;
+  readonly #indexes = new Search((signal) => this.#findIndexes(signal));
+  readonly #ztocs = new Search((signal) => this.#findZtocs(signal));
 
   constructor(parts: OpenedImageParts) {
     this.name = parts.name;
@@ -50,23 +51,31 @@ export class OpenedImage implements Image {
     return this.#parts.openLayer(layer, signal);
   }
 
-  async fetchIndexes(signal: AbortSignal): Promise<Map<Digest, PublishedIndex>> {
-    if (this.#indexes !== undefined) return this.#indexes;
-    const { indexes, complete } = await this.#search.run('indexes', signal, (shared) =>
-      this.#findIndexes(shared),
-    );
-    if (complete) this.#indexes = indexes;
-    return indexes;
+  fetchIndexes(signal: AbortSignal): Promise<Map<Digest, PublishedIndex>> {
+    return this.#indexes.find(signal);
+  }
+
+  fetchZtocs(signal: AbortSignal): Promise<Map<Digest, PublishedZtoc>> {
+    return this.#ztocs.find(signal);
   }
 
   async close(): Promise<void> {
     await this.#parts.home?.close();
   }
 
-  async #findIndexes(signal: AbortSignal): Promise<FoundIndexes> {
+  async #findIndexes(signal: AbortSignal): Promise<Found<PublishedIndex>> {
     const { home, descriptor, log = silentLogger } = this.#parts;
-    if (home === undefined || descriptor === undefined)
-      return { indexes: new Map(), complete: true };
+    if (home === undefined || descriptor === undefined) return nothing();
     return findIndexes(home, descriptor, { signal, log });
   }
+
+  async #findZtocs(signal: AbortSignal): Promise<Found<PublishedZtoc>> {
+    const { home, descriptor, manifest, log = silentLogger } = this.#parts;
+    if (home === undefined || descriptor === undefined || manifest === undefined) return nothing();
+    return findZtocs(home, { descriptor, manifest }, { signal, log });
+  }
+}
+
+function nothing<T>(): Found<T> {
+  return { indexes: new Map(), complete: true };
 }

@@ -87,6 +87,11 @@ export class RegistryHome implements ImageHome {
     return bytes;
   }
 
+  async readManifest(digest: Digest, signal: AbortSignal): Promise<Buffer> {
+    if (!(await this.store.has(digest))) await this.#fetchManifest({ digest }, signal);
+    return this.store.read(digest);
+  }
+
   async readBlob(descriptor: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     const source = this.#registry.blobSource(descriptor);
     await this.store.ingest(descriptor, (offset) => streamFrom(source, offset, signal), { signal });

@@ -18,6 +18,7 @@ import {
 import type { ExpectedLayer } from './expected-layer.js';
 import { OUTPUT_MEMORY } from './hash-thread.js';
 import type { LayerInfo } from './layer-model.js';
+import { errorFrom } from './thread-failure.js';
 
 export interface BuildOptions {
   /** The index file; appears whole or not at all. */
@@ -26,6 +27,8 @@ export interface BuildOptions {
   spanSize?: number;
   /** Compared as soon as it can be; a difference is an error. */
   expected?: ExpectedLayer;
+  /** Why a table of contents that the layer has was not used; goes into the index for people. */
+  because?: string | undefined;
   signal?: AbortSignal;
 }
 
@@ -40,8 +43,8 @@ export async function buildIndex(
   options: BuildOptions,
 ): Promise<LayerInfo> {
   const path = temporaryName(options.output);
-  const { spanSize, expected, signal } = options;
-  const builder = new BuilderThread({ path, spanSize, expected }, signal);
+  const { spanSize, expected, because, signal } = options;
+  const builder = new BuilderThread({ path, spanSize, expected, because }, signal);
   try {
     await feed(input, builder);
     const info = await builder.finish();
@@ -158,19 +161,6 @@ class BuilderThread {
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
     this.#worker.postMessage(message);
   }
-}
-
-function errorFrom(failed: Extract<FromBuilder, { kind: 'failed' }>): Error {
-  if (failed.code !== undefined) {
-    return new SiphonError(
-      failed.code,
-      failed.message,
-      failed.hint === undefined ? {} : { hint: failed.hint },
-    );
-  }
-  const error = new Error(failed.message);
-  if (failed.stack !== undefined) error.stack = failed.stack;
-  return error;
 }
 
 function cancelled(signal: AbortSignal | undefined): SiphonError {

@@ -1,8 +1,8 @@
 /** What {@link buildIndex} and its worker say to each other; the blob itself is in memory that they share. */
 
-import type { ErrorCode } from '../common/errors.js';
 import type { ExpectedLayer } from './expected-layer.js';
 import type { LayerInfo } from './layer-model.js';
+import type { Failure } from './thread-failure.js';
 
 /** `workerData` of the worker. */
 export interface BuildJob {
@@ -11,6 +11,7 @@ export interface BuildJob {
   expected: ExpectedLayer | undefined;
   /** The blocks, and room for the worker's own use behind them. */
   arena: SharedArrayBuffer;
+  because: string | undefined;
 }
 
 /** The blob travels in blocks of this size, all full but the last. */
@@ -24,13 +25,4 @@ export type ToBuilder =
 
 export type FromBuilder =
   /** The block at `offset` of the arena can be filled again. */
-  | { kind: 'taken'; offset: number }
-  | { kind: 'done'; info: LayerInfo }
-  /** Without a code it is a defect. */
-  | {
-      kind: 'failed';
-      code: ErrorCode | undefined;
-      message: string;
-      hint: string | undefined;
-      stack: string | undefined;
-    };
+  { kind: 'taken'; offset: number } | { kind: 'done'; info: LayerInfo } | Failure;

@@ -1,11 +1,11 @@
 /** The worker thread that builds one index; started by {@link buildIndex}. */
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import type { BuildJob, FromBuilder, ToBuilder } from './build-protocol.js';
 import { HashThread } from './hash-thread.js';
 import { IndexBuilder } from './index-builder.js';
 import { DirectHasher } from './layer-hasher.js';
+import { failureOf } from './thread-failure.js';
 
 const port = parentPort;
 if (port === null) throw new Error('build-worker runs in a worker thread only');
@@ -47,23 +47,8 @@ function attempt<T>(action: () => T): T | undefined {
   try {
     return action();
   } catch (error) {
-    const known = asKnown(error);
-    say({
-      kind: 'failed',
-      code: known?.code,
-      message: errorMessage(known ?? error),
-      hint: known?.hint,
-      stack: error instanceof Error ? error.stack : undefined,
-    });
+    say(failureOf(error, job.path));
     port?.close();
     return undefined;
   }
-}
-
-/** A full disk is no defect; SQLite says it in its own words. */
-function asKnown(error: unknown): SiphonError | undefined {
-  if (error instanceof SiphonError) return error;
-  if (systemCode(error) !== 'SQLITE_FULL') return undefined;
-  const message = `Cannot write index "${job.path}": the disk is full, expected room for it`;
-  return new SiphonError('no-space', message, { cause: error });
 }

@@ -28,6 +28,8 @@ export interface IndexBuilderOptions {
   expected?: ExpectedLayer | undefined;
   /** Closed with the builder; hashes in the calling thread by default. */
   hasher?: LayerHasher;
+  /** Why a table of contents that the layer has was not used. */
+  because?: string | undefined;
 }
 
 export class IndexBuilder {
@@ -35,6 +37,7 @@ export class IndexBuilder {
   readonly #stagingPath: string;
   readonly #spanSize: number;
   readonly #expected: ExpectedLayer;
+  readonly #because: string | undefined;
   readonly #writer: IndexWriter;
   readonly #tar: TarReader;
   readonly #tree: TreeBuilder;
@@ -51,6 +54,7 @@ export class IndexBuilder {
     this.#spanSize = checkSpanSize(options.spanSize ?? DEFAULT_SPAN_SIZE);
     this.#expected = options.expected ?? {};
     this.#hasher = options.hasher ?? new DirectHasher();
+    this.#because = options.because;
     this.#writer = new IndexWriter(this.#path, this.#stagingPath);
     this.#tree = new TreeBuilder(this.#writer.tree);
     this.#tar = new TarReader((entry, dataOffset) => this.#tree.add(entry, dataOffset));
@@ -87,7 +91,7 @@ export class IndexBuilder {
     const facts: LayerFacts = {
       compression: decoder.compression,
       format: 'siphon',
-      formatReason: 'indexed from its own bytes',
+      formatReason: reasonOf(this.#because),
       digestOf: 'tar',
       blobDigest: digestFromHash(digests.blob),
       blobSize: this.#blobSize,
@@ -96,6 +100,7 @@ export class IndexBuilder {
       spanSize: this.#spanSize,
       spanCount: spans.length,
       hasRootEntry: this.#tree.hasRootEntry,
+      prefetchEnd: 0,
     };
     checkExpected(facts, this.#expected);
     this.#writeSpans(spans, digests);
@@ -144,6 +149,10 @@ export class IndexBuilder {
     this.#decoder = { compression, spans };
     return spans;
   }
+}
+
+function reasonOf(because: string | undefined): string {
+  return `indexed from its own bytes${because === undefined ? '' : ` (${because})`}`;
 }
 
 function checkSpanSize(size: number): number {

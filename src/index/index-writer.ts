@@ -114,7 +114,7 @@ const RENUMBER = `CREATE TABLE staging.renumber(old INTEGER PRIMARY KEY, new INT
 
 function writeInfo(database: BetterSqlite3.Database, info: LayerInfo): void {
   database
-    .prepare('INSERT INTO layer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+    .prepare('INSERT INTO layer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
     .run(
       info.compression,
       info.format,
@@ -130,6 +130,7 @@ function writeInfo(database: BetterSqlite3.Database, info: LayerInfo): void {
       info.inodeCount,
       info.hasXattrs ? 1 : 0,
       info.hasRootEntry ? 1 : 0,
+      info.prefetchEnd,
     );
 }
 

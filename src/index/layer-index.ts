@@ -295,6 +295,11 @@ function isUint32(value: number): boolean {
 function readInfo(database: BetterSqlite3.Database): LayerInfo {
   const rows = database.prepare('SELECT * FROM layer LIMIT 2').all() as LayerRow[];
   const [row] = rows;
+  if (row !== undefined && !(row.prefetch_end >= 0 && row.prefetch_end <= row.tar_size))
+    throw new SiphonError(
+      'corrupt',
+      `Cannot read index: what is read first ends at ${row.prefetch_end}, expected at most ${row.tar_size}`,
+    );
   if (row === undefined || rows.length !== 1)
     throw new SiphonError(
       'corrupt',
@@ -316,6 +321,7 @@ function readInfo(database: BetterSqlite3.Database): LayerInfo {
     inodeCount: row.inode_count,
     hasXattrs: row.has_xattrs !== 0,
     hasRootEntry: row.has_root_entry !== 0,
+    prefetchEnd: row.prefetch_end,
   };
 }
 
@@ -343,4 +349,5 @@ interface LayerRow {
   inode_count: number;
   has_xattrs: number;
   has_root_entry: number;
+  prefetch_end: number;
 }

@@ -26,6 +26,8 @@ export interface LayerInfo {
   hasXattrs: boolean;
   /** Whether the tar has an entry for the root itself; without one its attributes are made up. */
   hasRootEntry: boolean;
+  /** The layer's maker says that what lies before this tar offset is read first; 0 where nothing is said. */
+  prefetchEnd: number;
 }
 
 export const COMPRESSIONS = ['gzip', 'zstd', 'none'] as const;

@@ -39,7 +39,8 @@ export const TABLES = [
   entry_count INTEGER NOT NULL,
   inode_count INTEGER NOT NULL,
   has_xattrs INTEGER NOT NULL,
-  has_root_entry INTEGER NOT NULL
+  has_root_entry INTEGER NOT NULL,
+  prefetch_end INTEGER NOT NULL
 ) STRICT`,
   `CREATE TABLE inode(
   ino INTEGER PRIMARY KEY,

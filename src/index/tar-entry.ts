@@ -57,7 +57,8 @@ const TYPES: ReadonlyMap<string, EntryType> = new Map([
   ['6', 'fifo'],
 ]);
 
-const XATTR_KEY = 'SCHILY.xattr.';
+/** PAX records whose key begins so are extended attributes. */
+export const XATTR_KEY = 'SCHILY.xattr.';
 /** uid_t and gid_t are 32 bits; the highest value means "leave as is" to chown(2). */
 const MAX_ID = 2 ** 32 - 2;
 /** What 64 bits of nanoseconds around the epoch can hold; times beyond become the epoch. */
@@ -141,7 +142,8 @@ function nonEmpty(value: ByteString | undefined): ByteString | undefined {
   return value === '' ? undefined : value;
 }
 
-function checkId(what: string, value: number, path: ByteString): number {
+/** @throws SiphonError `invalid` where no file can have that owner */
+export function checkId(what: string, value: number, path: ByteString): number {
   if (value >= 0 && value <= MAX_ID) return value;
   throw new SiphonError(
     'invalid',
@@ -157,7 +159,8 @@ function checkSize(size: number, path: ByteString): number {
   );
 }
 
-function boundTime(time: { seconds: number; nanoseconds: number }): {
+/** Times that 64 bits of nanoseconds cannot hold become the epoch, as containerd has it. */
+export function boundTime(time: { seconds: number; nanoseconds: number }): {
   seconds: number;
   nanoseconds: number;
 } {

@@ -3,7 +3,7 @@ import type { Digest } from '../common/digest.js';
 /** What is being done about a layer, for whoever shows progress. */
 export interface LayerEvent {
   digest: Digest;
-  /** `waiting`: not begun; `index`: a published index arrives; `streaming`: the whole blob does. */
+  /** `waiting`: not begun; `index`: a published index or a table of contents arrives; `streaming`: the whole blob does. */
   status: 'waiting' | 'index' | 'streaming' | 'ready';
   /** Bytes of the blob that have arrived, out of `total`. */
   done: number;

@@ -1,7 +1,8 @@
 /**
  * Gets a layer's index onto this disk, the cheapest way there is: it is here already; it was published
- * beside the image; or the blob is streamed once, checked, indexed on the way and kept compressed, so
- * that reads are served from this disk afterwards (a file in the local file system is not kept twice).
+ * beside the image; it is made of a table of contents that others made; or the blob is streamed once,
+ * checked, indexed on the way and kept compressed, so that reads are served from this disk afterwards (a
+ * file in the local file system is not kept twice).
  *
  * Two requests for one layer share the work; the work ends when the last of them gives up, and a failed
  * attempt leaves nothing that the next one could trip over.
@@ -23,6 +24,7 @@ import type { Image, ImageLayer } from '../content/image.js';
 import { buildIndex } from '../index/build-index.js';
 import { LayerIndex } from '../index/layer-index.js';
 import type { LayerListener } from './layer-event.js';
+import { makeForeignIndex } from './foreign-index.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
 import { writeCompressedIndex } from './published-index.js';
 
@@ -85,7 +87,7 @@ export class LayerPreparer {
     const task = this.#begin(image, layer, options);
     try {
       if (!(await this.#usable(task)) && !(await this.#takePublished(task))) {
-        await this.#stream(task);
+        await this.#makeIndex(task);
       }
     } catch (error) {
       throw namingLayer(error, task);
@@ -135,6 +137,19 @@ export class LayerPreparer {
     }
   }
 
+  /** From what others say of the layer, or from its own bytes. */
+  async #makeIndex(task: Task): Promise<void> {
+    const { image, layer, output, options } = task;
+    const { digest, size: total } = layer.descriptor;
+    const foreign = await makeForeignIndex(image, layer, {
+      output,
+      signal: options.signal,
+      onFound: () => options.onEvent?.({ digest, status: 'index', done: 0, total }),
+      log: this.#log,
+    });
+    if (foreign.kind === 'none') await this.#stream({ ...task, because: foreign.because });
+  }
+
   async #stream(task: Task): Promise<void> {
     const source = await task.image.openLayer(task.layer, task.options.signal);
     try {
@@ -181,6 +196,8 @@ interface Task {
   record: LayerRecord;
   output: string;
   options: PrepareOptions;
+  /** Why what others say of the layer was not used. */
+  because?: string | undefined;
 }
 
 function finish({ layer, record, options }: Task): LayerRecord {
@@ -213,7 +230,8 @@ async function index(
   task: Task,
   signal: AbortSignal,
 ): Promise<void> {
-  await buildIndex(input, { output: task.output, expected: indexExpectation(task.record), signal });
+  const { output, record, because } = task;
+  await buildIndex(input, { output, expected: indexExpectation(record), because, signal });
 }
 
 async function* counted(source: BlobSource, { layer, options }: Task): AsyncGenerator<Uint8Array> {

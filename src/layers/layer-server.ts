@@ -25,12 +25,18 @@ export interface LayerServerOptions {
 export class LayerServer implements AsyncDisposable {
   readonly #open: OpenLayers;
   readonly #session: FuseSession;
+  readonly #log: Logger;
   /** To be called once everything is there that the next process relies on. */
   readonly allowSuccession: () => void;
 
-  private constructor(open: OpenLayers, session: FuseSession, allowSuccession: () => void) {
+  private constructor(
+    session: FuseSession,
+    { open, log }: Pick<LayerServerOptions, 'open' | 'log'>,
+    allowSuccession: () => void = () => undefined,
+  ) {
     this.#open = open;
     this.#session = session;
+    this.#log = log;
     this.allowSuccession = allowSuccession;
   }
 
@@ -50,22 +56,22 @@ export class LayerServer implements AsyncDisposable {
     await mkdir(mountPoint, { recursive: true, mode: 0o700 });
     open.forgetHeld();
     if (keeper?.device === undefined || kept !== undefined) {
-      return new LayerServer(open, await FuseSession.mount({ ...serving, mountPoint }), () => {});
+      return new LayerServer(await FuseSession.mount({ ...serving, mountPoint }), options);
     }
-    return LayerServer.#begin(mountPoint, { keeper, device: keeper.device, open, serving });
+    return LayerServer.#begin({ keeper, device: keeper.device, serving }, options);
   }
 
   /** Mounts through the keeper's descriptor. */
   static async #begin(
-    mountPoint: string,
-    parts: { keeper: Keeper; device: number; open: OpenLayers; serving: ServeOptions },
+    { keeper, device, serving }: { keeper: Keeper; device: number; serving: ServeOptions },
+    options: LayerServerOptions,
   ): Promise<LayerServer> {
-    const { keeper, device, open, serving } = parts;
+    const { mountPoint } = options;
     const withoutResend = process.env['SIPHON_WITHOUT_RESEND'] === '1';
     const connection = openConnection(mountPoint, { device, withoutResend });
     try {
       const session = await FuseSession.serve(connection, serving);
-      return new LayerServer(open, session, () => keeper.allowSuccession(connection));
+      return new LayerServer(session, options, () => keeper.allowSuccession(connection));
     } catch (error) {
       await clearStaleMount(mountPoint);
       throw error;
@@ -75,8 +81,9 @@ export class LayerServer implements AsyncDisposable {
   static async #goOn(
     connection: Connection,
     serving: ServeOptions,
-    { open, keeper, log }: LayerServerOptions,
+    options: LayerServerOptions,
   ): Promise<LayerServer> {
+    const { open, keeper, log } = options;
     const layers = open.openHeld((layer, error) => {
       log.error({ layer, err: error }, `layer is not served any more: ${errorMessage(error)}`);
     });
@@ -87,7 +94,7 @@ export class LayerServer implements AsyncDisposable {
       { ...about, endedWith: keeper?.endedWith, server: process.pid },
       'the server before has ended; going on with its mount',
     );
-    return new LayerServer(open, session, () => {});
+    return new LayerServer(session, options);
   }
 
   /** Where the layer's tree stands, once {@link serve} has returned. */
@@ -100,8 +107,18 @@ export class LayerServer implements AsyncDisposable {
    * @throws SiphonError `corrupt` or `invalid` where the index cannot be trusted
    */
   serve(record: LayerRecord): string {
-    if (!this.#open.has(record.number)) this.#session.addLayer(this.#open.open(record));
+    if (!this.#open.has(record.number)) {
+      this.#session.addLayer(this.#open.open(record));
+      this.#prefetch(record);
+    }
     return this.path(record.number);
+  }
+
+  /** Nobody waits for it, and what fails is fetched when it is read. */
+  #prefetch({ number, blobDigest }: LayerRecord): void {
+    this.#open.prefetch(number).catch((error: unknown) => {
+      this.#log.debug({ layer: blobDigest, reason: errorMessage(error) }, 'not fetched ahead');
+    });
   }
 
   /** Takes a layer away; nothing may have it mounted any more. */

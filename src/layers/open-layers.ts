@@ -14,11 +14,16 @@ import { SpanCache } from '../index/span-cache.js';
 import { SpanReader } from '../index/span-reader.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
 
+/** Most bytes of one layer's files that are fetched before anybody reads them. */
+const MAX_PREFETCH = 512 << 20;
+
 interface OpenLayer {
   index: LayerIndex;
   cache: SpanCache;
   reader: SpanReader;
   served: ServedLayer;
+  /** Ends what is fetched ahead of need. */
+  closing: AbortController;
 }
 
 export class OpenLayers implements AsyncDisposable {
@@ -73,6 +78,16 @@ export class OpenLayers implements AsyncDisposable {
     await this.#get(miss.layer).reader.ensure(miss.firstSpan, miss.lastSpan, signal);
   }
 
+  /**
+   * Brings what the layer's maker says is read first into the cache, as far as it is not too much.
+   * @throws as {@link fetch}; `cancelled` when the layer is closed
+   */
+  async prefetch(number: number): Promise<void> {
+    const { index, reader, closing } = this.#get(number);
+    const end = Math.min(index.info.prefetchEnd, MAX_PREFETCH);
+    if (end > 0) await reader.ensure(0, index.spanAt(end - 1), closing.signal);
+  }
+
   /** Bytes of the layer on this disk, and its inodes. */
   usage(number: number): { size: number; inodes: number } {
     const { cache, index } = this.#get(number);
@@ -90,6 +105,7 @@ export class OpenLayers implements AsyncDisposable {
     const layer = this.#open.get(number);
     if (layer === undefined) return;
     this.#open.delete(number);
+    layer.closing.abort();
     await layer.reader.close();
     layer.cache.close();
     layer.index.close();
@@ -115,7 +131,8 @@ export class OpenLayers implements AsyncDisposable {
       const reader = new SpanReader({ index, cache, source: () => this.#source(record, index) });
       const { number } = record;
       const { dataPath: cachePath, presence } = cache;
-      return { index, cache, reader, served: { number, indexPath, cachePath, presence } };
+      const served = { number, indexPath, cachePath, presence };
+      return { index, cache, reader, served, closing: new AbortController() };
     } catch (error) {
       cache?.close();
       index.close();

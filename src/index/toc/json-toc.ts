@@ -1,0 +1,213 @@
+/**
+ * The JSON table of contents that eStargz and zstd:chunked share (stargz-snapshotter, docs/estargz.md,
+ * "TOC"; containers/storage, pkg/chunked): a list of entries in the order of the tar, where a file that
+ * has several chunks is followed by one entry of type `chunk` for each further one. Pure.
+ *
+ * Its writers put U+FFFD in place of what is no UTF-8, so a name that has one cannot be believed: such a
+ * layer has to be read from its tar.
+ */
+
+import { isDigest } from '../../common/digest.js';
+import { SiphonError } from '../../common/errors.js';
+import { type EntryType, type TarEntry, type Xattr, boundTime, checkId } from '../tar-entry.js';
+import { type ByteString, printable } from '../tar-header.js';
+import { parseRfc3339 } from './rfc3339.js';
+import type { TocChunk, TocEntry } from './toc-model.js';
+
+const VERSION = 1;
+/** U+FFFD in UTF-8. */
+const REPLACED = '\xef\xbf\xbd';
+const MAX_UINT32 = 2 ** 32 - 1;
+
+const TYPES: ReadonlyMap<unknown, EntryType> = new Map([
+  ['reg', 'file'],
+  ['dir', 'directory'],
+  ['symlink', 'symlink'],
+  ['hardlink', 'hardlink'],
+  ['char', 'character'],
+  ['block', 'block'],
+  ['fifo', 'fifo'],
+]);
+
+/** A JSON object of the list, nothing of it believed. */
+type Fields = Readonly<Record<string, unknown>>;
+
+/**
+ * @throws SiphonError `invalid` where it is no such table; `unsupported` where chunks have no digest of
+ * a kind known here, or names were lost
+ */
+export function parseJsonToc(json: Buffer): TocEntry[] {
+  const entries: TocEntry[] = [];
+  const listed = listedEntries(json);
+  for (let at = 0; at < listed.length;) {
+    const fields = asFields(listed[at++]);
+    if (fields['type'] !== 'reg') {
+      entries.push({ entry: tarEntryOf(fields), chunks: [] });
+      continue;
+    }
+    const parts = [fields];
+    for (; isChunk(listed[at]); at++) parts.push(asFields(listed[at]));
+    const entry = tarEntryOf(fields);
+    entries.push({ entry, chunks: chunksOf(entry, parts) });
+  }
+  return entries;
+}
+
+function listedEntries(json: Buffer): unknown[] {
+  let document: unknown;
+  try {
+    document = JSON.parse(json.toString('utf8'));
+  } catch (cause) {
+    throw new SiphonError('invalid', 'Cannot read table of contents: it is not JSON', { cause });
+  }
+  const { version, entries } = asFields(document);
+  if (version !== VERSION) {
+    throw new SiphonError(
+      'unsupported',
+      `Cannot read table of contents: its version is ${JSON.stringify(version)}, expected ${VERSION}`,
+    );
+  }
+  if (!Array.isArray(entries)) throw wrong('"entries"', entries, 'a list');
+  return entries;
+}
+
+function isChunk(value: unknown): boolean {
+  return asFields(value ?? {})['type'] === 'chunk';
+}
+
+function asFields(value: unknown): Fields {
+  if (typeof value !== 'object' || value === null) throw wrong('an entry', value, 'an object');
+  // An object of JSON has string keys; its values are checked one by one.
+  return value as Fields;
+}
+
+function tarEntryOf(fields: Fields): TarEntry {
+  const path = bytesOf(fields, 'name');
+  const type = TYPES.get(fields['type']);
+  if (type === undefined) {
+    throw wrong(`the type of "${printable(path)}"`, fields['type'], 'a kind of file');
+  }
+  const time = timeOf(fields, path);
+  return {
+    type,
+    path,
+    mode: integer(fields, 'mode') & 0o7777,
+    uid: checkId('uid', integer(fields, 'uid'), path),
+    gid: checkId('gid', integer(fields, 'gid'), path),
+    size: type === 'file' ? integer(fields, 'size') : 0,
+    mtimeSeconds: time.seconds,
+    mtimeNanoseconds: time.nanoseconds,
+    linkPath: bytesOf(fields, 'linkName'),
+    devMajor: integer(fields, 'devMajor', MAX_UINT32),
+    devMinor: integer(fields, 'devMinor', MAX_UINT32),
+    xattrs: xattrsOf(fields, path),
+  };
+}
+
+/** The chunks of a file; the first part is the file's own entry. */
+function chunksOf(entry: TarEntry, parts: readonly Fields[]): TocChunk[] {
+  const chunks: TocChunk[] = [];
+  let at = 0;
+  for (const [number, part] of parts.entries()) {
+    if (integer(part, 'chunkOffset') !== at || bytesOf(part, 'name') !== entry.path)
+      throw gap(entry, at);
+    const isLast = number === parts.length - 1;
+    // A chunk that reaches to the file's end need not say so.
+    const size = integer(part, 'chunkSize') || (isLast ? entry.size - at : 0);
+    if (size > entry.size - at) throw gap(entry, at);
+    if (size > 0 && !isHole(part)) {
+      const digest = digestOf(part, parts.length === 1, entry);
+      chunks.push({ ...placeOf(part), fileOffset: at, size, digest });
+    }
+    at += size;
+  }
+  if (at !== entry.size) throw gap(entry, at);
+  return chunks;
+}
+
+function placeOf(part: Fields): { blobOffset: number; skip: number } {
+  return { blobOffset: integer(part, 'offset'), skip: integer(part, 'innerOffset') };
+}
+
+/** Zeros that are nowhere stored, as containers/storage leaves them out. */
+function isHole(part: Fields): boolean {
+  const kind = part['chunkType'];
+  if (kind === undefined || kind === '') return false;
+  if (kind === 'zeros') return true;
+  throw new SiphonError(
+    'unsupported',
+    `Cannot read table of contents: a chunk is of type ${JSON.stringify(kind)}, expected data or "zeros"`,
+  );
+}
+
+function digestOf(part: Fields, isWhole: boolean, entry: TarEntry): Buffer {
+  const digest = part['chunkDigest'] || (isWhole ? part['digest'] : undefined);
+  if (typeof digest === 'string' && isDigest(digest)) {
+    return Buffer.from(digest.slice('sha256:'.length), 'hex');
+  }
+  throw new SiphonError(
+    'unsupported',
+    `Cannot read table of contents: a chunk of "${printable(entry.path)}" has the digest ${JSON.stringify(digest)}, expected a sha256 digest to check it by`,
+  );
+}
+
+function xattrsOf(fields: Fields, path: ByteString): Xattr[] {
+  const { xattrs } = fields;
+  if (xattrs === undefined || xattrs === null) return [];
+  return Object.entries(asFields(xattrs)).map(([name, value]) => {
+    if (typeof value !== 'string') throw wrong(`an xattr of "${printable(path)}"`, value, 'base64');
+    return { name: utf8Bytes(name), value: Buffer.from(value, 'base64').toString('latin1') };
+  });
+}
+
+function timeOf(fields: Fields, path: ByteString): { seconds: number; nanoseconds: number } {
+  const { modtime } = fields;
+  if (modtime === undefined || modtime === null || modtime === '')
+    return { seconds: 0, nanoseconds: 0 };
+  const time = typeof modtime === 'string' ? parseRfc3339(modtime) : undefined;
+  if (time === undefined) throw wrong(`the time of "${printable(path)}"`, modtime, 'RFC 3339');
+  return boundTime(time);
+}
+
+/** A number that may be left out where it is 0. */
+function integer(fields: Fields, name: string, most: number = Number.MAX_SAFE_INTEGER): number {
+  const value = fields[name] ?? 0;
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value <= most)
+    return value;
+  throw wrong(`"${name}"`, value, `an integer from 0 to ${most}`);
+}
+
+/** A name or target as bytes; none is empty text. */
+function bytesOf(fields: Fields, name: string): ByteString {
+  const value = fields[name] ?? '';
+  if (typeof value !== 'string') throw wrong(`"${name}"`, value, 'text');
+  const bytes = utf8Bytes(value);
+  if (bytes.includes('\0')) throw wrong(`"${name}"`, value, 'text without NUL');
+  return bytes;
+}
+
+function utf8Bytes(text: string): ByteString {
+  const bytes = Buffer.from(text, 'utf8').toString('latin1');
+  if (!bytes.includes(REPLACED)) return bytes;
+  throw new SiphonError(
+    'unsupported',
+    `Cannot believe table of contents: of the name ${JSON.stringify(text)} bytes were lost that are no UTF-8`,
+  );
+}
+
+function gap(entry: TarEntry, at: number): SiphonError {
+  return new SiphonError(
+    'invalid',
+    `Cannot read table of contents: the chunks of "${printable(entry.path)}" do not meet at byte ${at}, expected ${entry.size} bytes without a gap`,
+  );
+}
+
+const MAX_SHOWN = 64;
+
+function wrong(what: string, value: unknown, expected: string): SiphonError {
+  const shown = (JSON.stringify(value) ?? 'missing').slice(0, MAX_SHOWN);
+  return new SiphonError(
+    'invalid',
+    `Cannot read table of contents: ${what} is ${shown}, expected ${expected}`,
+  );
+}
