@@ -16,18 +16,21 @@ const operations = {
   commit: (snapshots) => snapshots.commit({ key: 'active', name: 'new', labels: {}, parent: '' }),
   remove: (snapshots) => snapshots.remove('active'),
   cleanup: (snapshots) => snapshots.cleanup(),
-  'lazy prepare': (snapshots) =>
-    snapshots
-      .prepare({ key: 'x', parent: 'lazy', labels: JSON.parse(labels) }, signal)
-      .catch((error) => {
-        if (error.code !== 'already-exists') throw error;
-      }),
+  'lazy prepare': (snapshots) => prepareLayer(snapshots, 'lazy'),
+  'prepare as files': (snapshots) => prepareLayer(snapshots, 'base'),
   'lazy remove': (snapshots) => snapshots.remove('lazy'),
 };
 
+async function prepareLayer(snapshots, parent) {
+  const request = { key: 'x', parent, labels: JSON.parse(labels) };
+  await snapshots.prepare(request, signal).catch((error) => {
+    if (error.code !== 'already-exists') throw error;
+  });
+}
+
 const open = name === 'start';
 if (open) globalThis.beginSteps();
-const service = await openRoot(root, log);
+const service = await openRoot(root, log, name === 'prepare as files' ? Infinity : 0);
 if (!open) {
   globalThis.beginSteps();
   await operations[name](service.snapshotter);

@@ -4,9 +4,11 @@ import { ContentStore } from '#src/content/content-store.js';
 import { LayerPreparer } from '#src/layers/layer-preparer.js';
 import { LayerStore } from '#src/layers/layer-store.js';
 import { LazySnapshots } from '#src/layers/lazy-snapshots.js';
+import { UnpackedLayers } from '#src/layers/unpacked-layers.js';
 import { Snapshotter } from '#src/snapshotter/snapshotter.js';
 
-export async function openRoot(root, log) {
+/** @param smallestLazyLayer 0 for all lazy, more than any has for none */
+export async function openRoot(root, log, smallestLazyLayer = 0) {
   const content = await ContentStore.open(root);
   const layers = LayerStore.open(root, process.pid, log);
   const served = new Set();
@@ -17,7 +19,10 @@ export async function openRoot(root, log) {
   };
   const open = { has: (number) => served.has(number) };
   const preparer = new LayerPreparer({ layers, content, keep: false, log });
-  const lazy = new LazySnapshots({ root, layers, content, preparer, server, open, log });
+  const unpacked = await UnpackedLayers.open(root);
+  const policy = { smallestLazyLayer };
+  const parts = { root, layers, content, preparer, server, open, unpacked };
+  const lazy = new LazySnapshots({ ...parts, policy, log });
   const snapshotter = await Snapshotter.open({ root, lazy, log });
   const close = async () => {
     await snapshotter.close();
