@@ -1,0 +1,262 @@
+/**
+ * Images as others convert them for lazy pulling, with the tools that people use for it. What they show is
+ * compared with the image they were made of.
+ */
+
+import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createLayout, listInIndex, writeBlob } from '#src/content/layout-writer.js';
+import { blobFile, refAnnotation } from '#src/content/layout.js';
+import { LayerIndex, type LayerInfo } from '#src/index/layer-index.js';
+import { serveLayout } from '#src/registry-server/serve-layout.js';
+import { type Descriptor, mediaTypes } from '#src/remote/descriptor.js';
+import type { Manifest } from '#src/remote/manifest.js';
+import { ztocBytes, ztocPartsOf } from '../index/toc/support/ztoc-bytes.js';
+import { type Containerd, startContainerd } from '../support/containerd.js';
+import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
+import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type Outcome, type Sandbox, must, openSandbox } from '../support/sandbox.js';
+import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type Tree, readTree } from '../support/tree.js';
+
+let shared: Sandbox;
+let image: DemoLayout;
+let registry: DockerRegistry;
+let siphon: SiphonService;
+let containerd: Containerd;
+let expected: Tree;
+
+beforeAll(async () => {
+  shared = await openSandbox();
+  image = await writeSmallLayout(shared);
+  registry = await startDockerRegistry();
+  siphon = await startSiphonService(shared);
+  containerd = await startContainerd({ siphonAddress: siphon.address });
+  await must(
+    'skopeo',
+    'copy',
+    '-q',
+    '--dest-tls-verify=false',
+    image.source,
+    `docker://${name('plain')}`,
+  );
+  await containerd.ctr(['content', 'fetch', '--plain-http', name('plain')]);
+  await using sandbox = await openSandbox();
+  expected = await withMount(sandbox, image.source, readTree);
+}, 120_000);
+
+afterAll(async () => {
+  await containerd?.close();
+  await siphon?.stop();
+  await registry?.close();
+  const left = await shared.mounts();
+  await shared[Symbol.asyncDispose]();
+  expect(left).toEqual([]);
+}, 60_000);
+
+function name(tag: string): string {
+  return `${registry.host}/formats:${tag}`;
+}
+
+const converted = new Map<string, Promise<string>>();
+
+/** The image as one option of ctr-remote converts it, in the registry. */
+function convert(option: string): Promise<string> {
+  const known = converted.get(option) ?? convertAnew(option);
+  converted.set(option, known);
+  return known;
+}
+
+async function convertAnew(option: string): Promise<string> {
+  const { ctr, ctrRemote } = containerd;
+  const reference = name(option.slice('--'.length));
+  await ctrRemote(['images', 'convert', '--oci', option, name('plain'), reference]);
+  await ctr(['images', 'push', '--plain-http', reference]);
+  await ctr(['images', 'rm', '--sync', reference]);
+  return reference;
+}
+
+async function withMount<T>(
+  sandbox: Sandbox,
+  source: string,
+  use: (directory: string) => Promise<T>,
+): Promise<T> {
+  const directory = await sandbox.folder('mnt');
+  succeeded(await sandbox.siphon('mount', source, directory));
+  try {
+    return await use(directory);
+  } finally {
+    succeeded(await sandbox.siphon('umount', directory));
+  }
+}
+
+function succeeded(outcome: Outcome): void {
+  expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
+}
+
+/** What the indexes in a root say of their layers. */
+async function indexesOf(root: string): Promise<LayerInfo[]> {
+  const infos: LayerInfo[] = [];
+  for (const entry of await readdir(join(root, 'layers'), { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue;
+    using index = LayerIndex.open(join(root, 'layers', entry.name, 'index.db'));
+    infos.push(index.info);
+  }
+  return infos;
+}
+
+/** eStargz' table of contents has times in whole seconds. */
+function inSeconds(tree: Tree): Tree {
+  const rounded = Object.entries(tree).map(([path, entry]) => {
+    const seconds = Math.round(Number(BigInt(entry.mtime ?? 0) / 1_000_000n) / 1000);
+    return [path, { ...entry, mtime: String(seconds) }] as const;
+  });
+  return Object.fromEntries(rounded);
+}
+
+async function layoutOf(reference: string): Promise<string> {
+  const layout = await shared.folder('converted');
+  await must(
+    'skopeo',
+    'copy',
+    '-q',
+    '--src-tls-verify=false',
+    `docker://${reference}`,
+    `oci:${layout}:latest`,
+  );
+  return layout;
+}
+
+describe.each([['estargz', '--estargz']])('an image converted with %s', (format, option) => {
+  it('is mounted from its own tables of contents, and shows what the image shows', async () => {
+    const reference = await convert(option);
+    await using sandbox = await openSandbox();
+    const tree = await withMount(sandbox, reference, readTree);
+    expect(inSeconds(tree)).toEqual(inSeconds(expected));
+    const indexes = await indexesOf(sandbox.root);
+    expect(new Set(indexes.map((info) => info.format))).toEqual(new Set([format]));
+  }, 60_000);
+
+  it('is drawn in small parts', async () => {
+    const layout = await layoutOf(await convert(option));
+    await using sandbox = await openSandbox();
+    const server = await serveLayout({ layout, repository: 'converted' });
+    try {
+      await withMount(sandbox, `${server.host}/converted:latest`, async (directory) => {
+        expect(await readFile(join(directory, 'etc/passwd'), 'utf8')).toContain('root');
+      });
+      expect(server.stats.blobBytesSent).toBeLessThan((await blobBytes(layout)) / 4);
+    } finally {
+      await server.close();
+    }
+  }, 60_000);
+
+  it('is pulled lazily by containerd, and runs', async () => {
+    const reference = await convert(option);
+    const { ctr, ctrRemote } = containerd;
+    await ctrRemote(['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference]);
+    const { stdout } = await ctr(['run', '--rm', '--snapshotter', 'siphon', reference, 'test']);
+    expect(stdout).toBe('small files: 5\n');
+    const formats = (await indexesOf(shared.root)).map((info) => info.format);
+    expect(new Set(formats)).toEqual(new Set([format]));
+    await ctr(['images', 'rm', '--sync', reference]);
+  }, 60_000);
+});
+
+describe('an image with a SOCI index', () => {
+  it.each([
+    ['of version 1, which refers to it', 1],
+    ['of version 2, which it names', 2],
+  ])(
+    '%s is mounted from its zTOCs, and shows what the image shows',
+    async (_, version) => {
+      const layout = await withSociIndex(version);
+      await using sandbox = await openSandbox();
+      const server = await serveLayout({ layout, repository: 'soci' });
+      try {
+        const reference = `${server.host}/soci:latest`;
+        await withMount(sandbox, reference, async (directory) => {
+          await readFile(join(directory, 'etc/passwd'));
+        });
+        expect(server.stats.blobBytesSent).toBeLessThan((await blobBytes(layout)) / 2);
+        expect(await withMount(sandbox, reference, readTree)).toEqual(expected);
+      } finally {
+        await server.close();
+      }
+      const indexes = await indexesOf(sandbox.root);
+      const formats = new Set(indexes.map((info) => info.format));
+      // The smallest layer has none, as SOCI leaves those out.
+      expect(formats).toEqual(new Set(['soci', 'siphon']));
+    },
+    60_000,
+  );
+});
+
+async function blobBytes(layout: string): Promise<number> {
+  const manifest = await manifestOf(layout);
+  return manifest.layers.reduce((sum, { size }) => sum + size, 0);
+}
+
+async function manifestOf(layout: string): Promise<Manifest> {
+  const index = await readJson<{ manifests: Descriptor[] }>(join(layout, 'index.json'));
+  const entry = index.manifests.find(
+    ({ annotations }) => annotations?.[refAnnotation] === 'latest',
+  );
+  return readJson<Manifest>(join(layout, blobFile(entry!.digest))); // written with that tag
+}
+
+async function readJson<T>(path: string): Promise<T> {
+  return JSON.parse(await readFile(path, 'utf8')) as T;
+}
+
+/** A copy of the image with a zTOC for every layer but the smallest. */
+async function withSociIndex(version: number): Promise<string> {
+  const layout = await shared.folder(`soci-v${version}`);
+  await createLayout(layout);
+  await must('skopeo', 'copy', '-q', image.source, `oci:${layout}:plain`);
+  const manifest = await readJson<Manifest>(join(image.layout, blobFile(image.manifest)));
+  const smallest = Math.min(...manifest.layers.map(({ size }) => size));
+  const ztocs: Descriptor[] = [];
+  for (const layer of manifest.layers.filter(({ size }) => size > smallest)) {
+    const blob = await readFile(join(image.layout, blobFile(layer.digest)));
+    const ztoc = ztocBytes(ztocPartsOf(blob, 1 << 20));
+    const annotations = { 'com.amazon.soci.image-layer-digest': layer.digest };
+    ztocs.push({ ...(await writeBlob(layout, ztoc, 'application/octet-stream')), annotations });
+  }
+  const empty = await writeBlob(layout, Buffer.from('{}'), sociType(version));
+  const soci = {
+    schemaVersion: 2,
+    mediaType: mediaTypes.ociManifest,
+    config: empty,
+    layers: ztocs,
+  };
+  if (version === 1) {
+    const subject = await writeBlob(
+      layout,
+      Buffer.from(JSON.stringify(manifest)),
+      mediaTypes.ociManifest,
+    );
+    await list(layout, await writeDocument(layout, { ...soci, subject }));
+    await list(layout, subject, 'latest');
+  } else {
+    const index = await writeDocument(layout, soci);
+    const annotations = { 'com.amazon.soci.index-digest': index.digest };
+    await list(layout, await writeDocument(layout, { ...manifest, annotations }), 'latest');
+  }
+  return layout;
+}
+
+function sociType(version: number): string {
+  return `application/vnd.amazon.soci.index.v${version}+json`;
+}
+
+function writeDocument(layout: string, document: object): Promise<Descriptor> {
+  return writeBlob(layout, Buffer.from(JSON.stringify(document)), mediaTypes.ociManifest);
+}
+
+async function list(layout: string, manifest: Descriptor, tag?: string): Promise<void> {
+  const annotations = tag === undefined ? {} : { annotations: { [refAnnotation]: tag } };
+  const { signal } = new AbortController();
+  await listInIndex(layout, { ...manifest, ...annotations }, signal);
+}
