@@ -32,9 +32,12 @@ interface Output {
 
 const redrawInterval = 100; // ms
 
-/** A display that suits `output`: bars on a terminal, lines elsewhere. */
-export function createProgress(output: Output = process.stderr): ProgressDisplay {
-  return output.isTTY === true ? terminalProgress(output) : lineProgress(output);
+/**
+ * A display that suits `output`: bars on a terminal, lines elsewhere.
+ * @param name what is looked up before there is anything else to show
+ */
+export function createProgress(name?: string, output: Output = process.stderr): ProgressDisplay {
+  return output.isTTY === true ? terminalProgress(name, output) : lineProgress(output);
 }
 
 function lineProgress(output: Output): ProgressDisplay {
@@ -49,19 +52,22 @@ function lineProgress(output: Output): ProgressDisplay {
   };
 }
 
-function terminalProgress(output: Output): ProgressDisplay {
+function terminalProgress(name: string | undefined, output: Output): ProgressDisplay {
   const events = new Map<Digest, ProgressEvent>();
   const started = Date.now();
   let drawn = 0;
   const draw = (): void => {
     const width = (output.columns || 80) - 1;
-    const lines = [...events.values()].map((event) => bar(event, width));
-    lines.push(`elapsed ${((Date.now() - started) / 1000).toFixed(1)} s`);
+    const known = [...events.values()].toSorted((a, b) => rank(a) - rank(b));
+    const lines = known.map((event) => bar(event, width));
+    if (name !== undefined) lines.unshift(nameLine(name, known.length > 0, width));
+    lines.push(summary(known, (Date.now() - started) / 1000));
     const up = drawn > 0 ? `\x1b[${drawn}A` : '';
     output.write(up + lines.map((line) => `\x1b[2K${line.slice(0, width)}\n`).join(''));
     drawn = lines.length;
   };
-  const timer = setInterval(() => events.size > 0 && draw(), redrawInterval);
+  const hasSome = (): boolean => name !== undefined || events.size > 0;
+  const timer = setInterval(() => hasSome() && draw(), redrawInterval);
   timer.unref();
   return {
     update(event) {
@@ -69,16 +75,43 @@ function terminalProgress(output: Output): ProgressDisplay {
     },
     end() {
       clearInterval(timer);
-      if (events.size > 0) draw();
+      if (hasSome()) draw();
     },
   };
 }
 
+/** An image's documents stand before its layers. */
+function rank({ kind = 'layer' }: ProgressEvent): number {
+  return ['index', 'manifest', 'config', 'layer'].indexOf(kind);
+}
+
+/** Columns of what a line is about, and of its status. */
+const nameWidth = 29;
+const statusWidth = 11;
+
+function nameLine(name: string, isResolved: boolean, width: number): string {
+  const status = isResolved ? 'resolved' : 'resolving';
+  // The name is worth more than the columns.
+  const room = Math.max(0, width - statusWidth - 2);
+  return `${`${name.slice(0, room)}:`.padEnd(nameWidth)} ${status}`;
+}
+
+/** What came in all, where bytes that were not asked for do not count. */
+function summary(events: readonly ProgressEvent[], seconds: number): string {
+  const bytes = events.reduce((sum, { status, done }) => sum + (status === 'exists' ? 0 : done), 0);
+  const rate = formatBytes(Math.round(bytes / Math.max(seconds, redrawInterval / 1000)));
+  return `elapsed: ${seconds.toFixed(1)} s  total: ${formatBytes(bytes)} (${rate}/s)`;
+}
+
+/** Statuses after which nothing more happens. */
+const ends: ReadonlySet<string> = new Set(['done', 'exists', 'lazy', 'ready']);
+
 function bar(event: ProgressEvent, width: number): string {
-  const head = `${`${nameOf(event)}:`.padEnd(event.kind === undefined ? 0 : 29)} ${event.status.padEnd(11)}`;
-  const tail = ` ${formatBytes(event.done)}/${formatBytes(event.total)}`;
+  const isOver = ends.has(event.status);
+  const head = `${`${nameOf(event)}:`.padEnd(event.kind === undefined ? 0 : nameWidth)} ${event.status.padEnd(statusWidth)}`;
+  const tail = ` ${isOver ? '' : `${formatBytes(event.done)}/`}${formatBytes(event.total)}`;
   const room = Math.max(10, Math.min(40, width - head.length - tail.length - 3));
-  const filled = event.total === 0 ? room : Math.round((room * event.done) / event.total);
+  const filled = isOver || event.total === 0 ? room : Math.round((room * event.done) / event.total);
   return `${head} |${'+'.repeat(filled)}${'-'.repeat(room - filled)}|${tail}`;
 }
 

@@ -54,10 +54,11 @@ async function pullThere(
   command: Command,
 ): Promise<void> {
   const { parseSource, requireRegistry } = await import('../../content/source.js');
+  const { formatReference } = await import('../../remote/reference.js');
   const { pullIntoContainerd } = await import('../../containerd/pull-image.js');
   const { json, ...settings } = settingsOf(command);
   const reference = requireRegistry(parseSource(text), 'pull into containerd');
-  const progress = createProgress();
+  const progress = createProgress(formatReference(reference));
   const pulled = await pullIntoContainerd({
     ...settings,
     reference,
