@@ -15,6 +15,7 @@ const MAY_IMPORT = {
   fuse: ['common', 'ffi', 'index'],
   'registry-server': ['common', 'remote', 'content'],
   layers: ['common', 'ffi', 'remote', 'index', 'content', 'fuse', 'unpack'],
+  monitor: ['common', 'ffi', 'remote', 'content', 'fuse', 'layers'],
   exec: ['common', 'ffi', 'content'],
   snapshotter: ['common', 'ffi', 'generated'],
   containerd: ['common', 'remote', 'content', 'generated'],
@@ -26,6 +27,7 @@ const MAY_IMPORT = {
     'content',
     'registry-server',
     'layers',
+    'monitor',
     'exec',
     'snapshotter',
     'containerd',
@@ -44,7 +46,8 @@ const MAY_IMPORT_TYPES = {
 /** Packages and built-in modules that only some folders may use, because knowing them is their job. */
 const BELONGS_TO = {
   undici: ['remote'],
-  'node:https?': ['remote', 'registry-server'],
+  'node:https?': ['remote', 'registry-server', 'monitor'],
+  'prom-client': ['monitor'],
   koffi: ['ffi'],
   'better-sqlite3': ['common', 'index', 'content', 'layers', 'snapshotter'],
   '@grpc/grpc-js': ['snapshotter', 'containerd', 'generated'],

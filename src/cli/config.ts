@@ -17,6 +17,8 @@ const configSchema = z.strictObject({
   smallest_lazy_layer: z.number().int().nonnegative().default(defaultSmallestLazyLayer),
   /** Whether containerd has `capabilities = ["remap-ids"]` for this plugin (containerd 2 or later). */
   remap_ids: z.boolean().default(false),
+  /** Where counters are to be had for Prometheus, at /metrics: host:port, or the path of a unix socket. */
+  metrics_address: z.string().optional(),
   /** How long a read waits for a registry before it fails, in seconds. */
   fetch_timeout: z.number().positive().max(3600).default(60),
 });

@@ -2,11 +2,13 @@
 
 import { resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
+import { doctorCommand } from './commands/doctor.js';
 import { indexCommand } from './commands/index-build.js';
 import { mountCommand } from './commands/mount.js';
 import { pullCommand } from './commands/pull.js';
 import { runCommand } from './commands/run.js';
 import { serveCommand } from './commands/serve.js';
+import { statusCommand } from './commands/status.js';
 import { umountCommand } from './commands/umount.js';
 import { unpackCommand } from './commands/unpack.js';
 import { reportFailureToParent } from './background.js';
@@ -49,6 +51,8 @@ function createProgram(): Command {
     runCommand,
     unpackCommand,
     indexCommand,
+    statusCommand,
+    doctorCommand,
   ]) {
     program.addCommand(command());
   }

@@ -5,13 +5,15 @@ import type { Logger } from '../common/log.js';
 import { UndoStack } from '../common/undo-stack.js';
 import type { Keeper } from '../layers/keeper.js';
 import { LayerServer } from '../layers/layer-server.js';
-import type { LazySnapshots } from '../layers/lazy-snapshots.js';
+import type { LayerOutcome, LazySnapshots } from '../layers/lazy-snapshots.js';
 import { openWorkplace } from '../layers/workplace.js';
 import { claimRoot } from '../layers/root-claim.js';
+import type { ServiceMonitor } from '../monitor/service-monitor.js';
 import type { ServiceConfig } from './config.js';
 import { onInterrupt } from './interruption.js';
 import { tellServiceManager } from './service-manager.js';
 import { onReplacement } from './under-keeper.js';
+import { packageVersion } from './version.js';
 
 const lostText =
   'the server before has died, and this kernel cannot hand its requests on (FUSE_NOTIFY_RESEND, Linux 6.9): ' +
@@ -30,11 +32,15 @@ export async function runService(
   try {
     undo.defer(claimRoot(config.root));
     if (keeper?.lost !== undefined) log.error({ endedWith: keeper.endedWith }, lostText);
-    const layers = config.lazy ? await openLayers(config, keeper, undo, log) : undefined;
-    const { root, address, remap_ids: remapIds } = config;
+    const { root, address, lazy, remap_ids: remapIds } = config;
+    let monitor: Promise<ServiceMonitor> | undefined;
+    const startMonitor = (): Promise<ServiceMonitor> => (monitor ??= newMonitor(config, keeper));
+    const parts = { keeper, startMonitor, undo, log };
+    const layers = lazy ? await openLayers(config, parts) : undefined;
     const { serveSnapshotter } = await import('../snapshotter/server.js');
     const server = await serveSnapshotter({ root, address, lazy: layers?.lazy, remapIds, log });
     undo.defer(() => server.close());
+    await openMonitor(config, await startMonitor(), undo);
     layers?.server.allowSuccession();
     onReplacement(keeper, log, async () => {
       await tellServiceManager('reloading', log);
@@ -51,11 +57,43 @@ export async function runService(
   }
 }
 
+async function newMonitor(
+  { root, address, lazy }: Service,
+  keeper: Keeper | undefined,
+): Promise<ServiceMonitor> {
+  const { ServiceMonitor: Monitor } = await import('../monitor/service-monitor.js');
+  const kept = keeper === undefined ? {} : { keeperPid: keeper.pid };
+  const [serverPid, version] = [process.pid, packageVersion()];
+  return new Monitor({ serverPid, ...kept, version, root, address, lazy });
+}
+
+async function openMonitor(
+  { root, metrics_address }: Service,
+  monitor: ServiceMonitor,
+  undo: UndoStack,
+): Promise<void> {
+  const { parseMonitorAddress, serveMonitor, statusSocket } =
+    await import('../monitor/monitor-server.js');
+  const addresses = [
+    { path: statusSocket(root) },
+    ...[metrics_address ?? []].flat().map(parseMonitorAddress),
+  ];
+  for (const address of addresses) {
+    const server = await serveMonitor(monitor, address);
+    undo.defer(() => server.close());
+  }
+}
+
+interface ServiceParts {
+  keeper: Keeper | undefined;
+  startMonitor: () => Promise<ServiceMonitor>;
+  undo: UndoStack;
+  log: Logger;
+}
+
 async function openLayers(
   config: Service,
-  keeper: Keeper | undefined,
-  undo: UndoStack,
-  log: Logger,
+  { keeper, startMonitor, undo, log }: ServiceParts,
 ): Promise<{ lazy: LazySnapshots; server: LayerServer }> {
   const { content, layers, open } = await openWorkplace({ root: config.root, undo, keeper, log });
   const server = await LayerServer.start({
@@ -75,7 +113,10 @@ async function openLayers(
   const policy = { smallestLazyLayer: config.smallest_lazy_layer };
   const { root } = config;
   const parts = { root, layers, content, preparer, server, open, unpacked };
-  const lazy = new LazySnapshots({ ...parts, policy, log });
+  const monitor = await startMonitor();
+  const onOutcome = (outcome: LayerOutcome): void => monitor.count(outcome);
+  const lazy = new LazySnapshots({ ...parts, policy, onOutcome, log });
+  monitor.watch({ layers, content, open, server });
   undo.defer(() => lazy[Symbol.asyncDispose]());
   return { lazy, server };
 }

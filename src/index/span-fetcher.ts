@@ -35,6 +35,8 @@ export class SpanFetcher {
   #source: Promise<BlobSource> | undefined;
   /** Bytes of the blob read so far. */
   fetchedBytes = 0;
+  /** Spans verified and written to the cache so far. */
+  fetchedSpans = 0;
   /** Bytes decoded so far, those included that were dropped on the way to a span. */
   decodedBytes = 0;
 
@@ -113,6 +115,7 @@ export class SpanFetcher {
     if (index.info.digestOf === 'tar')
       await verify(span, plain, () => this.#mismatch(span, source));
     await cache.write(span.number, span.tarOffset, plain);
+    this.fetchedSpans += 1;
     log.trace({ span: span.number, bytes: plain.length }, 'span cached');
   }
 

@@ -53,6 +53,11 @@ export class SpanReader {
     return this.#fetcher.fetchedBytes;
   }
 
+  /** Spans brought into the cache so far. */
+  get fetchedSpans(): number {
+    return this.#fetcher.fetchedSpans;
+  }
+
   /** Bytes decoded so far, those included that were dropped on the way to a span. */
   get decodedBytes(): number {
     return this.#fetcher.decodedBytes;

@@ -4,7 +4,12 @@ import { mkdir } from 'node:fs/promises';
 import type { Logger } from '../common/log.js';
 import { errorMessage } from '../common/errors.js';
 import { openConnection } from '../fuse/device.js';
-import { type Connection, FuseSession, type ServeOptions } from '../fuse/fuse-session.js';
+import {
+  type Connection,
+  FuseSession,
+  type FuseStats,
+  type ServeOptions,
+} from '../fuse/fuse-session.js';
 import type { Keeper } from './keeper.js';
 import type { LayerRecord } from './layer-store.js';
 import { clearStaleMount, isMounted } from './mount-table.js';
@@ -95,6 +100,10 @@ export class LayerServer implements AsyncDisposable {
       'the server before has ended; going on with its mount',
     );
     return new LayerServer(session, options);
+  }
+
+  stats(): FuseStats {
+    return this.#session.stats();
   }
 
   /** Where the layer's tree stands, once {@link serve} has returned. */

@@ -30,6 +30,7 @@ export class OpenLayers implements AsyncDisposable {
   readonly #layers: LayerStore;
   readonly #content: ContentStore;
   readonly #open = new Map<number, OpenLayer>();
+  #fetchedByClosed = 0;
 
   constructor(options: { layers: LayerStore; content: ContentStore }) {
     this.#layers = options.layers;
@@ -94,11 +95,15 @@ export class OpenLayers implements AsyncDisposable {
     return { size: cache.presentBytes(), inodes: index.info.inodeCount };
   }
 
-  /** Bytes drawn from the sources of what is open. */
-  fetchedBytes(): number {
-    let bytes = 0;
-    for (const { reader } of this.#open.values()) bytes += reader.fetchedBytes;
-    return bytes;
+  numbers(): number[] {
+    return [...this.#open.keys()];
+  }
+
+  /** Spans brought into the cache so far, for layers closed by now too. */
+  fetchedSpans(): number {
+    let spans = this.#fetchedByClosed;
+    for (const { reader } of this.#open.values()) spans += reader.fetchedSpans;
+    return spans;
   }
 
   async close(number: number): Promise<void> {
@@ -107,6 +112,7 @@ export class OpenLayers implements AsyncDisposable {
     this.#open.delete(number);
     layer.closing.abort();
     await layer.reader.close();
+    this.#fetchedByClosed += layer.reader.fetchedSpans;
     layer.cache.close();
     layer.index.close();
     this.#layers.drop(number);

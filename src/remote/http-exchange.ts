@@ -9,6 +9,7 @@ import { Agent } from 'undici';
 import type { Dispatcher } from 'undici';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import type { RemoteTimeouts } from './policy.js';
+import { traffic } from './traffic.js';
 import { RemoteError, connectionError } from './remote-error.js';
 import { Watchdog, cancellation, orCancelled } from './watchdog.js';
 
@@ -84,6 +85,7 @@ async function exchange(
   const body = request.body && watched(request.body.open(), watch, (error) => (bodyError = error));
   try {
     watch();
+    traffic.requests += 1;
     // undici hears of an abort only once it is connected.
     const asked = agent.request({
       origin: request.url.origin,
@@ -156,7 +158,9 @@ async function* guardedBody(
     for await (const chunk of body) {
       watchdog.rest();
       // undici's body yields buffers as long as no encoding is set; its type says `any`.
-      yield chunk as Buffer;
+      const bytes = chunk as Buffer;
+      traffic.receivedBytes += bytes.length;
+      yield bytes;
       watch();
     }
   } catch (error) {

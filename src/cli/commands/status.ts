@@ -1,0 +1,40 @@
+import { Command } from 'commander';
+import type { ServiceStatus } from '../../monitor/service-status.js';
+import { formatBytes, formatTable } from '../format.js';
+import { settingsOf } from '../settings.js';
+
+/** `siphon status` */
+export function statusCommand(): Command {
+  return new Command('status')
+    .description('tell how the service on the root folder does')
+    .action(async (_options: unknown, command: Command) => {
+      const { root, json } = settingsOf(command);
+      const { askService } = await import('../../monitor/ask-service.js');
+      const status = await askService(root);
+      process.stdout.write(json ? `${JSON.stringify(status, undefined, 2)}\n` : textOf(status));
+    });
+}
+
+function textOf(status: ServiceStatus): string {
+  const { serverPid, keeperPid, version, root, address, lazy, uptimeSeconds, counters } = status;
+  const facts = [
+    `siphon ${version}, process ${serverPid}${keeperPid === undefined ? '' : ` (keeper ${keeperPid})`}, up ${Math.floor(uptimeSeconds)} s`,
+    `root ${root}, for containerd at ${address}${lazy ? '' : ', lazy layers off'}`,
+    `from registries: ${formatBytes(counters.registryBytes)} in ${counters.registryRequests} requests, ${counters.spansFetched} spans`,
+    `read: ${formatBytes(counters.readBytes)}, ${counters.readsThatWaited} reads waited, ${counters.readErrors} failed`,
+    ...counters.layers.map(
+      ({ decision, reason, count }) => `layers ${decision} (${reason}): ${count}`,
+    ),
+  ];
+  const rows = status.layers.map(({ number, digest, decision, size, cachedBytes, servedFrom }) => [
+    String(number),
+    digest,
+    decision,
+    formatBytes(size),
+    formatBytes(cachedBytes),
+    servedFrom,
+  ]);
+  const heading = ['LAYER', 'DIGEST', 'DECISION', 'SIZE', 'CACHED', 'FROM'];
+  const table = rows.length === 0 ? '' : `\n${formatTable(heading, rows)}`;
+  return `${facts.join('\n')}\n${table}`;
+}

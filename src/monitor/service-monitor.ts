@@ -1,0 +1,190 @@
+/**
+ * What the service knows of itself, as numbers for Prometheus and as a document for people's tools. Most
+ * of it is counted where it happens and only read here, when somebody asks.
+ */
+
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { fileExists } from '../common/file-exists.js';
+import type { ContentStore } from '../content/content-store.js';
+import type { LayerServer } from '../layers/layer-server.js';
+import type { LayerStore } from '../layers/layer-store.js';
+import type { LayerOutcome } from '../layers/lazy-snapshots.js';
+import type { OpenLayers } from '../layers/open-layers.js';
+import { traffic } from '../remote/traffic.js';
+import type { ServedLayerStatus, ServiceStatus } from './service-status.js';
+
+/** What serves lazy layers; absent where they are off. */
+export interface Watched {
+  layers: LayerStore;
+  content: ContentStore;
+  open: OpenLayers;
+  server: LayerServer;
+}
+
+export type ServiceFacts = Pick<
+  ServiceStatus,
+  'serverPid' | 'keeperPid' | 'version' | 'root' | 'address' | 'lazy'
+>;
+
+/** Seconds: from an index that is here to a layer of gigabytes that is streamed. */
+const PREPARE_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100];
+
+export class ServiceMonitor {
+  readonly #facts: ServiceFacts;
+  readonly #registry = new Registry();
+  readonly #outcomes: Counter<'decision' | 'reason'>;
+  readonly #prepare: Histogram<'decision'>;
+  readonly #started = Date.now();
+  #watched: Watched | undefined;
+
+  constructor(facts: ServiceFacts) {
+    this.#facts = facts;
+    const registers = [this.#registry];
+    this.#outcomes = new Counter({
+      name: 'siphon_layers_total',
+      help: 'Layers that containerd asked for, by what became of them and why',
+      labelNames: ['decision', 'reason'],
+      registers,
+    });
+    this.#prepare = new Histogram({
+      name: 'siphon_prepare_seconds',
+      help: 'Time until a layer was ready, or known not to be had',
+      labelNames: ['decision'],
+      buckets: PREPARE_BUCKETS,
+      registers,
+    });
+    this.#readWhenAsked();
+  }
+
+  /** From now on numbers are about these. */
+  watch(watched: Watched): void {
+    this.#watched = watched;
+  }
+
+  count({ decision, seconds }: LayerOutcome): void {
+    this.#outcomes.inc({ decision: decision.way, reason: decision.reason });
+    this.#prepare.observe({ decision: decision.way }, seconds);
+  }
+
+  /** In Prometheus' text format. */
+  async metrics(): Promise<{ type: string; text: string }> {
+    return { type: this.#registry.contentType, text: await this.#registry.metrics() };
+  }
+
+  async status(): Promise<ServiceStatus> {
+    const { values } = await this.#outcomes.get();
+    const { misses, failedReads, bytesRead } = this.#fuse();
+    return {
+      ...this.#facts,
+      uptimeSeconds: (Date.now() - this.#started) / 1000,
+      layers: await this.#layers(),
+      counters: {
+        layers: values.map(({ labels, value }) => ({
+          decision: String(labels.decision),
+          reason: String(labels.reason),
+          count: value,
+        })),
+        registryRequests: traffic.requests,
+        registryBytes: traffic.receivedBytes,
+        spansFetched: this.#watched?.open.fetchedSpans() ?? 0,
+        readBytes: bytesRead,
+        readsThatWaited: misses,
+        readErrors: failedReads,
+      },
+    };
+  }
+
+  #readWhenAsked(): void {
+    this.#total(
+      'siphon_registry_requests_total',
+      'Requests sent to registries',
+      () => traffic.requests,
+    );
+    this.#total(
+      'siphon_registry_received_bytes_total',
+      'Bytes of bodies received from registries',
+      () => traffic.receivedBytes,
+    );
+    this.#total(
+      'siphon_spans_fetched_total',
+      'Spans verified and written to the cache',
+      () => this.#watched?.open.fetchedSpans() ?? 0,
+    );
+    this.#total(
+      'siphon_fuse_read_bytes_total',
+      'Bytes of file contents handed to the kernel',
+      () => this.#fuse().bytesRead,
+    );
+    this.#total(
+      'siphon_fuse_misses_total',
+      'Reads that had to wait for bytes that were not here',
+      () => this.#fuse().misses,
+    );
+    this.#total(
+      'siphon_read_errors_total',
+      'Reads that failed with EIO',
+      () => this.#fuse().failedReads,
+    );
+    this.#operations();
+    const served = (): number => this.#watched?.open.numbers().length ?? 0;
+    const gauge: Gauge = new Gauge({
+      name: 'siphon_layers_served',
+      help: 'Layers in the FUSE mount',
+      registers: [this.#registry],
+      collect: (): void => gauge.set(served()),
+    });
+  }
+
+  #total(name: string, help: string, read: () => number): void {
+    const counter: Counter = new Counter({
+      name,
+      help,
+      registers: [this.#registry],
+      collect: (): void => {
+        counter.reset();
+        counter.inc(read());
+      },
+    });
+  }
+
+  #operations(): void {
+    const counter: Counter<'operation'> = new Counter({
+      name: 'siphon_fuse_requests_total',
+      help: 'Requests of the kernel',
+      labelNames: ['operation'],
+      registers: [this.#registry],
+      collect: (): void => {
+        counter.reset();
+        for (const [operation, count] of Object.entries(this.#fuse().requests))
+          counter.inc({ operation }, count);
+      },
+    });
+  }
+
+  #fuse(): ReturnType<LayerServer['stats']> {
+    const none = { requests: {}, misses: 0, failedReads: 0, bytesRead: 0 };
+    return this.#watched?.server.stats() ?? none;
+  }
+
+  #layers(): Promise<ServedLayerStatus[]> {
+    const watched = this.#watched;
+    if (watched === undefined) return Promise.resolve([]);
+    return Promise.all(watched.open.numbers().map((number) => layerStatus(number, watched)));
+  }
+}
+
+async function layerStatus(
+  number: number,
+  { layers, content, open }: Watched,
+): Promise<ServedLayerStatus> {
+  const { blobDigest, blobSize, origin } = layers.get(number);
+  const keptHere = await fileExists(content.path(blobDigest));
+  return {
+    number,
+    digest: blobDigest,
+    decision: keptHere ? 'streamed' : 'lazy',
+    size: blobSize,
+    cachedBytes: open.usage(number).size,
+    servedFrom: keptHere ? 'disk' : origin.kind === 'registry' ? origin.host : origin.kind,
+  };
+}

@@ -1,0 +1,41 @@
+/** What a running service says of itself when it is asked. */
+
+export interface ServiceStatus {
+  /** Of the process that serves; another one after it died or was replaced. */
+  serverPid: number;
+  /** Of the keeper, which stays. */
+  keeperPid?: number;
+  version: string;
+  root: string;
+  /** The socket for containerd. */
+  address: string;
+  /** Whether layers are served lazily at all. */
+  lazy: boolean;
+  uptimeSeconds: number;
+  /** Those in the FUSE mount. */
+  layers: ServedLayerStatus[];
+  /** Since this server began. */
+  counters: ServiceCounters;
+}
+
+export interface ServedLayerStatus {
+  number: number;
+  digest: string;
+  decision: 'lazy' | 'streamed';
+  /** Bytes of the blob. */
+  size: number;
+  /** Bytes of the uncompressed layer in the span cache. */
+  cachedBytes: number;
+  /** `disk`, or the registry's host. */
+  servedFrom: string;
+}
+
+export interface ServiceCounters {
+  layers: { decision: string; reason: string; count: number }[];
+  registryRequests: number;
+  registryBytes: number;
+  spansFetched: number;
+  readBytes: number;
+  readsThatWaited: number;
+  readErrors: number;
+}
