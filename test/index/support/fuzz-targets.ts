@@ -9,7 +9,14 @@ import { LayerIndex, type LayerInfo, rootIno } from '#src/index/layer-index.js';
 import { parsePaxRecords, parsePaxTime } from '#src/index/pax.js';
 import { parseTarHeader } from '#src/index/tar-header.js';
 import { TarReader } from '#src/index/tar-reader.js';
+import { chunkSpans } from '#src/index/toc/chunk-spans.js';
+import { parseStargzFooter } from '#src/index/toc/estargz.js';
+import { parseJsonToc } from '#src/index/toc/json-toc.js';
+import { gzipSpans, tarSpans } from '#src/index/toc/zinfo.js';
+import { parseZtoc } from '#src/index/toc/ztoc.js';
 import { TREE_CASES } from '../../support/tree-cases.js';
+import { footerOf } from '../toc/support/stargz-bytes.js';
+import { ztocBytes, ztocPartsOf } from '../toc/support/ztoc-bytes.js';
 import type { FuzzTarget } from './fuzz.js';
 import { dir, file, hardlink, headerBytes, paxRecord, symlink, tarOf } from './tar-bytes.js';
 
@@ -39,6 +46,19 @@ const RECORDS = Buffer.from(
   'latin1',
 );
 
+const CHUNK = { chunkDigest: `sha256:${'0'.repeat(64)}`, chunkSize: 5 };
+const TABLE = JSON.stringify({
+  version: 1,
+  entries: [
+    { type: 'dir', name: './', mode: 493, modtime: '2023-11-14T22:13:20.5Z' },
+    { type: 'reg', name: 'f', size: 15, offset: 100, xattrs: { 'user.a': 'AP8Q' }, ...CHUNK },
+    { type: 'chunk', name: 'f', offset: 200, chunkOffset: 5, ...CHUNK },
+    { type: 'chunk', name: 'f', offset: 200, innerOffset: 9, chunkOffset: 10, ...CHUNK },
+    { type: 'symlink', name: 's', linkName: 'f' },
+    { type: 'char', name: 'c', devMajor: 1, devMinor: 3 },
+  ],
+});
+
 export const FUZZ_TARGETS = [
   'tar header',
   'PAX records',
@@ -46,6 +66,9 @@ export const FUZZ_TARGETS = [
   'layer, plain',
   'layer, gzip',
   'index file',
+  'stargz footer',
+  'table of contents',
+  'zTOC',
 ] as const;
 
 /** @param folder for index files */
@@ -76,6 +99,34 @@ export function fuzzTarget(name: (typeof FUZZ_TARGETS)[number], folder: string):
       const seeds = [gzipSync(MIXED), MIXED].map((blob) => indexFile(blob, indexPath));
       return { name, seeds, run: (input) => walkIndex(input, join(folder, 'damaged')) };
     }
+    case 'stargz footer': {
+      const seeds = [footerOf(7), footerOf(7, true)].map((end) => Buffer.concat([MIXED, end]));
+      return { name, seeds, run: (input) => parseStargzFooter(input, input.length) };
+    }
+    case 'table of contents':
+      return { name, seeds: [Buffer.from(TABLE)], run: readTable };
+    case 'zTOC': {
+      const seeds = [false, true].map((old) => ztocBytes(ztocPartsOf(gzipSync(MIXED), 65536, old)));
+      return { name, seeds, run: readZtoc };
+    }
+  }
+}
+
+function readTable(input: Buffer): void {
+  const chunks = parseJsonToc(input).flatMap((one) => one.chunks);
+  const { spans } = chunkSpans(chunks, 1000);
+  for (const { blobOffset, blobLength } of spans) {
+    if (blobLength < 1 || blobOffset + blobLength > 1000) throw new Error('a span lies outside');
+  }
+}
+
+function readZtoc(input: Buffer): void {
+  const ztoc = parseZtoc(input);
+  let spans = 0;
+  for (const _ of ztoc.compression === 'gzip' ? gzipSpans(ztoc) : tarSpans(ztoc)) spans += 1;
+  if (spans > input.length) throw new Error(`${spans} spans in ${input.length} bytes`);
+  for (const { entry, dataOffset } of ztoc.entries) {
+    if (dataOffset + entry.size > ztoc.tarSize) throw new Error('a file lies outside the tar');
   }
 }
 
