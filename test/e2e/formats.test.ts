@@ -5,17 +5,21 @@
 
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { gunzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { digestOf } from '#src/common/digest.js';
 import { createLayout, listInIndex, writeBlob } from '#src/content/layout-writer.js';
 import { blobFile, refAnnotation } from '#src/content/layout.js';
 import { LayerIndex, type LayerInfo } from '#src/index/layer-index.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { type Descriptor, mediaTypes } from '#src/remote/descriptor.js';
 import type { Manifest } from '#src/remote/manifest.js';
+import { stargzOf } from '../index/toc/support/stargz-bytes.js';
 import { ztocBytes, ztocPartsOf } from '../index/toc/support/ztoc-bytes.js';
 import { type Containerd, startContainerd } from '../support/containerd.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type TarEntry, file, hostPlatform, noise } from '../support/images.js';
 import { type Outcome, type Sandbox, must, openSandbox } from '../support/sandbox.js';
 import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
 import { type Tree, readTree } from '../support/tree.js';
@@ -192,6 +196,52 @@ describe('an image with a SOCI index', () => {
     60_000,
   );
 });
+
+describe('an eStargz layer with a landmark', () => {
+  it('has what stands before it here before anybody reads it', async () => {
+    const first = noise(300_000, 'first');
+    const layout = await withStargz([
+      file('first', first),
+      file('.prefetch.landmark', '\x0f'),
+      file('later', noise(900_000, 'later')),
+    ]);
+    await using sandbox = await openSandbox();
+    const server = await serveLayout({ layout, repository: 'landmark' });
+    try {
+      await withMount(sandbox, `${server.host}/landmark:latest`, async (directory) => {
+        await vi.waitFor(
+          () => expect(server.stats.blobBytesSent).toBeGreaterThan(first.length),
+          20_000,
+        );
+        expect((await readFile(join(directory, 'first'))).equals(first)).toBe(true);
+        // Once, and nothing of the later file.
+        expect(server.stats.blobBytesSent).toBeLessThan(2 * first.length);
+        expect(await readdir(directory)).toEqual(['first', 'later']);
+      });
+    } finally {
+      await server.close();
+    }
+  }, 60_000);
+});
+
+/** A layout of one eStargz layer. */
+async function withStargz(entries: readonly TarEntry[]): Promise<string> {
+  const layout = await shared.folder('stargz');
+  await createLayout(layout);
+  const { blob, digest } = await stargzOf(entries);
+  const layer = await writeBlob(layout, blob, mediaTypes.ociLayerGzip);
+  const rootfs = { type: 'layers', diff_ids: [digestOf(gunzipSync(blob))] };
+  const config = Buffer.from(JSON.stringify({ ...hostPlatform(), rootfs }));
+  const annotations = { 'containerd.io/snapshot/stargz/toc.digest': digest };
+  const manifest = await writeDocument(layout, {
+    schemaVersion: 2,
+    mediaType: mediaTypes.ociManifest,
+    config: await writeBlob(layout, config, mediaTypes.ociConfig),
+    layers: [{ ...layer, annotations }],
+  });
+  await list(layout, manifest, 'latest');
+  return layout;
+}
 
 async function blobBytes(layout: string): Promise<number> {
   const manifest = await manifestOf(layout);
