@@ -5,8 +5,13 @@ import { connect } from 'node:net';
 import { parse } from 'smol-toml';
 import { z } from 'zod';
 import { errorMessage } from '../../common/errors.js';
-import type { Surroundings } from './examine.js';
 import type { Finding } from './finding.js';
+
+/** containerd's configuration file and socket. */
+export interface ContainerdPlaces {
+  containerdConfig: string;
+  containerdSocket: string;
+}
 
 const configSchema = z.object({
   proxy_plugins: z
@@ -17,7 +22,7 @@ const configSchema = z.object({
 const SECTION =
   '[proxy_plugins.siphon] with type = "snapshot" and the address that siphon serve has';
 
-export async function examineContainerd(at: Surroundings): Promise<Finding[]> {
+export async function examineContainerd(at: ContainerdPlaces): Promise<Finding[]> {
   return Promise.all([examineSocket(at.containerdSocket), examineConfig(at.containerdConfig)]);
 }
 

@@ -1,17 +1,14 @@
 /** All that `siphon doctor` looks at. Each look is independent, and none changes anything that stays. */
 
-import { examineContainerd } from './containerd.js';
+import { type ContainerdPlaces, examineContainerd } from './containerd.js';
 import type { Finding } from './finding.js';
 import { examineKernel } from './kernel.js';
 import { examineRoot } from './root-folder.js';
 import { examineTools } from './tools.js';
 
-export interface Surroundings {
+export interface Surroundings extends ContainerdPlaces {
   /** siphon's root; perhaps not there yet. */
   root: string;
-  /** containerd's configuration and socket. */
-  containerdConfig: string;
-  containerdSocket: string;
 }
 
 export async function examine(surroundings: Surroundings): Promise<Finding[]> {
