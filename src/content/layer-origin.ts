@@ -3,9 +3,10 @@
  * another process, long after the image that named it was looked at.
  */
 
-import { z } from 'zod';
 import type { BlobSource } from '../common/blob-source.js';
+import { SiphonError } from '../common/errors.js';
 import { FileBlob } from '../common/file-blob.js';
+import { field, fieldsOf } from '../common/own-json.js';
 import type { CredentialSource } from '../remote/credentials.js';
 import type { Descriptor } from '../remote/descriptor.js';
 
@@ -15,22 +16,38 @@ import type { Descriptor } from '../remote/descriptor.js';
  *   archive, or the whole of a layer tar.
  * - `url`: one layer tar behind plain HTTP. Never show the URL whole: its query may hold a signature.
  */
-export const layerOriginSchema = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.literal('registry'),
-    host: z.string(),
-    repository: z.string(),
-    plainHttp: z.boolean(),
-  }),
-  z.strictObject({
-    kind: z.literal('file'),
-    path: z.string(),
-    offset: z.number().int().nonnegative().optional(),
-  }),
-  z.strictObject({ kind: z.literal('url'), url: z.string() }),
-]);
+export type LayerOrigin =
+  | { kind: 'registry'; host: string; repository: string; plainHttp: boolean }
+  | { kind: 'file'; path: string; offset?: number | undefined }
+  | { kind: 'url'; url: string };
 
-export type LayerOrigin = z.infer<typeof layerOriginSchema>;
+/** @param text as JSON has written it. @throws SiphonError `corrupt` */
+export function parseLayerOrigin(text: string): LayerOrigin {
+  const origin = fieldsOf(JSON.parse(text), "a layer's origin");
+  const kind = field(origin, 'kind', 'string');
+  switch (kind) {
+    case 'registry':
+      return {
+        kind,
+        host: field(origin, 'host', 'string'),
+        repository: field(origin, 'repository', 'string'),
+        plainHttp: field(origin, 'plainHttp', 'boolean'),
+      };
+    case 'file': {
+      const path = field(origin, 'path', 'string');
+      return 'offset' in origin
+        ? { kind, path, offset: field(origin, 'offset', 'number') }
+        : { kind, path };
+    }
+    case 'url':
+      return { kind, url: field(origin, 'url', 'string') };
+    default:
+      throw new SiphonError(
+        'corrupt',
+        `Cannot read a layer's origin: its kind is "${kind}", expected registry, file or url`,
+      );
+  }
+}
 
 /** Where a layer can be had that its image's home need not hold (image-spec, "Descriptor": `urls`). */
 export function foreignUrl({ urls = [] }: Descriptor): string | undefined {

@@ -5,21 +5,10 @@
  */
 
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { z } from 'zod';
+import { field, fieldsOf } from '../common/own-json.js';
 import type { Connection } from '../fuse/fuse-session.js';
 
-const connectionSchema = z.object({
-  mountPoint: z.string(),
-  agreement: z.object({
-    kernelMinor: z.number(),
-    maxRead: z.number(),
-    noOpen: z.boolean(),
-    noOpendir: z.boolean(),
-    resend: z.boolean(),
-  }),
-});
-
-type KeptConnection = z.infer<typeof connectionSchema>;
+type KeptConnection = Pick<Connection, 'mountPoint' | 'agreement'>;
 
 export interface Keeper {
   /** Its process id: the same for all of its servers. */
@@ -81,10 +70,25 @@ function earlierConnection(path: string, device: number): Pick<Keeper, 'kept' | 
   } catch {
     return { kept: undefined, lost: undefined }; // the first life
   }
-  const earlier = connectionSchema.parse(JSON.parse(text.slice(text.indexOf('\n'))));
+  const earlier = parseConnection(JSON.parse(text.slice(text.indexOf('\n'))));
   return earlier.agreement.resend
     ? { kept: { ...earlier, device }, lost: undefined }
     : { kept: undefined, lost: earlier };
+}
+
+function parseConnection(value: unknown): KeptConnection {
+  const connection = fieldsOf(value, 'the state of a keeper');
+  const agreement = fieldsOf(connection['agreement'], 'what was agreed on with the kernel');
+  return {
+    mountPoint: field(connection, 'mountPoint', 'string'),
+    agreement: {
+      kernelMinor: field(agreement, 'kernelMinor', 'number'),
+      maxRead: field(agreement, 'maxRead', 'number'),
+      noOpen: field(agreement, 'noOpen', 'boolean'),
+      noOpendir: field(agreement, 'noOpendir', 'boolean'),
+      resend: field(agreement, 'resend', 'boolean'),
+    },
+  };
 }
 
 function writeState(path: string, life: number, { mountPoint, agreement }: Connection): void {

@@ -16,11 +16,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { z } from 'zod';
-import { type Digest, type DiffId, isDigest } from '../common/digest.js';
+import { type Digest, type DiffId, parseDiffId, parseDigest } from '../common/digest.js';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import { keptAsideFolder } from '../common/kept-aside.js';
 import type { Logger } from '../common/log.js';
+import { field, fieldsOf } from '../common/own-json.js';
 import { Sqlite } from '../common/sqlite.js';
 import { lockFile } from '../ffi/libc.js';
 
@@ -57,19 +57,6 @@ const migrations: readonly string[] = [
 const FILE = 'layer.json';
 /** Numbers left out after a rebuild, for layers of which nothing is left: a kernel may remember them. */
 const NUMBERS_LEFT_OUT = 1_000;
-
-const isDigestText = (value: unknown): boolean => typeof value === 'string' && isDigest(value);
-const digest = z.custom<Digest>(isDigestText);
-const rowSchema = z.strictObject({
-  number: z.number().int().positive(),
-  blob_digest: digest,
-  identity: z.enum(['content', 'location']),
-  blob_size: z.number().int().nonnegative(),
-  media_type: z.string(),
-  diff_id: z.custom<DiffId>(isDigestText).nullable(),
-  origin: z.string(),
-  kept: z.union([z.literal(0), z.literal(1)]),
-});
 
 /**
  * Opens `<directory>/layers.db`, rebuilt where that is needed.
@@ -163,10 +150,24 @@ function readDescriptions(directory: string): { rows: LayerRow[]; unreadable: st
 
 function readDescription(path: string): LayerRow | undefined {
   try {
-    return rowSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+    return parseRow(JSON.parse(readFileSync(path, 'utf8')));
   } catch {
     return undefined;
   }
+}
+
+function parseRow(value: unknown): LayerRow {
+  const row = fieldsOf(value, "a layer's description");
+  return {
+    number: field(row, 'number', 'number'),
+    blob_digest: parseDigest(field(row, 'blob_digest', 'string')),
+    identity: field(row, 'identity', 'string') === 'location' ? 'location' : 'content',
+    blob_size: field(row, 'blob_size', 'number'),
+    media_type: field(row, 'media_type', 'string'),
+    diff_id: row['diff_id'] === null ? null : parseDiffId(field(row, 'diff_id', 'string')),
+    origin: field(row, 'origin', 'string'),
+    kept: field(row, 'kept', 'number') === 0 ? 0 : 1,
+  };
 }
 
 function insert(database: Database.Database, rows: readonly LayerRow[]): void {

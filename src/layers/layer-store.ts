@@ -18,7 +18,7 @@ import { SiphonError, systemCode } from '../common/errors.js';
 import type { Digest, DiffId } from '../common/digest.js';
 import { type Logger, silentLogger } from '../common/log.js';
 import { processIsAlive } from '../common/process.js';
-import { type LayerOrigin, layerOriginSchema } from '../content/layer-origin.js';
+import { type LayerOrigin, parseLayerOrigin } from '../content/layer-origin.js';
 import { type LayerRow, describeLayer, openLayerDatabase } from './layer-database.js';
 
 /** Ends the name of a folder on its way out. */
@@ -227,7 +227,7 @@ function recordOf(row: LayerRow): LayerRecord {
     blobSize: row.blob_size,
     mediaType: row.media_type,
     diffId: row.diff_id ?? undefined,
-    origin: layerOriginSchema.parse(JSON.parse(row.origin)),
+    origin: parseLayerOrigin(row.origin),
   };
 }
 

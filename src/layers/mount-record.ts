@@ -7,23 +7,21 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { z } from 'zod';
 import { writeFileAtomic } from '../common/atomic-file.js';
 import { SiphonError } from '../common/errors.js';
+import { field, fieldsOf } from '../common/own-json.js';
 import { type ProcessIdentity, isRunning, processIdentity } from '../common/process.js';
 import { tryLockFile } from '../ffi/libc.js';
 import { clearStaleMount } from './mount-table.js';
 
 const lockInterval = 10; // ms
 
-const recordSchema = z.object({
-  directory: z.string(),
-  source: z.string(),
-  driver: z.enum(['kernel', 'libfuse']),
-  server: z.object({ pid: z.number(), startTime: z.string() }),
-});
-
-export type MountRecord = z.infer<typeof recordSchema> & { server: ProcessIdentity };
+export interface MountRecord {
+  directory: string;
+  source: string;
+  driver: 'kernel' | 'libfuse';
+  server: ProcessIdentity;
+}
 
 /** Folder that belongs to the mount on `directory` (an absolute, resolved path). */
 export function mountHome(root: string, directory: string): string {
@@ -72,10 +70,24 @@ export async function readMountRecord(
 /** As {@link readMountRecord}, by the folder that belongs to the mount. */
 export async function recordOfHome(home: string): Promise<MountRecord | undefined> {
   try {
-    return recordSchema.parse(JSON.parse(await readFile(`${home}.json`, 'utf8')));
+    return parseRecord(JSON.parse(await readFile(`${home}.json`, 'utf8')));
   } catch {
     return undefined;
   }
+}
+
+function parseRecord(value: unknown): MountRecord {
+  const record = fieldsOf(value, 'a record of a mount');
+  const server = fieldsOf(record['server'], 'who serves a mount');
+  return {
+    directory: field(record, 'directory', 'string'),
+    source: field(record, 'source', 'string'),
+    driver: field(record, 'driver', 'string') === 'kernel' ? 'kernel' : 'libfuse',
+    server: {
+      pid: field(server, 'pid', 'number'),
+      startTime: field(server, 'startTime', 'string'),
+    },
+  };
 }
 
 export async function removeMountRecord(root: string, directory: string): Promise<void> {

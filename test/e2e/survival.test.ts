@@ -1,9 +1,11 @@
 /**
- * Mounts outlive their server: it is killed again and again while a mounted folder and a running
- * container are read. `SIPHON_SURVIVAL_SECONDS` says for how long (default 15 s).
+ * Mounts outlive their server: it is killed, or told to make room for another, every 300 ms whatever its
+ * state is, while a mounted folder and a running container are read. `SIPHON_SURVIVAL_SECONDS` says for
+ * how long (default 6 s each). How far readers come meanwhile is the machine's affair; all that they ask
+ * for is answered in the end, and right.
  */
 
-import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -20,7 +22,7 @@ import {
   writeSurvivalImage,
 } from '../support/survival-image.js';
 
-const killingTime = Number(process.env['SIPHON_SURVIVAL_SECONDS'] ?? '15') * 1000;
+const killingTime = Number(process.env['SIPHON_SURVIVAL_SECONDS'] ?? '6') * 1000;
 const period = 300; // ms
 const testTimeout = killingTime * 3 + 120_000;
 /** Of the keeper's resident memory. */
@@ -54,34 +56,26 @@ async function serverOf(keeper: number): Promise<number | undefined> {
   return undefined;
 }
 
-interface Killing {
-  kills: number;
-}
+/** How a server is made to end: by a blow, or by asking its keeper for a new one. */
+type Ending = 'SIGKILL' | 'SIGUSR2';
 
 /**
- * Kills the server every {@link period}, and drops the kernel's caches in between. `takenOver` counts
- * the servers that came to serve: once in a while the next one is given the time to, however busy the
- * machine is.
+ * Ends the server every {@link period}, and drops the kernel's caches in between.
+ * @returns how many servers were hit
  */
-async function killServers(keeper: number, takenOver: () => Promise<number>): Promise<Killing> {
-  const killing = { kills: 0 };
-  const end = Date.now() + killingTime;
-  for (let tick = 0; Date.now() < end; tick += 1) {
-    const before = await takenOver();
+async function endServers(keeper: number, ending: Ending): Promise<number> {
+  const start = Date.now();
+  let hit = 0;
+  for (let tick = 1; Date.now() < start + killingTime; tick += 1) {
     const server = await serverOf(keeper);
     if (server !== undefined) {
-      process.kill(server, 'SIGKILL');
-      killing.kills += 1;
+      process.kill(ending === 'SIGKILL' ? server : keeper, ending);
+      hit += 1;
     }
-    await delay(period);
-    while (tick % 3 === 0 && (await takenOver()) === before) await delay(20);
     if (tick % 4 === 0) void writeFile('/proc/sys/vm/drop_caches', '3');
+    await delay(Math.max(0, start + tick * period - Date.now()));
   }
-  return killing;
-}
-
-function countTakeovers(log: string): number {
-  return log.split('going on with its mount').length - 1;
+  return hit;
 }
 
 /** Reads again and again until `done`. @returns how often */
@@ -107,6 +101,18 @@ async function keeperOfMount(sandbox: Sandbox): Promise<number> {
   return (JSON.parse(text) as MountRecord).server.pid; // siphon has just written it
 }
 
+/** The layer that is lazy in any case: small ones may be files. */
+async function largestLayer(layers: string): Promise<string> {
+  const numbers = (await readdir(layers)).filter((name) => /^\d+$/.test(name));
+  const sizes = await Promise.all(
+    numbers.map(async (name) => {
+      const { size } = await stat(join(layers, name, 'data')).catch(() => ({ size: 0 }));
+      return { name, size };
+    }),
+  );
+  return sizes.sort((one, other) => other.size - one.size)[0]?.name ?? '';
+}
+
 async function waitUntil(met: () => Promise<boolean> | boolean): Promise<void> {
   for (const end = Date.now() + 30_000; !(await met()); await delay(30)) {
     if (Date.now() > end) throw new Error('It does not come to pass');
@@ -114,25 +120,23 @@ async function waitUntil(met: () => Promise<boolean> | boolean): Promise<void> {
 }
 
 describe('siphon mount', () => {
-  it(
-    'is read without an error while its server is killed over and over',
-    async () => {
+  it.each<Ending>(['SIGKILL', 'SIGUSR2'])(
+    'is read without an error while its server gets %s over and over',
+    async (ending) => {
       await using sandbox = await openSandbox();
       const target = await sandbox.folder('mnt');
       const reference = `docker://${registry.host}/survival:latest`;
       const mounted = await sandbox.siphon('mount', reference, target);
       expect(mounted, mounted.stderr).toMatchObject({ code: 0 });
       const keeper = await keeperOfMount(sandbox);
-      const takenOver = async (): Promise<number> =>
-        countTakeovers(await readFile(join(sandbox.root, 'logs/mount.log'), 'utf8'));
       const done = new AbortController();
       const data = join(target, 'data');
       const reading = Promise.all(
         (['listing', 'small', 'big'] as const).map((one) => readOver(data, one, done.signal)),
       );
-      const killing = await killServers(keeper, takenOver).finally(() => done.abort());
+      const hit = await endServers(keeper, ending).finally(() => done.abort());
       const passes = await reading;
-      expect(killing.kills).toBeGreaterThan(killingTime / 3000);
+      expect(hit).toBeGreaterThan(killingTime / 3000);
       expect(Math.min(...passes)).toBeGreaterThan(0);
       expect(await residentMemory(keeper)).toBeLessThan(memoryLimit);
       const unmounted = await sandbox.siphon('umount', target);
@@ -264,14 +268,14 @@ describe('siphon serve', () => {
     return passes;
   }
 
-  it(
-    'has a running container read on while the server is killed over and over',
-    async () => {
-      const container = startReading('killed');
+  it.each<Ending>(['SIGKILL', 'SIGUSR2'])(
+    'has a running container read on while its server gets %s over and over',
+    async (ending) => {
+      await connected();
+      const container = startReading(`ended-by-${ending.toLowerCase()}`);
       await waitUntil(async () => (await containerd.ctr(['tasks', 'ls', '-q'])).stdout !== '');
-      const takenOver = (): Promise<number> => Promise.resolve(countTakeovers(siphon.log()));
-      const killing = await killServers(siphon.pid, takenOver);
-      expect(killing.kills).toBeGreaterThan(killingTime / 3000);
+      const hit = await endServers(siphon.pid, ending);
+      expect(hit).toBeGreaterThan(killingTime / 3000);
       await connected();
       await container.stop();
       expect(checkPasses(await container.output)).toBeGreaterThan(0);
@@ -305,8 +309,7 @@ describe('siphon serve', () => {
   it('serves what it can where one layer is broken', async () => {
     await killKeeper();
     const layers = join(sandbox.root, 'layers');
-    const numbers = (await readdir(layers)).filter((name) => /^\d+$/.test(name)).map(Number);
-    const path = join(layers, String(Math.max(...numbers)), 'index.db');
+    const path = join(layers, await largestLayer(layers), 'index.db');
     const whole = await readFile(path);
     await writeFile(path, 'nothing of use');
     siphon = await startSiphonService(sandbox);
