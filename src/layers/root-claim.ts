@@ -1,15 +1,16 @@
 /** A root, as one service has it to itself. Other commands may share it; see {@link LayerStore}. */
 
-import { accessSync, closeSync, constants, mkdirSync, openSync } from 'node:fs';
-import { join } from 'node:path';
+import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import { tryLockFile } from '../ffi/libc.js';
 
 /** Makes the root where it is missing. @throws SiphonError `permission` where it cannot be written */
 export function requireWritableRoot(root: string): void {
   try {
+    // First, for a folder that cannot be made by mkdir is not there, whatever the reason.
+    accessSync(nearestFolder(root), constants.W_OK);
     mkdirSync(root, { recursive: true, mode: 0o711 });
-    accessSync(root, constants.W_OK);
   } catch (cause) {
     if (!['EROFS', 'EACCES', 'EPERM'].includes(systemCode(cause) ?? '')) throw cause;
     throw new SiphonError(
@@ -35,4 +36,8 @@ export function claimRoot(root: string): () => void {
     `Cannot serve from root "${root}": another siphon serve has it, expected to be the only one`,
     { hint: 'Stop that one, or give this one a root of its own.' },
   );
+}
+
+function nearestFolder(path: string): string {
+  return existsSync(path) ? path : nearestFolder(dirname(path));
 }
