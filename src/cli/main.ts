@@ -3,7 +3,7 @@
 import { resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { doctorCommand } from './commands/doctor.js';
-import { indexCommand } from './commands/index-build.js';
+import { indexCommand } from './commands/layer-index.js';
 import { mountCommand } from './commands/mount.js';
 import { pullCommand } from './commands/pull.js';
 import { runCommand } from './commands/run.js';

@@ -83,6 +83,17 @@ export class LayerPreparer {
     });
   }
 
+  /** The record of a layer whose index is here. @throws SiphonError `not-found` where none is */
+  async existing(image: Image, layer: ImageLayer, options: BuildOptions): Promise<LayerRecord> {
+    const task = this.#begin(image, layer, { ...options, badIndex: 'fail' });
+    if (await this.#usable(task)) return finish(task);
+    throw new SiphonError(
+      'not-found',
+      `Cannot find index of layer "${layer.descriptor.digest}" of "${image.name}": there is none here, expected one in "${task.output}"`,
+      { hint: 'siphon index build makes it.' },
+    );
+  }
+
   async #prepare(image: Image, layer: ImageLayer, options: PrepareOptions): Promise<LayerRecord> {
     const task = this.#begin(image, layer, options);
     try {

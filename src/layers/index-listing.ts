@@ -1,0 +1,102 @@
+/** What an index holds, as plain rows for people and programs to look at. */
+
+import { SiphonError } from '../common/errors.js';
+import { type Inode, LayerIndex, rootIno } from '../index/layer-index.js';
+
+export interface ListedEntry {
+  /** From the root, without a leading slash; what is not UTF-8 is replaced. The root is `.`. */
+  path: string;
+  ino: number;
+  /** Type and permission bits. */
+  mode: number;
+  nlink: number;
+  uid: number;
+  gid: number;
+  /** Bytes. */
+  size: number;
+  /** Seconds since the epoch with nine digits behind the point, and a sign. */
+  mtime: string;
+  target?: string;
+  /** Names only. */
+  xattrs?: string[];
+}
+
+export interface ListedSpan {
+  number: number;
+  tarOffset: number;
+  tarLength: number;
+  blobOffset: number;
+  blobLength: number;
+  /** sha256 in hex. */
+  digest: string;
+}
+
+/** Entries of one look into a folder. */
+const PAGE = 256;
+/**
+ * The whole tree, each folder before what is in it, names in order.
+ * @throws SiphonError `corrupt` where there are more entries than the index says, since it goes round
+ */
+export function* listTree(indexPath: string): Generator<ListedEntry, undefined> {
+  using index = LayerIndex.open(indexPath);
+  const { entryCount } = index.info;
+  const root = index.inode(rootIno);
+  if (root === undefined) return undefined;
+  let count = 0;
+  for (const entry of listEntry(index, root, [])) {
+    if (count++ > entryCount) {
+      throw new SiphonError(
+        'corrupt',
+        `Cannot list index "${indexPath}": it has more entries than the ${entryCount} that it says`,
+      );
+    }
+    yield entry;
+  }
+  return undefined;
+}
+
+export function* listSpans(indexPath: string): Generator<ListedSpan, undefined> {
+  using index = LayerIndex.open(indexPath);
+  for (let n = 0; n < index.info.spanCount; n++) {
+    const { number, tarOffset, tarLength, blobOffset, blobLength, digest } = index.span(n);
+    yield { number, tarOffset, tarLength, blobOffset, blobLength, digest: digest.toString('hex') };
+  }
+  return undefined;
+}
+
+function* listEntry(
+  index: LayerIndex,
+  inode: Inode,
+  path: readonly string[],
+): Generator<ListedEntry, undefined> {
+  yield describe(index, inode, path);
+  for (let after = 0; ;) {
+    const entries = index.readdir(inode.ino, after, PAGE);
+    for (const entry of entries)
+      yield* listEntry(index, entry.inode, [...path, entry.name.toString()]);
+    const last = entries.at(-1);
+    if (last === undefined) return undefined;
+    after = last.position;
+  }
+}
+
+function describe(index: LayerIndex, inode: Inode, path: readonly string[]): ListedEntry {
+  const { ino, mode, nlink, uid, gid, size } = inode;
+  const target = index.readlink(ino)?.toString();
+  const xattrs = index.xattrNames(ino).map(String);
+  return {
+    path: path.length === 0 ? '.' : path.join('/'),
+    ...{ ino, mode, nlink, uid, gid, size, mtime: timeOf(inode) },
+    ...(target === undefined ? {} : { target }),
+    ...(xattrs.length === 0 ? {} : { xattrs }),
+  };
+}
+
+/** The nanoseconds are added to the seconds, also to those below zero. */
+function timeOf({ mtimeSeconds, mtimeNanoseconds }: Inode): string {
+  const isEarly = mtimeSeconds < 0 && mtimeNanoseconds > 0;
+  const seconds = isEarly ? mtimeSeconds + 1 : mtimeSeconds;
+  const nanoseconds = isEarly ? 1_000_000_000 - mtimeNanoseconds : mtimeNanoseconds;
+  const sign = isEarly && seconds === 0 ? '-' : '';
+  return `${sign}${seconds}.${String(nanoseconds).padStart(9, '0')}`;
+}
