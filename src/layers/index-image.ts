@@ -107,7 +107,7 @@ async function withIndexes<T>(
       return describeIndex(layers.indexPath(record.number));
     }),
   );
-  return use({ opened, image: { name: opened.name, layers: indexed }, signal });
+  return await use({ opened, image: { name: opened.name, layers: indexed }, signal });
 }
 
 async function publish({ opened, image, signal }: Indexed): Promise<PublishedImage> {

@@ -86,7 +86,13 @@ function describe(index: LayerIndex, inode: Inode, path: readonly string[]): Lis
   const xattrs = index.xattrNames(ino).map(String);
   return {
     path: path.length === 0 ? '.' : path.join('/'),
-    ...{ ino, mode, nlink, uid, gid, size, mtime: timeOf(inode) },
+    ino,
+    mode,
+    nlink,
+    uid,
+    gid,
+    size,
+    mtime: timeOf(inode),
     ...(target === undefined ? {} : { target }),
     ...(xattrs.length === 0 ? {} : { xattrs }),
   };

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import type * as indexImage from '../../layers/index-image.js';
 import type { IndexedImage, PublishedImage } from '../../layers/index-image.js';
 import type { ListedEntry, ListedSpan } from '../../layers/index-listing.js';
 import type { ImageOptions } from '../../layers/serve-image.js';
@@ -45,7 +46,7 @@ function commandOf(name: string, description: string): Command {
   return new Command(name).description(description).argument('<source>', 'as of siphon mount');
 }
 
-type Layers = typeof import('../../layers/index-image.js');
+type Layers = typeof indexImage;
 type Answer = IndexedImage & Partial<Pick<PublishedImage, 'artifact'>>;
 
 /** Does one thing to all layers, and prints the table of them. */
