@@ -1,0 +1,156 @@
+/** Layers and indexes that were made to do harm: an error in time, in little memory, never a wrong byte. */
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { Sqlite } from '#src/common/sqlite.js';
+import { IndexBuilder } from '#src/index/index-builder.js';
+import { LayerIndex } from '#src/index/layer-index.js';
+import { SpanCache } from '#src/index/span-cache.js';
+import { SpanReader } from '#src/index/span-reader.js';
+import { TarReader } from '#src/index/tar-reader.js';
+import { listTree } from '#src/layers/index-listing.js';
+import { allEntries, indexOf, memorySource, temporaryFolder } from './support/layers.js';
+import { dir, file, headerBytes, symlink, tarOf } from './support/tar-bytes.js';
+
+/** A gzip layer of several spans. */
+const CONTENT = Buffer.from(Array.from({ length: 400_000 }, (_, i) => (i * 7919) >> (i % 11)));
+const BLOB = gzipSync(tarOf(dir('d'), file('d/a', CONTENT)));
+
+/** Path of its index, changed by SQL. */
+function changedIndex(...statements: string[]): string {
+  const path = join(temporaryFolder(), 'index');
+  const builder = new IndexBuilder({ path, spanSize: 64 << 10 });
+  builder.push(BLOB);
+  builder.finish();
+  const database = new Sqlite(path);
+  for (const statement of statements) database.exec(statement);
+  database.close();
+  return path;
+}
+
+/** Reads every span through an index. */
+async function readAll(path: string): Promise<void> {
+  const index = LayerIndex.open(path);
+  onTestFinished(() => index.close());
+  const cache = SpanCache.open(temporaryFolder(), index.spanBounds);
+  onTestFinished(() => cache.close());
+  const reader = new SpanReader({ index, cache, source: memorySource(BLOB) });
+  onTestFinished(() => reader.close());
+  await reader.ensure(0, index.info.spanCount - 1, new AbortController().signal);
+}
+
+describe('checkpoints', () => {
+  test.each([
+    ['that all lead to one place', 'UPDATE span SET blob_offset = 10, blob_length = 100'],
+    [
+      'whose windows are those of others',
+      'UPDATE window SET data = (SELECT data FROM window LIMIT 1)',
+    ],
+    ['without windows', 'DELETE FROM window'],
+    ['of other bits', 'UPDATE span SET bits = (bits + 1) % 8'],
+    ['cut short', 'UPDATE span SET blob_length = 1'],
+    ['with another digest', 'UPDATE span SET digest = zeroblob(32) WHERE number = 1'],
+  ])('%s give no byte', async (_, statement) => {
+    await expect(readAll(changedIndex(statement))).rejects.toMatchObject({ code: 'corrupt' });
+  });
+
+  test('with a window that inflates to more than a window are refused', () => {
+    const path = changedIndex();
+    const database = new Sqlite(path);
+    const bomb = gzipSync(Buffer.alloc(1 << 20)).subarray(10, -8);
+    database.prepare('UPDATE window SET data = ?').run(bomb);
+    database.close();
+    using index = LayerIndex.open(path);
+    expect(() => index.window(1)).toThrow(/Cannot read index/);
+  });
+});
+
+describe('a tree that goes round', () => {
+  const loop = 'UPDATE entry SET ino = 1 WHERE parent = 1';
+
+  test('is listed as far as it says it goes', () => {
+    expect(() => [...listTree(changedIndex(loop))]).toThrow(/more entries than the 2 that it says/);
+  });
+
+  test('is looked up in place, without end and without harm', () => {
+    using index = LayerIndex.open(changedIndex(loop));
+    let ino = 1;
+    for (let depth = 0; depth < 5000; depth++) ino = index.lookup(ino, Buffer.from('d'))?.ino ?? 0;
+    expect(ino).toBe(1);
+  });
+});
+
+test('headers that say more than there is end where the tar does', () => {
+  for (const size of [1, 512, 8 ** 11 - 1]) {
+    const blob = Buffer.concat([headerBytes({ path: 'a', size })]);
+    expect(() => indexOf(blob)).toThrow(/ends at byte 512 in the middle of the content of "a"/);
+  }
+});
+
+test('files over 8 GiB are skipped in little memory, and what follows is found', () => {
+  const size = 9 * 2 ** 30 + 5;
+  const found: [string, number, number][] = [];
+  const reader = new TarReader((entry, dataOffset) =>
+    found.push([entry.path, entry.size, dataOffset]),
+  );
+  const large = headerBytes({
+    path: 'large',
+    edit: (header) => {
+      header.fill(0, 124, 136);
+      header[124] = 0x80;
+      header.writeBigUInt64BE(BigInt(size), 128);
+    },
+  });
+  reader.push(large);
+  const zeros = Buffer.alloc(64 << 20);
+  const padded = Math.ceil(size / 512) * 512;
+  for (let left = padded; left > 0; left -= zeros.length)
+    reader.push(zeros.subarray(0, Math.min(left, zeros.length)));
+  reader.push(tarOf(file('after', 'x')));
+  reader.finish();
+  expect(found).toEqual([
+    ['large', size, 512],
+    ['after', 1, 512 + padded + 512],
+  ]);
+});
+
+test('a bomb of zeros becomes an index in little memory', () => {
+  const size = 256 << 20;
+  const header = headerBytes({ path: 'zeros', size });
+  const bomb = gzipSync(Buffer.concat([header, Buffer.alloc(size + 1024)]));
+  const before = process.memoryUsage.rss();
+  const path = join(temporaryFolder(), 'index');
+  const builder = new IndexBuilder({ path });
+  builder.push(bomb);
+  expect(builder.finish().tarSize).toBe(512 + size + 1024);
+  expect(process.memoryUsage.rss() - before).toBeLessThan(200 << 20);
+});
+
+test('a folder of 100,000 entries is listed in pages, from anywhere', () => {
+  const count = 100_000;
+  const headers = Array.from({ length: count }, (_, n) =>
+    headerBytes({ path: `f${String(n).padStart(6, '0')}` }),
+  );
+  const index = indexOf(Buffer.concat([...headers, Buffer.alloc(1024)]));
+  expect(allEntries(index, 1, 1000)).toHaveLength(count);
+  expect(index.readdir(1, count - 2, 10).map(({ name }) => name.toString())).toEqual([
+    'f099998',
+    'f099999',
+  ]);
+});
+
+test.each([
+  ['to each other', [symlink('a', 'b'), symlink('b', 'a'), file('a/f')]],
+  ['that grow', [symlink('a', 'a/a/a/a/a/a/a/a'), file('a/f')]],
+  ['to themselves', [symlink('a', 'a'), file('a/f')]],
+])('links %s end in an error', (_, pieces) => {
+  expect(() => indexOf(tarOf(...pieces))).toThrow(/symlinks/);
+});
+
+test('an index that is no database at all but says so', () => {
+  const path = changedIndex();
+  writeFileSync(path, Buffer.concat([Buffer.from('SQLite format 3\0'), Buffer.alloc(4096)]));
+  expect(() => LayerIndex.open(path)).toThrow(/expected a layer index/);
+});
