@@ -7,14 +7,12 @@ import type { Compression } from './layer-model.js';
 export const SIGNATURE_SIZE = 8;
 
 const GZIP = Buffer.from([0x1f, 0x8b, 8]);
+const ZSTD_MAGIC = 0xfd2fb528;
+/** The magic numbers of the sixteen kinds of frames to skip (RFC 8878, section 3.1.2), but for four bits. */
+const ZSTD_SKIPPABLE = 0x184d2a5;
 
 /** Formats that are known but not served. */
 const UNSUPPORTED: readonly { name: string; matches: (bytes: Buffer) => boolean }[] = [
-  { name: 'zstd', matches: (bytes) => bytes.length >= 4 && bytes.readUInt32LE(0) === 0xfd2fb528 },
-  {
-    name: 'zstd',
-    matches: (bytes) => bytes.length >= 4 && bytes.readUInt32LE(0) >>> 4 === 0x184d2a5,
-  },
   { name: 'bzip2', matches: (bytes) => bytes.toString('latin1', 0, 3) === 'BZh' },
   { name: 'xz', matches: (bytes) => bytes.toString('latin1', 0, 6) === '\xfd7zXZ\0' },
   { name: 'lz4', matches: (bytes) => bytes.length >= 4 && bytes.readUInt32LE(0) === 0x184d2204 },
@@ -33,13 +31,20 @@ const UNSUPPORTED: readonly { name: string; matches: (bytes: Buffer) => boolean 
  */
 export function detectCompression(signature: Buffer): Compression {
   if (signature.indexOf(GZIP) === 0) return 'gzip';
+  if (isZstd(signature)) return 'zstd';
   for (const { name, matches } of UNSUPPORTED) {
     if (matches(signature)) {
       throw new SiphonError(
         'unsupported',
-        `Cannot index layer: it is ${name}, expected gzip or an uncompressed tar`,
+        `Cannot index layer: it is ${name}, expected gzip, zstd or an uncompressed tar`,
       );
     }
   }
   return 'none';
+}
+
+function isZstd(bytes: Buffer): boolean {
+  if (bytes.length < 4) return false;
+  const magic = bytes.readUInt32LE(0);
+  return magic === ZSTD_MAGIC || magic >>> 4 === ZSTD_SKIPPABLE;
 }

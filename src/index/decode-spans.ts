@@ -5,7 +5,7 @@
 
 import { SiphonError, errorCode } from '../common/errors.js';
 import type { Span } from './layer-model.js';
-import type { StreamDecoder } from './stream-decoder.js';
+import type { StreamDecoder } from './decoder-model.js';
 
 /** Decoded at a time where it is dropped. */
 const SCRATCH_SIZE = 1 << 20;

@@ -2,7 +2,7 @@
 
 import { SiphonError } from '../common/errors.js';
 import { Inflate, type InflateFormat, Z } from '../ffi/zlib.js';
-import type { EntryPoint, PieceSource, StreamDecoder } from './stream-decoder.js';
+import type { EntryPoint, PieceSource, StreamDecoder } from './decoder-model.js';
 
 /** First byte of a member's header. No deflate data begins with it: it would be a block of type 3. */
 const GZIP_MAGIC = 0x1f;

@@ -6,56 +6,28 @@
  * block begins, which need not be the first of a byte; and the 32 KiB of output before it, which the
  * block may copy from (the window). zlib stops at such places when asked with `Z_BLOCK`, which costs time
  * at each, so it is asked only from `spanSize` bytes of output on; the first one then becomes a checkpoint.
- * The start of a gzip member needs no window.
+ * The start of a gzip member needs no window. For zstd see {@link ZstdDecoder}.
  */
 
 import { SiphonError } from '../common/errors.js';
 import { Inflate, Z } from '../ffi/zlib.js';
-import type { LayerHasher } from './layer-hasher.js';
+import type { DecoderListener, DecoderOptions, SpanDecoder } from './decoder-model.js';
 import type { Compression } from './layer-model.js';
-
-/** A place from which decoding can start. */
-export interface Checkpoint {
-  /** First byte of the blob that holds any of the bits from here on. */
-  blobOffset: number;
-  /** How many high bits of that byte are meant; 0 means all of it. */
-  bits: number;
-  /** The output before, where the decoder needs it. */
-  window: Buffer | undefined;
-  /** Where the bytes needed before this place end; beyond `blobOffset` where they share a byte. */
-  previousEnd: number;
-}
-
-export interface DecoderListener {
-  /** Next bytes of the tar; valid during the call only. */
-  output(bytes: Buffer): void;
-  /** The next output begins at this place. */
-  checkpoint(at: Checkpoint): void;
-}
-
-export interface SpanDecoder {
-  push(bytes: Buffer): void;
-  /** Says that no more comes; returns where the meaningful bytes of the blob ended. */
-  finish(): number;
-  close(): void;
-}
-
-export interface DecoderOptions {
-  spanSize: number;
-  /** Gives the memory for output. */
-  outputs: Pick<LayerHasher, 'nextOutput'>;
-  /** Whether to check the checksums that the format has. */
-  checksums: boolean;
-}
+import { ZstdDecoder } from './zstd-decoder.js';
 
 export function spanDecoder(
   compression: Compression,
   listener: DecoderListener,
   options: DecoderOptions,
 ): SpanDecoder {
-  return compression === 'gzip'
-    ? new GzipDecoder(listener, options)
-    : new PlainDecoder(listener, options.spanSize);
+  switch (compression) {
+    case 'gzip':
+      return new GzipDecoder(listener, options);
+    case 'zstd':
+      return new ZstdDecoder(listener, options);
+    case 'none':
+      return new PlainDecoder(listener, options.spanSize);
+  }
 }
 
 const GZIP_MAGIC = 0x1f;

@@ -3,11 +3,12 @@
 import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
+import type { PieceSource } from './decoder-model.js';
 import { decodeSpans } from './decode-spans.js';
 import type { LayerIndex, Span } from './layer-index.js';
 import { cancelled } from './span-arrival.js';
 import type { SpanCache } from './span-cache.js';
-import { type PieceSource, streamDecoder } from './stream-decoder.js';
+import { streamDecoder } from './stream-decoder.js';
 
 /** Bytes of the blob that a group's pass reads at a time; one read is ahead of decoding. */
 const GROUP_READ_SIZE = 4 << 20;
@@ -99,8 +100,11 @@ export class SpanFetcher {
     { pieces, source, signal, stored }: Decoding,
   ): Promise<void> {
     const { index } = this.#options;
+    const { compression } = index.info;
+    // An index says nothing of groups where nothing is compressed.
+    if (compression === 'none') return;
     const entry = { bits: first.bits, window: index.window(first.number) };
-    using decoder = streamDecoder(index.info.compression, pieces, entry);
+    using decoder = streamDecoder(compression, pieces, entry);
     const damaged = (span: Span, cause: unknown) => this.#mismatch(span, source, cause);
     for await (const { span, plain, decoded } of decodeSpans(spans, decoder, damaged)) {
       if (signal.aborted) throw cancelled('nobody waits for it');

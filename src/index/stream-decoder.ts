@@ -1,35 +1,13 @@
-/**
- * Compressed bytes in, plain bytes out, in pieces and in flat memory. Decoding runs on a thread of libuv's
- * pool.
- */
+/** Compressed bytes in, plain bytes out, in pieces and in flat memory, from any entry point on. */
 
-import { SiphonError } from '../common/errors.js';
+import type { EntryPoint, PieceSource, StreamDecoder } from './decoder-model.js';
 import { GzipStream } from './gzip-stream.js';
 import type { Compression } from './layer-model.js';
+import { ZstdStream } from './zstd-stream.js';
 
-/** The next compressed bytes, which stay as they are until more are asked for; `undefined` at the end. */
-export type PieceSource = () => Promise<Buffer | undefined>;
-
-/** Where decoding begins: at the start of the layer by default. */
-export interface EntryPoint {
-  /** How many high bits of the first byte are meant; 0 means the whole byte. */
-  bits: number;
-  /** Decoded bytes before. */
-  window: Buffer | undefined;
-}
-
-export const LAYER_START: EntryPoint = { bits: 0, window: undefined };
-
-export interface StreamDecoder extends Disposable {
-  /**
-   * Writes the next bytes to `output`: as many as it takes, fewer only at the end. Returns their number.
-   * @throws SiphonError `corrupt`; and what the source of the pieces throws
-   */
-  fill(output: Buffer): Promise<number>;
-}
-
+/** @throws SiphonError `unsupported` where the library for it is missing */
 export function streamDecoder(
-  compression: Compression,
+  compression: Exclude<Compression, 'none'>,
   next: PieceSource,
   entry: EntryPoint,
 ): StreamDecoder {
@@ -37,7 +15,6 @@ export function streamDecoder(
     case 'gzip':
       return new GzipStream(next, entry);
     case 'zstd':
-    case 'none':
-      throw new SiphonError('unsupported', `Cannot decompress layer: it is ${compression}`);
+      return new ZstdStream(next);
   }
 }

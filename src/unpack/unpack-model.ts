@@ -2,6 +2,7 @@
 
 import type { Digest, DiffId } from '../common/digest.js';
 import type { ExpectedLayer } from '../index/expected-layer.js';
+import type { Compression } from '../index/layer-model.js';
 
 /**
  * `overlay`: one layer in a folder of its own, as overlayfs wants it: whiteouts are 0:0 character devices,
@@ -22,7 +23,7 @@ export interface UnpackJob {
 }
 
 export interface UnpackedLayer extends UnpackedTree {
-  compression: LayerCompression;
+  compression: Compression;
   blobDigest: Digest;
   /** Bytes. */
   blobSize: number;
@@ -45,5 +46,3 @@ export interface UnpackedTree {
   /** Extended attributes that the file system of the target does not take. */
   ignoredXattrs: number;
 }
-
-export type LayerCompression = 'none' | 'gzip' | 'zstd';

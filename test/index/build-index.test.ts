@@ -224,14 +224,6 @@ describe('buildIndex', () => {
       'corrupt',
       /checksum does not match/,
     ],
-    ['zstd', Buffer.from('28b52ffd0000000000', 'hex'), {}, 'unsupported', /it is zstd/],
-    [
-      'a skippable zstd frame',
-      Buffer.from('502a4d180000000000', 'hex'),
-      {},
-      'unsupported',
-      /it is zstd/,
-    ],
     ['xz', Buffer.from('fd377a585a000000', 'hex'), {}, 'unsupported', /it is xz/],
     ['bzip2', Buffer.from('BZh91AY&SY'), {}, 'unsupported', /it is bzip2/],
     [

@@ -1,0 +1,66 @@
+/**
+ * Decoders come in two kinds. One takes a blob as it streams by and tells where decoding could start
+ * again ({@link SpanDecoder}); the other starts at such a place and asks for what it needs
+ * ({@link StreamDecoder}).
+ */
+
+import type { LayerHasher } from './layer-hasher.js';
+
+/** A place from which decoding can start. */
+export interface Checkpoint {
+  /** First byte of the blob that holds any of the bits from here on. */
+  blobOffset: number;
+  /** How many high bits of that byte are meant; 0 means all of it. */
+  bits: number;
+  /** The output before, where the decoder needs it. */
+  window: Buffer | undefined;
+  /** Where the bytes needed before this place end; beyond `blobOffset` where they share a byte. */
+  previousEnd: number;
+}
+
+export interface DecoderListener {
+  /** Next bytes of the tar; valid during the call only. */
+  output(bytes: Buffer): void;
+  /** The next output begins at this place. */
+  checkpoint(at: Checkpoint): void;
+  /** The next output begins another span, which decoding reaches from the last checkpoint only. */
+  split(): void;
+}
+
+export interface SpanDecoder {
+  push(bytes: Buffer): void;
+  /** Says that no more comes; returns where the meaningful bytes of the blob ended. */
+  finish(): number;
+  close(): void;
+}
+
+export interface DecoderOptions {
+  spanSize: number;
+  /** Gives the memory for output. */
+  outputs: Pick<LayerHasher, 'nextOutput'>;
+  /** Whether to check the checksums that the format has. */
+  checksums: boolean;
+}
+
+/** The next compressed bytes, which stay as they are until more are asked for; `undefined` at the end. */
+export type PieceSource = () => Promise<Buffer | undefined>;
+
+/** How decoding begins. */
+export interface EntryPoint {
+  /** How many high bits of the first byte are meant; 0 means the whole byte. */
+  bits: number;
+  /** Decoded bytes before. */
+  window: Buffer | undefined;
+}
+
+/** At the first byte of a blob. */
+export const LAYER_START: EntryPoint = { bits: 0, window: undefined };
+
+/** Decodes on threads of libuv's pool. */
+export interface StreamDecoder extends Disposable {
+  /**
+   * Writes the next bytes to `output`: as many as it takes, fewer only at the end. Returns their number.
+   * @throws SiphonError `corrupt`; and what the source of the pieces throws
+   */
+  fill(output: Buffer): Promise<number>;
+}
