@@ -73,17 +73,21 @@ describe('layers in zstd', () => {
       const reference = `${registry.host}/${name.replaceAll(' ', '-')}:latest`;
       await push(reference);
       await using sandbox = await openSandbox();
-      // Streamed, and then from the registry with a published index.
       expect(await mountedTree(sandbox, `docker://${reference}`)).toEqual(expected);
-      await using publisher = await openSandbox();
-      const built = await publisher.siphon('index', 'build', '--push', `docker://${reference}`);
-      expect(built, built.stderr).toMatchObject({ code: 0 });
-      expect(built.stdout).toContain('zstd');
-      await using reader = await openSandbox();
-      expect(await mountedTree(reader, `docker://${reference}`)).toEqual(expected);
     },
     60_000,
   );
+
+  it('are read from the registry with a published index', async () => {
+    const reference = `${registry.host}/indexed:latest`;
+    await pushRecompressed(reference, 'indexed', ZSTD_ONE_FRAME);
+    await using publisher = await openSandbox();
+    const built = await publisher.siphon('index', 'build', '--push', `docker://${reference}`);
+    expect(built, built.stderr).toMatchObject({ code: 0 });
+    expect(built.stdout).toContain('zstd');
+    await using reader = await openSandbox();
+    expect(await mountedTree(reader, `docker://${reference}`)).toEqual(expected);
+  }, 60_000);
 
   it('run lazily under containerd; one that takes too much memory is left to it', async () => {
     await using sandbox = await openSandbox();
@@ -94,6 +98,8 @@ describe('layers in zstd', () => {
     try {
       containerd = await startContainerd({ siphonAddress: siphon.address });
       await runLazily(containerd, siphon, reference);
+      // Else its snapshots would be there already.
+      await containerd.ctr(['images', 'rm', '--sync', reference]);
       const huge = `${registry.host}/huge:latest`;
       await pushRecompressed(huge, 'huge', ZSTD_HUGE_WINDOW);
       await rpull(containerd, huge);
