@@ -101,7 +101,10 @@ function stargzJson(toc: StargzToc): Buffer {
 
 async function zstdJson({ bytes, size }: ZstdChunkedToc): Promise<Buffer> {
   const pieces = [Buffer.from(bytes)];
-  using decoder = streamDecoder('zstd', () => Promise.resolve(pieces.pop()), LAYER_START);
+  using decoder = streamDecoder('zstd', () => Promise.resolve(pieces.pop()), {
+    bits: 0,
+    window: undefined,
+  });
   const json = Buffer.alloc(size);
   const length = await decoder.fill(json);
   if (length === size && (await decoder.fill(Buffer.alloc(1))) === 0) return json;
