@@ -10,7 +10,6 @@ import { rmSync } from 'node:fs';
 import { digestOf } from '../../common/digest.js';
 import { SiphonError } from '../../common/errors.js';
 import { components } from '../byte-path.js';
-import { LAYER_START } from '../decoder-model.js';
 import { IndexWriter, type LayerFacts } from '../index-writer.js';
 import { LayerIndex } from '../layer-index.js';
 import type { LayerInfo } from '../layer-model.js';
