@@ -132,7 +132,10 @@ async function layoutOf(reference: string): Promise<string> {
   return layout;
 }
 
-describe.each([['estargz', '--estargz']])('an image converted with %s', (format, option) => {
+describe.each([
+  ['estargz', '--estargz'],
+  ['zstd-chunked', '--zstdchunked'],
+])('an image converted with %s', (format, option) => {
   it('is mounted from its own tables of contents, and shows what the image shows', async () => {
     const reference = await convert(option);
     await using sandbox = await openSandbox();
@@ -165,6 +168,23 @@ describe.each([['estargz', '--estargz']])('an image converted with %s', (format,
     const formats = (await indexesOf(shared.root)).map((info) => info.format);
     expect(new Set(formats)).toEqual(new Set([format]));
     await ctr(['images', 'rm', '--sync', reference]);
+  }, 60_000);
+});
+
+describe('an image that buildah pushed as zstd:chunked', () => {
+  it('is mounted from its own tables of contents, and shows what the image shows', async () => {
+    const folder = await shared.folder('buildah');
+    const layout = await shared.folder('chunked');
+    const stores = ['--root', join(folder, 'root'), '--runroot', join(folder, 'run')];
+    const buildah = ['buildah', ...stores, '--storage-driver', 'vfs'] as const;
+    const pulled = await must(...buildah, 'pull', '-q', '--tls-verify=false', name('plain'));
+    const id = pulled.trim();
+    const chunked = ['--compression-format', 'zstd:chunked', '--format', 'oci'];
+    await must(...buildah, 'push', '-q', ...chunked, id, `oci:${layout}:latest`);
+    await using sandbox = await openSandbox();
+    expect(await withMount(sandbox, `oci:${layout}:latest`, readTree)).toEqual(expected);
+    const indexes = await indexesOf(sandbox.root);
+    expect(new Set(indexes.map((info) => info.format))).toEqual(new Set(['zstd-chunked']));
   }, 60_000);
 });
 
