@@ -1,7 +1,7 @@
 /**
  * How fast the mount is, against the same files in a plain folder.
  *
- *     npx tsc -p tsconfig.tools.json && node dist/bench/fuse-mount.js [--rounds N] [--workers N] [--read-ahead KB] [--folder DIR]
+ *     npx tsc -p tsconfig.tools.json && node dist/bench/fuse-mount.js [--rounds N] [--workers N] [--read-ahead KB] [--only WORDS] [--folder DIR]
  *
  * Packs a folder of 40,400 entries and one large file, indexes it, and mounts it with every span
  * present: the cache is the tar itself, so both sides read the same disk. The sides take turns; each
@@ -29,6 +29,7 @@ const { values } = parseArgs({
     workers: { type: 'string' },
     'read-ahead': { type: 'string' },
     folder: { type: 'string', default: tmpdir() },
+    only: { type: 'string', default: '' },
   },
 });
 
@@ -70,7 +71,8 @@ async function measure(): Promise<void> {
   const session = await mount(tar);
   try {
     const sides = { plain, siphon: session.layerPath(1) };
-    for (const work of works) report(work, await compare(work, sides));
+    for (const work of works.filter(({ name }) => name.includes(values.only)))
+      report(work, await compare(work, sides));
     console.log(`resident: ${Math.round(process.memoryUsage.rss() / 2 ** 20)} MiB`);
   } finally {
     await session.unmount();

@@ -10,8 +10,11 @@ import { Sqlite } from '../common/sqlite.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import { APPLICATION_ID, FORMAT_VERSION, TABLES } from './schema.js';
 
-/** SQLite's page cache for one reader, in KiB; each FUSE worker has one for each layer it served. */
-const CACHE_KIB = 4096;
+/**
+ * SQLite's page cache for one reader, in KiB; each FUSE worker has one for each layer it served. Small,
+ * because the kernel's page cache is behind it: measured in native-notes.md.
+ */
+const CACHE_KIB = 512;
 
 /** Offsets in the database header (sqlite.org/fileformat.html, section 1.3). */
 const HEADER = {
