@@ -121,8 +121,8 @@ function applicationLayer(smallFiles: number): Entry[] {
     file('app/report.mjs', APPLICATION),
     ...wordFiles(smallFiles),
     file('app/licence.txt', 'The same file under three names.\n', { mode: 0o444 }),
-    hardLink('app/licence-2.txt', 'app/licence.txt'),
-    hardLink('srv/licence-3.txt', 'app/licence.txt'),
+    hardLink('app/licence-2.txt', 'app/licence.txt', { mode: 0o444 }),
+    hardLink('srv/licence-3.txt', 'app/licence.txt', { mode: 0o444 }),
     file('app/tagged.txt', 'A file with attributes.\n', {
       uid: 1000,
       gid: 1000,

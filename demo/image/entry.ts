@@ -46,9 +46,12 @@ export function symlink(path: string, target: string): Entry {
   return { kind: 'symlink', path, target, attributes: {} };
 }
 
-/** @param target path of an entry before this one, in this layer or below */
-export function hardLink(path: string, target: string): Entry {
-  return { kind: 'hard-link', path, target, attributes: {} };
+/**
+ * @param target path of an entry before this one, in this layer or below
+ * @param attributes those of the file: tar(1) repeats them, and containerd applies them
+ */
+export function hardLink(path: string, target: string, attributes: Attributes = {}): Entry {
+  return { kind: 'hard-link', path, target, attributes };
 }
 
 /** Hides `path` of the layers below (OCI image-spec, layer.md, "Whiteouts"). */

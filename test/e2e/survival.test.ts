@@ -306,8 +306,10 @@ describe('siphon serve', () => {
     expect(registry.stats.requests).toBe(stats);
   }, 60_000);
 
-  it('serves what it can where one layer is broken', async () => {
+  it('serves what it can where one layer is broken and no registry has it', async () => {
     await killKeeper();
+    const { port } = registry;
+    await registry.close();
     const layers = join(sandbox.root, 'layers');
     const path = join(layers, await largestLayer(layers), 'index.db');
     const whole = await readFile(path);
@@ -316,6 +318,7 @@ describe('siphon serve', () => {
     await connected();
     await expect(inContainer('broken', ':')).rejects.toThrow(/lazy layer/);
     await writeFile(path, whole);
+    registry = await serveLayout({ layout: image.layout, port });
     expect(await inContainer('repaired', readers.listing.replace('.', '/data'))).toMatch(/^\w+ /);
   }, 60_000);
 
