@@ -58,12 +58,19 @@ export interface LazySnapshotsOptions {
   log: Logger;
 }
 
+/** A layer that nobody has asked for yet. */
+interface Ahead {
+  /** The end of the image for whose sake it is here. */
+  ended: AbortSignal;
+  /** Whether the next mention of it is worth another attempt. */
+  failed: boolean;
+}
+
 export class LazySnapshots implements LazyLayers, AsyncDisposable {
   readonly #options: LazySnapshotsOptions;
   readonly #images: SharedImages;
   readonly #scratch: ScratchStores;
-  /** Layers that nobody has asked for yet, with the end of the image for whose sake they are here. */
-  readonly #ahead = new Map<Digest, AbortSignal>();
+  readonly #ahead = new Map<Digest, Ahead>();
   /** How many ask for a layer now. */
   readonly #asked = new Map<Digest, number>();
   /** Layers that are being removed because nobody asked for them. */
@@ -266,17 +273,25 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     return openImage(source, { store, signal, log });
   }
 
+  /** Every call for a layer of an image names those above it again, so what is under way costs nothing. */
   async #prepareAhead(shared: SharedImage, layer: ImageLayer): Promise<void> {
-    const { layers, policy, log } = this.#options;
+    const { layers, open, policy, log } = this.#options;
     const { digest } = layer.descriptor;
-    const isNew = layers.find(digest) === undefined && !this.#asked.has(digest);
-    if (isNew || this.#ahead.has(digest)) this.#ahead.set(digest, shared.ended);
+    const { ended } = shared;
+    const before = this.#ahead.get(digest);
+    if (before?.ended === ended && !before.failed) return;
+    const record = layers.find(digest);
+    if (record !== undefined && open.has(record.number)) return;
+    const ahead: Ahead = { ended, failed: false };
+    const isNew = record === undefined && !this.#asked.has(digest);
+    if (isNew || before !== undefined) this.#ahead.set(digest, ahead);
     try {
       await this.#removals.get(digest);
       const first = decideAtFirst(layer.descriptor, policy);
       if (first === undefined) await this.#prepareLazilyAhead(shared, layer);
       else if (first.way === 'unpacked') await this.#unpackAhead(shared, layer);
     } catch (error) {
+      ahead.failed = true;
       log.debug({ layer: digest, reason: errorMessage(error) }, 'not prepared ahead');
     }
   }
@@ -298,8 +313,8 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
   /** What came ahead for an image that nobody wanted in the end: a pull that failed or was cancelled. */
   async #removeUnasked(ended: AbortSignal): Promise<void> {
     await this.#options.unpacked.removeUnasked(ended);
-    for (const [digest, owner] of this.#ahead) {
-      if (owner !== ended) continue;
+    for (const [digest, ahead] of this.#ahead) {
+      if (ahead.ended !== ended) continue;
       this.#ahead.delete(digest);
       const removal = this.#remove(digest).catch((error: unknown) => {
         this.#options.log.warn({ layer: digest, err: error }, 'unused layer is not removed');
