@@ -2,6 +2,9 @@
  * A blob as addressable bytes, wherever it lies: behind a registry, in an OCI layout, in a file.
  * This is all that the index and the layers know of where bytes come from.
  */
+
+import type { Urgency } from './urgency.js';
+
 export interface BlobSource {
   /** For messages and logs: what and where, without credentials or URL query. */
   readonly name: string;
@@ -9,12 +12,15 @@ export interface BlobSource {
   readonly size: number;
   /** Whether reading costs no network. */
   readonly local: boolean;
+  /** How many bytes come in the time that one more read takes; absent where that is nothing. */
+  readonly requestCost?: number;
   /**
    * Exactly `length` bytes from `offset`; `0 <= offset`, `offset + length <= size`.
    * @throws SiphonError `unavailable`, `timeout`, `unauthorized`, `not-found`, `corrupt` (shorter or
    * other bytes than asked for), `cancelled`
+   * @param urgency for sources that have to choose what comes first; default: somebody waits for it
    */
-  read(offset: number, length: number, signal: AbortSignal): Promise<Buffer>;
+  read(offset: number, length: number, signal: AbortSignal, urgency?: Urgency): Promise<Buffer>;
   /** The whole blob in order, unverified; the consumer hashes. Errors as {@link read}. */
   stream(signal: AbortSignal): AsyncIterable<Uint8Array>;
   close(): Promise<void>;

@@ -1,12 +1,6 @@
 /** Which spans a read needs and does not have. */
 
-import type { Segment } from '../index/layer-model.js';
-
-export interface SpanRange {
-  first: number;
-  /** Inclusive. */
-  last: number;
-}
+import type { Segment, SpanRange } from '../index/layer-model.js';
 
 /** What of a LayerIndex tells where spans lie. */
 export interface SpanLocator {

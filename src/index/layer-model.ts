@@ -90,3 +90,9 @@ export interface Span {
   /** Raw sha256 of what {@link LayerInfo.digestOf} says. */
   digest: Buffer;
 }
+
+export interface SpanRange {
+  first: number;
+  /** Inclusive. */
+  last: number;
+}

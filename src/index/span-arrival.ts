@@ -1,8 +1,11 @@
 /** What those wait for who need a span that is on its way. */
 
 import { SiphonError } from '../common/errors.js';
+import type { Urgency } from '../common/urgency.js';
 
 export interface SpanArrival {
+  /** Of the work that brings it. */
+  readonly urgency: Urgency;
   /** The last span that comes with it. */
   readonly last: number;
   /**
@@ -15,14 +18,16 @@ export interface SpanArrival {
 /** Work that goes on as long as anyone waits for it. */
 export class SharedArrival implements SpanArrival {
   readonly last: number;
+  readonly urgency: Urgency;
   readonly #work: Promise<void>;
   readonly #giveUp: () => void;
   #waiting = 0;
   #settled = false;
 
   /** @param giveUp called when the last of those who wait left before the end */
-  constructor(last: number, work: Promise<void>, giveUp: () => void) {
+  constructor(last: number, work: Promise<void>, urgency: Urgency, giveUp: () => void) {
     this.last = last;
+    this.urgency = urgency;
     this.#giveUp = giveUp;
     this.#work = work.finally(() => (this.#settled = true));
     // Whoever waits sees it; all may have left.
@@ -43,12 +48,14 @@ export class SharedArrival implements SpanArrival {
 /** One span out of work that goes on in any case. */
 export class SoleArrival implements SpanArrival {
   readonly last: number;
+  readonly urgency: Urgency;
   readonly #stored: Promise<void>;
   resolve: () => void = () => undefined;
   reject: (error: unknown) => void = () => undefined;
 
-  constructor(number: number) {
+  constructor(number: number, urgency: Urgency) {
     this.last = number;
+    this.urgency = urgency;
     this.#stored = new Promise((resolve, reject) => {
       this.resolve = resolve;
       this.reject = reject;

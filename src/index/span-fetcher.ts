@@ -3,6 +3,7 @@
 import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
+import type { Urgency } from '../common/urgency.js';
 import type { PieceSource } from './decoder-model.js';
 import { decodeSpans } from './decode-spans.js';
 import type { LayerIndex, Span } from './layer-index.js';
@@ -10,8 +11,10 @@ import { cancelled } from './span-arrival.js';
 import type { SpanCache } from './span-cache.js';
 import { streamDecoder } from './stream-decoder.js';
 
-/** Bytes of the blob that a group's pass reads at a time; one read is ahead of decoding. */
+/** Bytes of the blob that a group's pass reads at a time. */
 const GROUP_READ_SIZE = 4 << 20;
+/** Such reads at a time: one comes while another is asked for, so that the link does not rest. */
+const GROUP_READS = 2;
 
 export interface SpanFetcherOptions {
   index: LayerIndex;
@@ -24,6 +27,12 @@ export interface SpanFetcherOptions {
 /** Is told when a span is in the cache. */
 type SpanListener = (span: Span) => void;
 
+/** On whose behalf something is fetched. */
+export interface FetchContext {
+  signal: AbortSignal;
+  urgency: Urgency;
+}
+
 interface Decoding {
   pieces: PieceSource;
   source: BlobSource;
@@ -34,6 +43,8 @@ interface Decoding {
 export class SpanFetcher {
   readonly #options: SpanFetcherOptions;
   #source: Promise<BlobSource> | undefined;
+  /** What the source says of itself, once it is open. */
+  #opened: BlobSource | undefined;
   /** Bytes of the blob read so far. */
   fetchedBytes = 0;
   /** Spans verified and written to the cache so far. */
@@ -45,17 +56,28 @@ export class SpanFetcher {
     this.#options = options;
   }
 
+  /** Whether the bytes come from elsewhere, as far as is known. */
+  get isRemote(): boolean {
+    return this.#opened?.local === false;
+  }
+
+  /** Bytes that come in the time that one more read takes. */
+  get requestCost(): number {
+    return this.#opened?.requestCost ?? 0;
+  }
+
   /**
-   * Fetches neighbours with entry points of their own, in order, in one read.
+   * Fetches spans with entry points of their own, in order, in one read of all from the first to the last.
    * @throws SiphonError `corrupt` where bytes are not what the index says, `cancelled`, and what the
    * source and the cache throw
    */
-  async fetchRun(spans: readonly Span[], signal: AbortSignal): Promise<void> {
+  async fetchRun(spans: readonly Span[], context: FetchContext): Promise<void> {
     const [first, last] = [spans[0], spans.at(-1)];
     if (first === undefined || last === undefined) return;
     const { blobOffset } = first;
+    const { signal } = context;
     const source = await this.#openSource();
-    const bytes = await this.#read(source, blobOffset, endOf(last) - blobOffset, signal);
+    const bytes = await this.#read(source, blobOffset, endOf(last) - blobOffset, context);
     for (const span of spans) {
       if (signal.aborted) throw cancelled('nobody waits for it');
       const start = span.blobOffset - blobOffset;
@@ -68,14 +90,14 @@ export class SpanFetcher {
    */
   async fetchGroup(
     spans: readonly Span[],
-    signal: AbortSignal,
+    context: FetchContext,
     stored: SpanListener,
   ): Promise<void> {
     const [first] = spans;
     if (first === undefined) return;
     const source = await this.#openSource();
-    const pieces = this.#piecesOf(first, source, signal);
-    await this.#decode(first, spans, { pieces, source, signal, stored });
+    const pieces = this.#piecesOf(first, source, context);
+    await this.#decode(first, spans, { pieces, source, signal: context.signal, stored });
   }
 
   async close(): Promise<void> {
@@ -123,22 +145,22 @@ export class SpanFetcher {
     log.trace({ span: span.number, bytes: plain.length }, 'span cached');
   }
 
-  /** The bytes of a group, read one piece ahead. */
-  #piecesOf(group: Span, source: BlobSource, signal: AbortSignal): PieceSource {
+  /** The bytes of a group, read ahead of what is taken. */
+  #piecesOf(group: Span, source: BlobSource, context: FetchContext): PieceSource {
     let at = group.blobOffset;
     const read = (): Promise<Buffer | undefined> => {
       const length = Math.min(GROUP_READ_SIZE, endOf(group) - at);
       if (length === 0) return Promise.resolve(undefined);
       at += length;
-      const piece = this.#read(source, at - length, length, signal);
+      const piece = this.#read(source, at - length, length, context);
       // Seen when it is asked for, which may be never.
       piece.catch(() => undefined);
       return piece;
     };
-    let ahead = read();
+    const ahead = Array.from({ length: GROUP_READS }, read);
     return async () => {
-      const piece = await ahead;
-      ahead = read();
+      const piece = await ahead.shift();
+      ahead.push(read());
       return piece;
     };
   }
@@ -147,9 +169,9 @@ export class SpanFetcher {
     source: BlobSource,
     offset: number,
     length: number,
-    signal: AbortSignal,
+    { signal, urgency }: FetchContext,
   ): Promise<Buffer> {
-    const bytes = await source.read(offset, length, signal);
+    const bytes = await source.read(offset, length, signal, urgency);
     this.fetchedBytes += bytes.length;
     return bytes;
   }
@@ -166,7 +188,7 @@ export class SpanFetcher {
   async #openSource(): Promise<BlobSource> {
     this.#source ??= this.#options.open();
     try {
-      return await this.#source;
+      return (this.#opened = await this.#source);
     } catch (error) {
       this.#source = undefined;
       throw error;

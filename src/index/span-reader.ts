@@ -1,7 +1,9 @@
 /**
  * Brings spans of a layer into its cache. The same span is fetched once however many ask.
  *
- * Neighbours with entry points of their own are fetched together, for as long as anyone waits for them.
+ * Neighbours with entry points of their own are fetched together, for as long as anyone waits for them,
+ * over what is here already where that is cheaper than another request. Who reads in order finds what comes
+ * next on its way ({@link ReadAhead}).
  * Spans that share one, a group, are decoded in one pass that stores every one of them, asked for or
  * not. Whoever waits for one goes on as soon as it is there; the pass goes on to its end, since whoever
  * reads next would have to begin it anew.
@@ -10,12 +12,19 @@
 import type { BlobSource } from '../common/blob-source.js';
 import { type Logger, silentLogger } from '../common/log.js';
 import type { LayerIndex, Span } from './layer-index.js';
+import { type FetchClass, Urgency } from '../common/urgency.js';
+import { ReadAhead } from './read-ahead.js';
 import { SharedArrival, SoleArrival, type SpanArrival, cancelled } from './span-arrival.js';
 import type { SpanCache } from './span-cache.js';
 import { SpanFetcher, endOf } from './span-fetcher.js';
 
-/** Most bytes of the blob in one read, unless a single span has more. */
-const MAX_READ_SIZE = 8 << 20;
+/**
+ * Most bytes of the blob in one read, unless a single span has more. What a reader waits for comes with its
+ * read's last byte, so several small ones at a time serve better than a large one.
+ */
+const MAX_READ_SIZE = 2 << 20;
+/** Most of a blob, over a reader's life, that is read although it is here. */
+const MAX_READ_TWICE = 0.04;
 /** Reads of one call at a time: one arrives while another is decoded. */
 const LANES = 2;
 
@@ -38,6 +47,8 @@ export class SpanReader {
   readonly #fetcher: SpanFetcher;
   readonly #arrivals = new Map<number, SpanArrival>();
   readonly #works = new Set<Work>();
+  readonly #readAhead: ReadAhead;
+  #readTwice = 0;
   #closed = false;
 
   constructor(options: SpanReaderOptions) {
@@ -46,6 +57,7 @@ export class SpanReader {
     this.#cache = cache;
     const open = typeof source === 'function' ? source : () => Promise.resolve(source);
     this.#fetcher = new SpanFetcher({ index, cache, open, log });
+    this.#readAhead = new ReadAhead(index.info.spanCount, (span) => endOf(index.span(span)));
   }
 
   /** Bytes of the blob read so far. */
@@ -68,7 +80,12 @@ export class SpanReader {
    * @throws SiphonError `corrupt` where bytes are not what the index says, `cancelled`, and what the
    * source and the cache throw; what was verified before stays cached
    */
-  async ensure(first: number, last: number, signal: AbortSignal): Promise<void> {
+  async ensure(
+    first: number,
+    last: number,
+    signal: AbortSignal,
+    of: FetchClass = 'waiting',
+  ): Promise<void> {
     if (this.#closed) throw cancelled('the reader is closed');
     if (signal.aborted) throw cancelled('the work was cancelled', signal.reason);
     this.#cache.refresh(first, last);
@@ -77,7 +94,8 @@ export class SpanReader {
       while (next <= last) {
         const number = next++;
         if (this.#cache.has(number)) continue;
-        const arrival = this.#arrivals.get(number) ?? this.#begin(number, last);
+        const arrival = this.#arrivals.get(number) ?? this.#begin(number, last, new Urgency(of));
+        arrival.urgency.raise(of);
         next = Math.max(next, arrival.last + 1);
         await arrival.wait(signal).catch((error: unknown) => {
           next = Number.POSITIVE_INFINITY;
@@ -85,7 +103,9 @@ export class SpanReader {
         });
       }
     };
-    await Promise.all(Array.from({ length: LANES }, lane));
+    const lanes = Array.from({ length: LANES }, lane);
+    if (of === 'waiting') this.#fetchAhead(first, last);
+    await Promise.all(lanes);
   }
 
   /** Gives up what is under way and closes the source. Index and cache are the caller's. */
@@ -96,26 +116,57 @@ export class SpanReader {
     await this.#fetcher.close();
   }
 
-  #begin(number: number, limit: number): SpanArrival {
-    const span = this.#index.span(number);
-    if (this.#index.hasOwnEntry(number)) return this.#beginRun(span, limit);
-    return this.#beginGroup(span);
+  /** Begins what the spans wanted now make likely; nobody waits for it, and nobody hears of its failure. */
+  #fetchAhead(first: number, last: number): void {
+    const range = this.#readAhead.next({ first, last });
+    if (range === undefined || !this.#fetcher.isRemote) return;
+    this.#cache.refresh(range.first, range.last);
+    for (let number = range.first; number <= range.last; number++) {
+      if (this.#cache.has(number) || this.#arrivals.has(number)) continue;
+      number = this.#begin(number, range.last, new Urgency('prefetch')).last;
+    }
   }
 
-  #beginRun(first: Span, limit: number): SpanArrival {
+  #begin(number: number, limit: number, urgency: Urgency): SpanArrival {
+    const span = this.#index.span(number);
+    if (this.#index.hasOwnEntry(number)) return this.#beginRun(span, limit, urgency);
+    return this.#beginGroup(span, urgency);
+  }
+
+  /** The missing spans from `first` to `limit` that are had in one read. */
+  #run(first: Span, limit: number): Span[] {
     const spans = [first];
     for (let number = first.number + 1; number <= limit; number++) {
-      if (this.#cache.has(number) || this.#arrivals.has(number)) break;
-      if (!this.#index.hasOwnEntry(number)) break;
+      if (this.#cache.has(number)) continue;
+      if (this.#arrivals.has(number) || !this.#index.hasOwnEntry(number)) break;
       const next = this.#index.span(number);
-      if (endOf(next) - first.blobOffset > MAX_READ_SIZE) break;
+      const gap = this.#presentBetween(spans.at(-1) ?? first, next);
+      const isCheap = gap === 0 || gap <= this.#fetcher.requestCost;
+      const isTooMuch =
+        endOf(next) - first.blobOffset > MAX_READ_SIZE ||
+        this.#readTwice + gap > this.#index.info.blobSize * MAX_READ_TWICE;
+      if (!isCheap || isTooMuch) break;
+      this.#readTwice += gap;
       spans.push(next);
     }
-    const { abort, done } = this.#work((signal) => this.#fetcher.fetchRun(spans, signal));
+    return spans;
+  }
+
+  /** Bytes of the blob between two missing spans that are here already. */
+  #presentBetween(before: Span, after: Span): number {
+    return after.number === before.number + 1 ? 0 : Math.max(0, after.blobOffset - endOf(before));
+  }
+
+  #beginRun(first: Span, limit: number, urgency: Urgency): SpanArrival {
+    const spans = this.#run(first, limit);
+    const end = spans.at(-1)?.number ?? first.number;
+    const { abort, done } = this.#work((signal) =>
+      this.#fetcher.fetchRun(spans, { signal, urgency }),
+    );
     const forget = () => {
       for (const span of spans) this.#forget(span, arrival);
     };
-    const arrival = new SharedArrival(first.number + spans.length - 1, done.finally(forget), () => {
+    const arrival = new SharedArrival(end, done.finally(forget), urgency, () => {
       // Whoever asks next begins anew.
       forget();
       abort.abort();
@@ -124,12 +175,14 @@ export class SpanReader {
     return arrival;
   }
 
-  #beginGroup(wanted: Span): SpanArrival {
+  #beginGroup(wanted: Span, urgency: Urgency): SpanArrival {
     const absent = this.#index
       .group(wanted.number)
       .filter(({ number }) => !this.#cache.has(number));
-    const mine = new SoleArrival(wanted.number);
-    const arrivals = new Map(absent.map(({ number }) => [number, new SoleArrival(number)]));
+    const mine = new SoleArrival(wanted.number, urgency);
+    const arrivals = new Map(
+      absent.map(({ number }) => [number, new SoleArrival(number, urgency)]),
+    );
     arrivals.set(wanted.number, mine);
     for (const [number, arrival] of arrivals) this.#arrivals.set(number, arrival);
     const stored = ({ number }: Span) => {
@@ -137,14 +190,15 @@ export class SpanReader {
       this.#arrivals.delete(number);
       arrivals.delete(number);
     };
-    this.#work((signal) => this.#fetcher.fetchGroup(absent, signal, stored)).done.catch(
-      (error: unknown) => {
-        for (const [number, arrival] of arrivals) {
-          this.#arrivals.delete(number);
-          arrival.reject(error);
-        }
-      },
+    const { done } = this.#work((signal) =>
+      this.#fetcher.fetchGroup(absent, { signal, urgency }, stored),
     );
+    done.catch((error: unknown) => {
+      for (const [number, arrival] of arrivals) {
+        this.#arrivals.delete(number);
+        arrival.reject(error);
+      }
+    });
     return mine;
   }
 

@@ -7,11 +7,13 @@
 import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError } from '../common/errors.js';
 import type { ContentStore } from '../content/content-store.js';
-import { openOrigin } from '../content/layer-origin.js';
+import { type LayerOrigin, openOrigin } from '../content/layer-origin.js';
 import type { Miss, ServedLayer } from '../fuse/fuse-session.js';
 import { LayerIndex } from '../index/layer-index.js';
 import { SpanCache } from '../index/span-cache.js';
 import { SpanReader } from '../index/span-reader.js';
+import type { QueueLimits } from '../remote/fetch-queue.js';
+import { FetchQueues } from '../remote/fetch-queues.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
 
 /** Most bytes of one layer's files that are fetched before anybody reads them. */
@@ -26,15 +28,24 @@ interface OpenLayer {
   closing: AbortController;
 }
 
+export interface OpenLayersOptions {
+  layers: LayerStore;
+  content: ContentStore;
+  /** What may be asked of each host. */
+  limits?: QueueLimits | undefined;
+}
+
 export class OpenLayers implements AsyncDisposable {
   readonly #layers: LayerStore;
   readonly #content: ContentStore;
   readonly #open = new Map<number, OpenLayer>();
+  readonly #queues: FetchQueues;
   #fetchedByClosed = 0;
 
-  constructor(options: { layers: LayerStore; content: ContentStore }) {
+  constructor(options: OpenLayersOptions) {
     this.#layers = options.layers;
     this.#content = options.content;
+    this.#queues = new FetchQueues(options.limits);
   }
 
   has(number: number): boolean {
@@ -86,7 +97,12 @@ export class OpenLayers implements AsyncDisposable {
   async prefetch(number: number): Promise<void> {
     const { index, reader, closing } = this.#get(number);
     const end = Math.min(index.info.prefetchEnd, MAX_PREFETCH);
-    if (end > 0) await reader.ensure(0, index.spanAt(end - 1), closing.signal);
+    if (end > 0) await reader.ensure(0, index.spanAt(end - 1), closing.signal, 'prefetch');
+  }
+
+  /** What was asked of hosts so far, by urgency. */
+  fetches(): ReturnType<FetchQueues['counts']> {
+    return this.#queues.counts();
   }
 
   /** Bytes of the layer on this disk, and its inodes. */
@@ -149,6 +165,22 @@ export class OpenLayers implements AsyncDisposable {
   async #source(record: LayerRecord, index: LayerIndex): Promise<BlobSource> {
     const { blobDigest: digest, blobSize: size } = index.info;
     if (await this.#content.has(digest)) return this.#content.source({ digest, size });
-    return openOrigin(record.origin, { mediaType: record.mediaType, digest, size });
+    const source = await openOrigin(record.origin, { mediaType: record.mediaType, digest, size });
+    const place = placeOf(record.origin);
+    return place === undefined ? source : this.#queues.ordering(source, place.host, place.flow);
+  }
+}
+
+/** The host that is asked, and what there takes turns with others; `undefined` where nobody is. */
+function placeOf(origin: LayerOrigin): { host: string; flow: string } | undefined {
+  switch (origin.kind) {
+    case 'registry':
+      return { host: origin.host, flow: origin.repository };
+    case 'url': {
+      const { host, pathname } = new URL(origin.url);
+      return { host, flow: pathname };
+    }
+    case 'file':
+      return undefined;
   }
 }

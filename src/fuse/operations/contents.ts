@@ -7,11 +7,11 @@
  */
 
 import { readSync } from 'node:fs';
-import type { Segment } from '../../index/layer-model.js';
+import type { Segment, SpanRange } from '../../index/layer-model.js';
 import type { OpenLayer } from '../layer-table.js';
 import { type Reply, replyHeaderSize } from '../protocol/reply.js';
 import type { Request } from '../protocol/request.js';
-import { type SpanRange, absentSpans } from '../span-presence.js';
+import { absentSpans } from '../span-presence.js';
 import {
   DEFERRED,
   type Operation,

@@ -1,0 +1,120 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { expect, onTestFinished, test } from 'vitest';
+import type { BlobSource } from '#src/common/blob-source.js';
+import type { FetchClass, Urgency } from '#src/common/urgency.js';
+import type { LayerIndex } from '#src/index/layer-index.js';
+import { SpanCache } from '#src/index/span-cache.js';
+import { SpanReader } from '#src/index/span-reader.js';
+import { indexOf, memorySource, temporaryFolder } from './support/layers.js';
+import { file, tarOf } from './support/tar-bytes.js';
+
+const SPAN_SIZE = 128 << 10;
+const blob = gzipSync(tarOf(file('random', randomBytes(12 << 20))), { level: 1 });
+const signal = AbortSignal.timeout(60_000);
+
+interface Read {
+  first: number;
+  last: number;
+  of: FetchClass | undefined;
+}
+
+/** A reader of a remote blob, with a list of the spans that were asked for. */
+function remoteReader(options: { requestCost?: number } = {}) {
+  const index = indexOf(blob, { spanSize: SPAN_SIZE });
+  const cache = SpanCache.open(join(temporaryFolder(), 'cache'), index.spanBounds);
+  const memory = memorySource(blob, { delay: 5 });
+  const reads: Read[] = [];
+  const urgencies: (Urgency | undefined)[] = [];
+  const source: BlobSource = {
+    ...memory,
+    local: false,
+    ...options,
+    read: (offset, length, stop, urgency) => {
+      urgencies.push(urgency);
+      reads.push({ ...spansOf(index, offset, length), of: urgency?.class });
+      return memory.read(offset, length, stop);
+    },
+  };
+  const reader = new SpanReader({ index, cache, source });
+  onTestFinished(async () => {
+    await reader.close();
+    cache.close();
+  });
+  return { index, cache, reader, reads, urgencies };
+}
+
+function spansOf(index: LayerIndex, offset: number, length: number) {
+  const spans = Array.from({ length: index.info.spanCount }, (_, number) => index.span(number));
+  const first = spans.findIndex((span) => span.blobOffset === offset);
+  const last = spans.findLastIndex((span) => span.blobOffset + span.blobLength === offset + length);
+  return { first, last };
+}
+
+test('64 readers of one missing span make one request', async () => {
+  const { reader, reads } = remoteReader();
+  await Promise.all(
+    Array.from({ length: 64 }, () => reader.ensure(7, 7, AbortSignal.timeout(60_000))),
+  );
+  expect(reads).toEqual([{ first: 7, last: 7, of: 'waiting' }]);
+});
+
+test('who reads in order finds the next spans on their way, in ever larger requests', async () => {
+  const { index, cache, reader, reads } = remoteReader();
+  const { spanCount, blobSize } = index.info;
+  let found = 0;
+  for (let span = 0; span < spanCount; span += 1) {
+    if (cache.has(span)) found += 1;
+    else await reader.ensure(span, span, signal);
+  }
+  expect(reads[0]).toEqual({ first: 0, last: 0, of: 'waiting' });
+  expect(reads.some(({ of, first, last }) => of === 'prefetch' && last > first)).toBe(true);
+  // Far fewer requests than spans, most spans here before they are wanted, and nothing twice.
+  expect(reads.length).toBeLessThan(spanCount / 4);
+  expect(found).toBeGreaterThan(spanCount / 2);
+  expect(reader.fetchedBytes).toBeLessThanOrEqual(blobSize * 1.05);
+  const fetched = reads.flatMap(({ first, last }) =>
+    Array.from({ length: last - first + 1 }, (_, i) => first + i),
+  );
+  expect(new Set(fetched).size).toBe(fetched.length);
+});
+
+test('reads here and there fetch nothing ahead', async () => {
+  const { reader, reads } = remoteReader();
+  const wanted = [60, 10, 33, 80, 20, 50, 70];
+  for (const span of wanted) await reader.ensure(span, span, signal);
+  expect(reads).toEqual(wanted.map((span) => ({ first: span, last: span, of: 'waiting' })));
+});
+
+test('holes are fetched as one where another request costs more than what lies between', async () => {
+  const { index, reader, reads } = remoteReader({ requestCost: 300_000 });
+  await reader.ensure(4, 4, signal);
+  await reader.ensure(11, 13, signal);
+  reads.length = 0;
+  // Span 4 costs less to read again than another request; spans 11 to 13 cost more.
+  expect(index.span(4).blobLength).toBeLessThan(300_000);
+  await reader.ensure(3, 14, signal, 'prefetch');
+  expect(reads).toEqual([
+    { first: 3, last: 10, of: 'prefetch' },
+    { first: 14, last: 14, of: 'prefetch' },
+  ]);
+});
+
+test('what is read twice for the sake of fewer requests stays a small part of the layer', async () => {
+  const { index, reader } = remoteReader({ requestCost: 1 << 20 });
+  const { spanCount, blobSize } = index.info;
+  for (let span = 0; span < spanCount; span += 2) await reader.ensure(span, span, signal);
+  await reader.ensure(0, spanCount - 1, signal, 'prefetch');
+  expect(reader.fetchedBytes).toBeGreaterThan(blobSize);
+  expect(reader.fetchedBytes).toBeLessThanOrEqual(blobSize * 1.05);
+});
+
+test('a span that is fetched ahead becomes urgent when a read wants it', async () => {
+  const { reader, reads, urgencies } = remoteReader();
+  const ahead = reader.ensure(3, 3, signal, 'prefetch');
+  const read = reader.ensure(3, 3, signal);
+  await Promise.all([ahead, read]);
+  expect(reads).toHaveLength(1);
+  expect(urgencies[0]?.class).toBe('waiting');
+});
