@@ -10,6 +10,7 @@ import type { BlobSource } from '../common/blob-source.js';
 import type { Digest } from '../common/digest.js';
 import { errorCode, errorMessage, SiphonError } from '../common/errors.js';
 import { type Logger, silentLogger } from '../common/log.js';
+import { SharedWork } from '../common/shared-work.js';
 import type { CredentialSource } from '../remote/credentials.js';
 import {
   type Descriptor,
@@ -43,6 +44,9 @@ export class RegistryHome implements ImageHome {
   readonly #plainHttp: boolean;
   readonly #registry: Registry;
   readonly #log: Logger;
+  readonly #listing = new SharedWork<Digest, Descriptor[]>();
+  /** Asked for once, whatever types are looked for. */
+  readonly #referrers = new Map<Digest, Descriptor[]>();
   /** The registry did not answer; it is not asked again for what is remembered. */
   #isOffline = false;
 
@@ -117,13 +121,11 @@ export class RegistryHome implements ImageHome {
     artifactType: string,
     signal: AbortSignal,
   ): Promise<Descriptor[]> {
-    const { host, repository } = this.#reference;
-    return this.#askOrRecall({
-      key: `referrers ${host}/${repository}@${subject} ${artifactType}`,
-      schema: z.array(descriptorSchema),
-      ask: () => this.#registry.referrers(subject, artifactType, signal),
-      isUsable: () => Promise.resolve(true),
-    });
+    const list = (shared: AbortSignal): Promise<Descriptor[]> =>
+      this.#listReferrers(subject, shared);
+    const listed = this.#referrers.get(subject) ?? (await this.#listing.run(subject, signal, list));
+    this.#referrers.set(subject, listed);
+    return listed.filter((descriptor) => descriptor.artifactType === artifactType);
   }
 
   async push(artifact: Artifact, signal: AbortSignal): Promise<void> {
@@ -133,6 +135,7 @@ export class RegistryHome implements ImageHome {
       await this.#registry.pushBlob(blob, () => createReadStream(path), signal);
     }
     await this.#registry.pushReferrer(manifest, descriptor, subject, artifactType, signal);
+    this.#referrers.delete(subject.digest);
   }
 
   async close(): Promise<void> {
@@ -172,6 +175,16 @@ export class RegistryHome implements ImageHome {
     await this.store.put(bytes);
     await this.store.memo.remember(`manifest ${descriptor.digest}`, descriptor);
     return descriptor;
+  }
+
+  #listReferrers(subject: Digest, signal: AbortSignal): Promise<Descriptor[]> {
+    const { host, repository } = this.#reference;
+    return this.#askOrRecall({
+      key: `referrers ${host}/${repository}@${subject}`,
+      schema: z.array(descriptorSchema),
+      ask: () => this.#registry.referrers(subject, undefined, signal),
+      isUsable: () => Promise.resolve(true),
+    });
   }
 
   /** What the registry answers; what it answered last, where it cannot be reached and that will do. */

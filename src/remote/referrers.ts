@@ -28,20 +28,23 @@ const MAX_UPDATES = 8;
 const NO_API: readonly number[] = [400, 404, 405, 501];
 
 /**
- * Referrers of `subject` with the given type; none where nothing refers to it.
+ * Referrers of `subject` with the given type, or of any where it is undefined; none where nothing
+ * refers to it.
  * @throws SiphonError as for any request; `invalid` for a malformed list
  */
 export async function listReferrers(
   endpoint: Endpoint,
   subject: Digest,
-  artifactType: string,
+  artifactType: string | undefined,
   signal: AbortSignal,
 ): Promise<Descriptor[]> {
   const listed =
     (await listByApi(endpoint, subject, artifactType, signal)) ??
     (await readFallback(endpoint, subject, signal))?.manifests ??
     [];
-  return listed.filter((descriptor) => descriptor.artifactType === artifactType);
+  return listed.filter(
+    (descriptor) => artifactType === undefined || descriptor.artifactType === artifactType,
+  );
 }
 
 /**
@@ -126,12 +129,13 @@ async function readFallback(
 async function listByApi(
   endpoint: Endpoint,
   subject: Digest,
-  artifactType: string,
+  artifactType: string | undefined,
   signal: AbortSignal,
 ): Promise<Descriptor[] | undefined> {
   const found: Descriptor[] = [];
-  let target: string | URL | undefined =
-    `referrers/${subject}?artifactType=${encodeURIComponent(artifactType)}`;
+  const filter =
+    artifactType === undefined ? '' : `?artifactType=${encodeURIComponent(artifactType)}`;
+  let target: string | URL | undefined = `referrers/${subject}${filter}`;
   for (let page = 0; target !== undefined && page < MAX_PAGES; page += 1) {
     const answer = await readPage(endpoint, target, `${endpoint.name}@${subject}`, signal);
     if (answer === undefined) return undefined;

@@ -84,10 +84,13 @@ export class Registry {
     });
   }
 
-  /** What refers to `subject`, by the referrers API or else by the fallback tag. */
+  /**
+   * What refers to `subject`, by the referrers API or else by the fallback tag.
+   * @param artifactType `undefined` for all
+   */
   async referrers(
     subject: Digest,
-    artifactType: string,
+    artifactType: string | undefined,
     signal: AbortSignal,
   ): Promise<Descriptor[]> {
     return listReferrers(this.#endpoint, subject, artifactType, signal);

@@ -50,6 +50,7 @@ describe('snapshotLabels', () => {
       layerDigest: digestOf('a'),
       manifestDigest: manifest,
       imageLayers: [digestOf('a'), digestOf('b')],
+      urls: new Map(),
     });
   });
 

@@ -78,6 +78,7 @@ describe.skipIf(skip)('unpackLayer: needs root', () => {
       contentSize: LARGE.reduce((sum, { content = '' }) => sum + content.length, 0),
       implicitDirectories: [],
       ignoredXattrs: 0,
+      rootDescribed: false,
     });
   });
 

@@ -23,9 +23,6 @@ export interface StargzFooter {
   size: number;
 }
 
-/** The longer of the footers there are. */
-export const STARGZ_FOOTER_SIZE = 51;
-
 /** How a gzip member with an extra field begins, and where the length of the field stands. */
 const MEMBER_START = '\x1f\x8b\x08\x04';
 const EXTRA_AT = 10;

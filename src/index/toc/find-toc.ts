@@ -1,16 +1,15 @@
 /**
  * Looks whether a layer brings its own table of contents, with two small reads of its end. One is only
- * believed where the manifest names its digest, since nothing else ties it to the image: what is not
- * bound so has to be read whole.
+ * believed where the manifest names its digest, since nothing else ties it to the image. Where it names
+ * none the end is not looked at: that would cost every ordinary layer a round trip.
  */
 
 import type { BlobSource } from '../../common/blob-source.js';
 import { type Digest, digestOf, isDigest } from '../../common/digest.js';
 import { SiphonError } from '../../common/errors.js';
-import { STARGZ_FOOTER_SIZE, TOC_DIGEST_ANNOTATION, parseStargzFooter } from './estargz.js';
+import { TOC_DIGEST_ANNOTATION, parseStargzFooter } from './estargz.js';
 import { MAX_TOC_SIZE, type StargzToc, type ZstdChunkedToc } from './packed-toc.js';
 import {
-  ZSTD_CHUNKED_FOOTER_SIZE,
   type ZstdChunkedPlace,
   parseZstdChunkedFooter,
   zstdChunkedDigest,
@@ -20,10 +19,8 @@ import {
 
 /** Most bytes of a table that are fetched; it is text and shrinks to a tenth. */
 const MAX_PACKED_SIZE = 64 << 20;
-/** Fetched with the footer where there is a table to be expected: most are there already then. */
+/** Fetched with the footer: most tables are there already then. */
 const TAIL_SIZE = 64 << 10;
-/** Where none is: enough for any footer, and the length of the frame that it lies in. */
-const FOOTER_SIZE = 4 + Math.max(ZSTD_CHUNKED_FOOTER_SIZE, STARGZ_FOOTER_SIZE);
 
 /** The layer, as its image's manifest describes it. */
 export interface LayerBlob {
@@ -32,31 +29,33 @@ export interface LayerBlob {
 }
 
 /**
- * The table of contents that the layer ends with; `undefined` where it has none.
- * @throws SiphonError `unsupported` where there is one that nothing binds, `corrupt` and `invalid` where
- * it is not what the manifest says; and what the source throws
+ * The table of contents that the layer ends with; `undefined` where it has none that is bound.
+ * @throws SiphonError `unsupported` where it is too large, `corrupt` and `invalid` where it is not what
+ * the manifest says; and what the source throws
  */
 export async function findToc(
   layer: LayerBlob,
   signal: AbortSignal,
 ): Promise<StargzToc | ZstdChunkedToc | undefined> {
   const { source, annotations } = layer;
-  const place = zstdChunkedPlace(annotations, source.size);
-  if (place !== undefined) return zstdChunked(layer, place, signal);
-  const isExpected = TOC_DIGEST_ANNOTATION in annotations;
-  const tail = await readTail(source, isExpected ? TAIL_SIZE : FOOTER_SIZE, signal);
-  const footer = parseZstdChunkedFooter(tail, source.size);
-  if (footer !== undefined) return zstdChunked(layer, footer, signal);
-  return stargz(layer, tail, signal);
+  const chunkedDigest = zstdChunkedDigest(annotations);
+  const stargzDigest = annotations[TOC_DIGEST_ANNOTATION];
+  if (chunkedDigest !== undefined) {
+    const place =
+      zstdChunkedPlace(annotations, source.size) ??
+      parseZstdChunkedFooter(await readTail(source, signal), source.size);
+    if (place !== undefined) return zstdChunked(source, place, chunkedDigest, signal);
+  }
+  if (stargzDigest === undefined || !isDigest(stargzDigest)) return undefined;
+  return stargz(source, stargzDigest, signal);
 }
 
 async function zstdChunked(
-  { source, annotations }: LayerBlob,
+  source: BlobSource,
   place: ZstdChunkedPlace,
+  digest: Digest,
   signal: AbortSignal,
 ): Promise<ZstdChunkedToc> {
-  const digest = zstdChunkedDigest(annotations);
-  if (digest === undefined) throw unbound('zstd:chunked');
   checkSize(place.length, MAX_PACKED_SIZE);
   checkSize(place.size, MAX_TOC_SIZE);
   const bytes = await source.read(place.offset, place.length, signal);
@@ -66,14 +65,13 @@ async function zstdChunked(
 }
 
 async function stargz(
-  { source, annotations }: LayerBlob,
-  tail: Buffer,
+  source: BlobSource,
+  digest: Digest,
   signal: AbortSignal,
 ): Promise<StargzToc | undefined> {
+  const tail = await readTail(source, signal);
   const footer = parseStargzFooter(tail, source.size);
   if (footer === undefined) return undefined;
-  const digest = annotations[TOC_DIGEST_ANNOTATION];
-  if (digest === undefined || !isDigest(digest)) throw unbound(footer.kind);
   const { tocOffset } = footer;
   const length = source.size - footer.size - tocOffset;
   checkSize(length, MAX_PACKED_SIZE);
@@ -83,8 +81,8 @@ async function stargz(
   return { format: 'estargz', bytes, digest, payloadEnd: tocOffset };
 }
 
-function readTail(source: BlobSource, most: number, signal: AbortSignal): Promise<Buffer> {
-  const length = Math.min(most, source.size);
+function readTail(source: BlobSource, signal: AbortSignal): Promise<Buffer> {
+  const length = Math.min(TAIL_SIZE, source.size);
   return source.read(source.size - length, length, signal);
 }
 
@@ -93,13 +91,6 @@ function checkSize(size: number, limit: number): void {
   throw new SiphonError(
     'unsupported',
     `Cannot use table of contents: it has ${size} bytes, expected at most ${limit}`,
-  );
-}
-
-function unbound(kind: string): SiphonError {
-  return new SiphonError(
-    'unsupported',
-    `Cannot believe the ${kind} table of contents: the manifest does not name its digest`,
   );
 }
 

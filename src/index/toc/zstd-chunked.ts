@@ -17,7 +17,6 @@ export interface ZstdChunkedPlace {
 
 /** Bytes behind the header of the last skippable frame: of old writers, and of those with a tar-split. */
 const FOOTER_SIZES = [40, 64] as const;
-export const ZSTD_CHUNKED_FOOTER_SIZE = 64;
 /** `GNUlInUx` of containers/storage; stargz-snapshotter wrote the second letter small for long. */
 const MAGIC = /^G[Nn]UlInUx$/;
 const MAGIC_SIZE = 8;
