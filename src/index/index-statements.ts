@@ -1,25 +1,7 @@
 /** The queries of the reading side, prepared once; rows come as arrays. */
 
 import type BetterSqlite3 from 'better-sqlite3';
-
-/** Columns of an inode, in this order in every query. */
-export type InodeRow = [
-  ino: number,
-  mode: number,
-  nlink: number,
-  uid: number,
-  gid: number,
-  size: number,
-  mtime: number,
-  mtimeNanoseconds: number,
-  rdevMajor: number,
-  rdevMinor: number,
-];
-
-const INODE =
-  'i.ino, i.mode, i.nlink, i.uid, i.gid, i.size, i.mtime, i.mtime_nsec, i.rdev_major, i.rdev_minor';
-
-export type EntryRow = [...InodeRow, name: Buffer];
+import { INODE, type InodeRow } from './inode-row.js';
 
 /** A statement whose rows have the form `Row`; the schema is STRICT and checked, so they have. */
 export type RowStatement<Row> = BetterSqlite3.Statement<unknown[], Row>;
@@ -29,21 +11,14 @@ export type IndexStatements = ReturnType<typeof prepareStatements>;
 export function prepareStatements(database: BetterSqlite3.Database) {
   const sql = <Row>(text: string): RowStatement<Row> =>
     database.prepare<unknown[], Row>(text).raw();
-  // CROSS JOIN keeps the order of the loops. The names are picked before the join, so that skipped
-  // entries cost no look-up of their inodes.
-  const directory = (condition: string) =>
-    sql<EntryRow>(`SELECT ${INODE}, e.name FROM
-      (SELECT name, ino FROM entry WHERE parent = ? ${condition} ORDER BY name LIMIT ? OFFSET ?) e
-      CROSS JOIN inode i ON i.ino = e.ino`);
   return {
+    // CROSS JOIN keeps the order of the loops.
     lookup: sql<InodeRow>(
       `SELECT ${INODE} FROM entry e CROSS JOIN inode i ON i.ino = e.ino WHERE e.parent = ? AND e.name = ?`,
     ),
     inode: sql<InodeRow>(`SELECT ${INODE} FROM inode i WHERE ino = ?`),
     parent: sql<[number | null]>('SELECT parent FROM inode WHERE ino = ?'),
-    readdirFirst: directory(''),
-    readdirLater: directory('AND name > ?'),
-    page: sql<[Buffer]>('SELECT name FROM page WHERE parent = ? AND position = ?'),
+    listing: sql<[Buffer]>('SELECT entries FROM listing WHERE number = ?'),
     target: sql<[Buffer | null]>('SELECT target FROM inode WHERE ino = ?'),
     content: sql<[mode: number, size: number, dataOffset: number | null]>(
       'SELECT mode, size, data_offset FROM inode WHERE ino = ?',

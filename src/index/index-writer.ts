@@ -4,7 +4,8 @@ import { closeSync, fsyncSync, openSync } from 'node:fs';
 import type BetterSqlite3 from 'better-sqlite3';
 import { Sqlite } from '../common/sqlite.js';
 import type { LayerInfo } from './layer-model.js';
-import { APPLICATION_ID, FORMAT_VERSION, PAGE_ENTRIES, TABLES } from './schema.js';
+import { writeListings } from './listing-writer.js';
+import { APPLICATION_ID, FORMAT_VERSION, TABLES } from './schema.js';
 import type { RecordedSpan } from './span-recorder.js';
 import { StagingTree } from './staging.js';
 
@@ -99,14 +100,12 @@ function copyTree(database: BetterSqlite3.Database, isDense: boolean): void {
       FROM staging.node n ORDER BY n.ino;
     INSERT INTO main.entry SELECT ${renumbered('c.parent')}, name, ${renumbered('c.ino')}
       FROM staging.child c ORDER BY c.parent, c.name;
-    INSERT INTO main.page SELECT parent, position, name
-      FROM (SELECT parent, name, row_number() OVER (PARTITION BY parent ORDER BY name) AS position FROM main.entry)
-      WHERE position % ${PAGE_ENTRIES} = 0;
     INSERT INTO main.xattr SELECT ${renumbered('x.ino')}, name, value FROM staging.xattr x ORDER BY x.ino, x.name;
     INSERT INTO main.extent SELECT ${renumbered('x.ino')}, file_offset, tar_offset, length
       FROM staging.extent x ORDER BY x.ino, x.file_offset;
     INSERT INTO main.implicit SELECT ${renumbered('n.ino')}, implicit_path FROM staging.node n WHERE implicit_path IS NOT NULL ORDER BY n.ino;
   `);
+  writeListings(database);
 }
 
 const RENUMBER = `CREATE TABLE staging.renumber(old INTEGER PRIMARY KEY, new INTEGER);

@@ -15,9 +15,7 @@ import { WINDOW_SIZE } from '../ffi/zlib.js';
 import { type ExpectedLayer, checkExpected } from './expected-layer.js';
 import { damagedIndex, openIndexFile } from './index-file.js';
 import {
-  type EntryRow,
   type IndexStatements,
-  type InodeRow,
   type RowStatement,
   prepareStatements,
 } from './index-statements.js';
@@ -33,10 +31,13 @@ import {
   rootIno,
 } from './layer-model.js';
 import { isDirectory, isRegular } from './modes.js';
-import { FORMAT_VERSION, PAGE_ENTRIES } from './schema.js';
+import { toInode } from './inode-row.js';
+import { type ListedEntry, ListingCursor } from './listing-page.js';
+import { FORMAT_VERSION, PAGE_ENTRIES, listingNumber } from './schema.js';
 import { SpanTable } from './span-table.js';
 
 export type { ExpectedLayer } from './expected-layer.js';
+export type { ListedEntry } from './listing-page.js';
 export { rootIno } from './layer-model.js';
 export type { DirectoryEntry, Inode, LayerInfo, Segment, Span } from './layer-model.js';
 
@@ -98,25 +99,45 @@ export class LayerIndex implements Disposable {
     return row && toInode(row);
   }
 
-  /** The directory that holds the directory `dirIno`; the root holds itself. */
-  parent(dirIno: number): number {
-    const row = this.#get(this.#sql.parent, dirIno);
-    const parent = row?.[0];
-    if (typeof parent !== 'number') throw this.#corrupt(`inode ${dirIno} has no parent directory`);
-    return parent;
+  /** The directory that holds the directory `ino`, `undefined` where that is none; the root holds itself. */
+  parent(ino: number): number | undefined {
+    return this.#get(this.#sql.parent, ino)?.[0] ?? undefined;
   }
 
   /**
-   * At most `limit` entries of the directory `ino` in the order of their positions, from the first
-   * behind position `after` on. Neither `.` nor `..`. Costs the same at any position.
+   * Shows the entries of the directory `ino` in the order of their positions, from the first behind
+   * position `after` on, until `visit` returns false. Neither `.` nor `..`. Costs the same at any position.
+   * @param visit gets the same object for many entries
    */
+  visitEntries(
+    ino: number,
+    after: number,
+    visit: (entry: ListedEntry, position: number) => boolean,
+  ): void {
+    try {
+      let position = after;
+      for (let wanted = true; wanted;) {
+        const page = this.#sql.listing.get(listingNumber(ino, Math.floor(position / PAGE_ENTRIES)));
+        if (page === undefined) return;
+        const cursor = new ListingCursor(page[0]);
+        const isLast = cursor.left < PAGE_ENTRIES;
+        for (let skipped = position % PAGE_ENTRIES; skipped > 0 && cursor.next(); skipped--);
+        while (wanted && cursor.next()) wanted = visit(cursor, ++position);
+        if (isLast) return;
+      }
+    } catch (error) {
+      throw damagedIndex(this.#path, error);
+    }
+  }
+
+  /** At most `limit` entries of the directory `ino`, as {@link visitEntries} shows them. */
   readdir(ino: number, after: number, limit: number): DirectoryEntry[] {
-    const page = Math.floor(after / PAGE_ENTRIES) * PAGE_ENTRIES;
-    const rows =
-      page === 0
-        ? this.#firstEntries(ino, after, limit)
-        : this.#laterEntries(ino, { page, after, limit });
-    return rows.map((row, i) => ({ name: row[10], position: after + i + 1, inode: toInode(row) }));
+    const entries: DirectoryEntry[] = [];
+    this.visitEntries(ino, after, (entry, position) => {
+      entries.push({ name: entry.name(), position, inode: entry.inode() });
+      return entries.length < limit;
+    });
+    return entries;
   }
 
   /** Target of the symlink `ino`; `undefined` where it is none. */
@@ -195,16 +216,6 @@ export class LayerIndex implements Disposable {
     this.close();
   }
 
-  #firstEntries(ino: number, after: number, limit: number): EntryRow[] {
-    return this.#all(this.#sql.readdirFirst, ino, limit, after);
-  }
-
-  #laterEntries(ino: number, from: { page: number; after: number; limit: number }): EntryRow[] {
-    const name = this.#get(this.#sql.page, ino, from.page)?.[0];
-    if (name === undefined) return [];
-    return this.#all(this.#sql.readdirLater, ino, name, from.limit, from.after - from.page);
-  }
-
   #sparseSegments(ino: number, offset: number, end: number): Segment[] {
     const segments: Segment[] = [];
     let at = offset;
@@ -247,49 +258,6 @@ export class LayerIndex implements Disposable {
   #corrupt(why: string): SiphonError {
     return new SiphonError('corrupt', `Cannot read index "${this.#path}": ${why}`);
   }
-}
-
-/** @throws SiphonError `corrupt` for values that no file can have */
-function toInode(row: InodeRow | EntryRow): Inode {
-  const inode: Inode = {
-    ino: row[0],
-    mode: row[1],
-    nlink: row[2],
-    uid: row[3],
-    gid: row[4],
-    size: row[5],
-    mtimeSeconds: row[6],
-    mtimeNanoseconds: row[7],
-    rdevMajor: row[8],
-    rdevMinor: row[9],
-  };
-  if (!isPossible(inode))
-    throw new SiphonError(
-      'corrupt',
-      `Cannot read index: inode ${inode.ino} has values that no file has`,
-    );
-  return inode;
-}
-
-function isPossible(inode: Inode): boolean {
-  return (
-    isUint32(inode.ino) &&
-    isUint32(inode.mode) &&
-    isUint32(inode.nlink) &&
-    isUint32(inode.uid) &&
-    isUint32(inode.gid) &&
-    isUint32(inode.rdevMajor) &&
-    isUint32(inode.rdevMinor) &&
-    inode.mtimeNanoseconds >= 0 &&
-    inode.mtimeNanoseconds < 1_000_000_000 &&
-    Number.isSafeInteger(inode.mtimeSeconds) &&
-    Number.isSafeInteger(inode.size) &&
-    inode.size >= 0
-  );
-}
-
-function isUint32(value: number): boolean {
-  return value >>> 0 === value;
 }
 
 function readInfo(database: BetterSqlite3.Database): LayerInfo {

@@ -5,8 +5,9 @@
  * - `inode`: every file once; hard links share it. `parent` is set for directories (".."), `data_offset`
  *   (tar offset of the content) for files, `target` for symlinks.
  * - `entry`: names. Clustered by (parent, name), so a directory is one range of the table.
- * - `page`: the name at every {@link PAGE_ENTRIES}-th position of a directory, so that a listing can go
- *   on from any position without counting from the start.
+ * - `listing`: each directory's entries once more, with all attributes, {@link PAGE_ENTRIES} to a row and
+ *   packed (listing-page.ts); the number is {@link listingNumber}. So a listing goes on from any position,
+ *   and needs one row for many entries.
  * - `extent`: the stored pieces of sparse files; what no extent covers is a hole.
  * - `implicit`: directories that exist only because something lies in them, with their paths from the
  *   root.
@@ -14,14 +15,21 @@
  *   entry point; one without starts a gzip member (its header or its deflate data), starts a zstd frame,
  *   or is not compressed. Of spans that share an entry point the first has the window.
  *
- * Cost: about 80 bytes an entry, and a third of 32 KiB a checkpoint.
+ * Cost: about COST bytes an entry, and a third of 32 KiB a checkpoint.
  */
 
 /** "Siph", in the database header; tells the file from any other SQLite database. */
 export const APPLICATION_ID = 0x53697068;
-export const FORMAT_VERSION = 2;
-/** Distance of the remembered positions of a directory. */
+export const FORMAT_VERSION = 3;
+/** Entries of a page of a directory's listing; the last page has fewer. */
 export const PAGE_ENTRIES = 128;
+/** A directory has fewer pages. */
+const MAX_PAGES = 2 ** 20;
+
+/** The number in `listing` of page `page`, from 0, of the directory `ino`. */
+export function listingNumber(ino: number, page: number): number {
+  return page < MAX_PAGES ? ino * MAX_PAGES + page : -1;
+}
 
 /** Every object of the schema; a file with anything more or less is refused. */
 export const TABLES = [
@@ -63,12 +71,7 @@ export const TABLES = [
   ino INTEGER NOT NULL,
   PRIMARY KEY(parent, name)
 ) STRICT, WITHOUT ROWID`,
-  `CREATE TABLE page(
-  parent INTEGER NOT NULL,
-  position INTEGER NOT NULL,
-  name BLOB NOT NULL,
-  PRIMARY KEY(parent, position)
-) STRICT, WITHOUT ROWID`,
+  `CREATE TABLE listing(number INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT`,
   `CREATE TABLE xattr(
   ino INTEGER NOT NULL,
   name BLOB NOT NULL,

@@ -247,8 +247,9 @@ function newNode(entry: TarEntry, type: number, dataOffset: number): NewNode {
     mtimeSeconds: entry.mtimeSeconds,
     mtimeNanoseconds: entry.mtimeNanoseconds,
     size: isLink ? entry.linkPath.length : entry.size,
-    devMajor: isDevice ? entry.devMajor : 0,
-    devMinor: isDevice ? entry.devMinor : 0,
+    // containerd cuts them to 32 bits too.
+    devMajor: isDevice ? entry.devMajor >>> 0 : 0,
+    devMinor: isDevice ? entry.devMinor >>> 0 : 0,
     dataOffset: type === S_IF.REG && entry.pieces === undefined ? dataOffset : null,
     target: isLink ? entry.linkPath : null,
     implicitPath: null,

@@ -27,7 +27,7 @@ const ORDER_OF: Readonly<Record<string, string>> = {
   layer: 'diff_id',
   inode: 'ino',
   entry: 'parent, name',
-  page: 'parent, position',
+  listing: 'number',
   xattr: 'ino, name',
   extent: 'ino, file_offset',
   implicit: 'ino',

@@ -69,9 +69,12 @@ describe('checkpoints', () => {
 
 describe('a tree that goes round', () => {
   const loop = 'UPDATE entry SET ino = 1 WHERE parent = 1';
+  /** The folder `d` lists what the root does: itself. */
+  const listedLoop = `UPDATE listing SET entries = (SELECT entries FROM listing ORDER BY number LIMIT 1)`;
 
   test('is listed as far as it says it goes', () => {
-    expect(() => [...listTree(changedIndex(loop))]).toThrow(/more entries than the 2 that it says/);
+    const path = changedIndex(listedLoop);
+    expect(() => [...listTree(path)]).toThrow(/more entries than the 2 that it says/);
   });
 
   test('is looked up in place, without end and without harm', () => {

@@ -124,7 +124,7 @@ describe('open refuses', () => {
 
   test('another version of the format', () => {
     expect(() => LayerIndex.open(changed('PRAGMA user_version = 99'))).toThrow(
-      /its format is 99, expected 2/,
+      /its format is 99, expected 3/,
     );
   });
 
@@ -165,7 +165,41 @@ describe('open refuses', () => {
   ])('or, in use, an inode with %s', (assignment) => {
     using index = LayerIndex.open(changed(`UPDATE inode SET ${assignment} WHERE ino = 2`));
     expect(() => index.inode(2)).toThrow(/inode 2 has values/);
-    expect(() => index.readdir(1, 0, 10)).toThrow(/inode 2 has values/);
+    expect(() => index.lookup(1, Buffer.from('a'))).toThrow(/inode 2 has values/);
+  });
+
+  /** The only entry of the folder, in hex: a page of one entry `a` that has all parts. */
+  const page = (parts: { time?: string; name?: string; size?: string; count?: string } = {}) =>
+    [
+      `${parts.count ?? '01'} 07 ${parts.name ?? '01'} 02000000 01000000`,
+      parts.size ?? '00000000',
+      'a4810000 01000000 00000000 00000000 00000000 00000000',
+      parts.time ?? '0000000000000000 00000000',
+      '61',
+    ]
+      .join('')
+      .replaceAll(' ', '');
+  const listed = (hex: string) => `UPDATE listing SET entries = x'${hex}'`;
+
+  test.each([
+    ['that is empty', listed('')],
+    ['of more entries than it has', listed(page({ count: '02' }))],
+    ['whose name reaches beyond its end', listed(page({ name: 'ff' }))],
+    ['that is cut', listed(page().slice(0, -12))],
+    ['with a size that no file has', listed(page({ size: 'ffffffff' }))],
+    ['with a time that no file has', listed(page({ time: '00000000ffffff7f00000000' }))],
+    ['with a second of more nanoseconds', listed(page({ time: '000000000000000000ca9a3b' }))],
+  ])('or, in use, a listing %s', (_, statement) => {
+    using index = LayerIndex.open(changed(statement));
+    expect(() => index.readdir(1, 0, 10)).toThrow(/Cannot read index/);
+  });
+
+  test('but not a listing that tells one entry', () => {
+    using index = LayerIndex.open(changed(listed(page())));
+    expect(index.readdir(1, 0, 10)).toMatchObject([
+      { name: Buffer.from('a'), position: 1, inode: { ino: 2, size: 1, mode: 0o100644 } },
+    ]);
+    expect(index.readdir(1, 1, 10)).toEqual([]);
   });
 
   test('or, in use, pages that are damaged, with no other error', () => {

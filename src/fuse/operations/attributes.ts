@@ -52,7 +52,8 @@ function lookupLayer(serving: Serving, name: Buffer, reply: Reply): Outcome {
 
 function lookupParent(serving: Serving, layer: OpenLayer, ino: number, reply: Reply): Outcome {
   if (ino === rootIno) return rootEntry(serving, reply);
-  const parent = layer.index.inode(layer.index.parent(ino));
+  const parentIno = layer.index.parent(ino);
+  const parent = parentIno === undefined ? undefined : layer.index.inode(parentIno);
   if (parent === undefined) return errno.ESTALE;
   reply.entry(layer.number, parent, forever);
   return 0;

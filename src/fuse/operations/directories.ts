@@ -4,86 +4,87 @@
  * listing may go on at any time, also in another life of the server.
  */
 
-import { type Inode, rootIno } from '../../index/layer-model.js';
-import { rootLayer } from '../root-directory.js';
-import type { DirectoryRecord } from '../protocol/reply.js';
+import { S_IF } from '../../index/modes.js';
+import { rootIno } from '../../index/layer-model.js';
+import type { DirectoryRecord, NamedInode } from '../protocol/reply.js';
 import type { Request } from '../protocol/request.js';
-import {
-  type Operation,
-  type Outcome,
-  type Serving,
-  errno,
-  forever,
-  inodeOf,
-} from './operation.js';
+import { rootLayer } from '../root-directory.js';
+import { type Operation, type Outcome, type Serving, errno, forever } from './operation.js';
 
-const dot = Buffer.from('.');
-const dotDot = Buffer.from('..');
 /** Offset after `..`. */
 const afterDots = 2;
+const dots = Buffer.from('..');
+
 export const readdir: Operation = (serving, request, reply) =>
-  list(serving, request, {
-    smallest: 32,
-    put: (record, limit) => reply.directoryEntry(record, limit),
-  });
+  list(serving, request, (record, limit) => reply.directoryEntry(record, limit));
 
 export const readdirplus: Operation = (serving, request, reply) =>
-  list(serving, request, {
-    smallest: 160,
-    put: (record, limit) =>
-      reply.directoryEntryPlus(record, limit, record.next <= afterDots ? undefined : forever),
-  });
+  list(serving, request, (record, limit) =>
+    reply.directoryEntryPlus(record, limit, record.next <= afterDots ? undefined : forever),
+  );
 
-/** How entries are written. */
-interface Listing {
-  /** Bytes of an entry with the shortest name. */
-  smallest: number;
-  put(record: DirectoryRecord, limit: number): boolean;
-}
+/** Writes an entry; false where it does not fit. */
+type Put = (record: DirectoryRecord, limit: number) => boolean;
 
-function list(serving: Serving, request: Request, listing: Listing): Outcome {
-  const self = inodeOf(serving, request);
-  if (self === undefined) return errno.ESTALE;
+function list(serving: Serving, request: Request, put: Put): Outcome {
   const offset = request.u64(8);
   const limit = request.u32(16);
-  const { layer } = request;
-  if (offset < 1 && !listing.put({ name: dot, layer, inode: self, next: 1 }, limit)) return 0;
-  if (offset < afterDots && !listing.put(parentRecord(serving, request, self), limit)) return 0;
-  const place = { after: Math.max(offset - afterDots, 0), limit };
-  if (layer === rootLayer) putLayers(serving, place, listing);
-  else putEntries(serving, request, place, listing);
+  const putNext: PutNext = (entry, layer, next) => put({ entry, layer, next }, limit);
+  if (request.layer === rootLayer) {
+    listLayers(serving, offset, putNext);
+    return 0;
+  }
+  const index = serving.layers.get(request.layer)?.index;
+  if (index === undefined) return errno.ESTALE;
+  if (offset < afterDots) {
+    const parent = index.parent(request.ino);
+    if (parent === undefined) return errno.ESTALE;
+    const above = request.ino === rootIno ? rootLayer : request.layer;
+    const self = { layer: request.layer, ino: request.ino };
+    if (!putDots(offset, self, { layer: above, ino: parent }, putNext)) return 0;
+  }
+  index.visitEntries(request.ino, Math.max(offset - afterDots, 0), (entry, position) =>
+    putNext(entry, request.layer, position + afterDots),
+  );
   return 0;
 }
 
-function parentRecord(serving: Serving, request: Request, self: Inode): DirectoryRecord {
-  const record = { name: dotDot, next: afterDots };
-  if (request.layer === rootLayer || request.ino === rootIno) {
-    return { ...record, layer: rootLayer, inode: serving.root.inode() };
-  }
-  const index = serving.layers.get(request.layer)?.index;
-  const parent = index?.inode(index.parent(request.ino));
-  return { ...record, layer: request.layer, inode: parent ?? self };
-}
+type PutNext = (entry: NamedInode, layer: number, next: number) => boolean;
 
-interface Place {
-  /** Position of the last entry that the kernel has. */
-  after: number;
-  /** Bytes that it takes. */
-  limit: number;
-}
-
-function putLayers(serving: Serving, { after, limit }: Place, listing: Listing): void {
-  for (const { name, position: layer, inode } of serving.root.entries(after)) {
-    if (!listing.put({ name, layer, inode, next: layer + afterDots }, limit)) return;
+function listLayers(serving: Serving, offset: number, put: PutNext): void {
+  const root = { layer: rootLayer, ino: rootIno };
+  if (!putDots(offset, root, root, put)) return;
+  for (const { name, position: layer, inode } of serving.root.entries(Math.max(offset - afterDots, 0))) {
+    const entry = { ...inode, bytes: name, nameStart: 0, nameEnd: name.length };
+    if (!put(entry, layer, layer + afterDots)) return;
   }
 }
 
-function putEntries(serving: Serving, request: Request, place: Place, listing: Listing): void {
-  const { after, limit } = place;
-  const index = serving.layers.get(request.layer)?.index;
-  const entries = index?.readdir(request.ino, after, Math.ceil(limit / listing.smallest)) ?? [];
-  for (const { name, position, inode } of entries) {
-    const record = { name, layer: request.layer, inode, next: position + afterDots };
-    if (!listing.put(record, limit)) return;
-  }
+interface Directory {
+  layer: number;
+  ino: number;
 }
+
+/** `.` and `..`, of which the kernel learns no more than the number. */
+function putDots(offset: number, self: Directory, parent: Directory, put: PutNext): boolean {
+  return (
+    (offset >= 1 || put(dotEntry(self.ino, 1), self.layer, 1)) &&
+    (offset >= afterDots || put(dotEntry(parent.ino, 2), parent.layer, afterDots))
+  );
+}
+
+function dotEntry(ino: number, length: number): NamedInode {
+  return { ...noAttributes, ino, bytes: dots, nameStart: 0, nameEnd: length };
+}
+
+const noAttributes = {
+  mode: S_IF.DIR,
+  nlink: 0,
+  uid: 0,
+  gid: 0,
+  size: 0,
+  mtimeSeconds: 0,
+  mtimeNanoseconds: 0,
+  rdevMajor: 0,
+  rdevMinor: 0,
+};

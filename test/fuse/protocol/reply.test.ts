@@ -74,7 +74,8 @@ describe('Reply', () => {
         (names, limit, plus) => {
           const reply = new Reply(4096);
           const written = names.filter((name, at) => {
-            const record = { name, layer: 1, inode, next: at + 1 };
+            const entry = { ...inode, bytes: name, nameStart: 0, nameEnd: name.length };
+            const record = { entry, layer: 1, next: at + 1 };
             if (plus) return reply.directoryEntryPlus(record, limit);
             return reply.directoryEntry(record, limit);
           });

@@ -1,0 +1,60 @@
+/** Packs every directory's entries into the pages of its listing, once the tables they come from are full. */
+
+import type BetterSqlite3 from 'better-sqlite3';
+import { INODE, type InodeRow, toInode } from './inode-row.js';
+import { ListingPacker } from './listing-page.js';
+import type { Inode } from './layer-model.js';
+import { listingNumber } from './schema.js';
+
+/** Entries read at a time: the same connection cannot write while a query is open. */
+const BATCH = 1024;
+
+type EntryRow = [...InodeRow, parent: number, name: Buffer];
+
+export function writeListings(database: BetterSqlite3.Database): void {
+  const insert = database.prepare('INSERT INTO main.listing VALUES (?, ?)');
+  const pages = new PageWriter((number, page) => insert.run(number, page));
+  const entries = database
+    .prepare<[number, Buffer], EntryRow>(
+      `SELECT ${INODE}, e.parent, e.name FROM main.entry e CROSS JOIN main.inode i ON i.ino = e.ino
+        WHERE (e.parent, e.name) > (?, ?) ORDER BY e.parent, e.name LIMIT ${BATCH}`,
+    )
+    .raw();
+  let last: [number, Buffer] = [0, Buffer.alloc(0)];
+  for (let count = BATCH; count === BATCH;) {
+    const rows = entries.all(...last);
+    count = rows.length;
+    for (const row of rows) {
+      last = [row[10], row[11]];
+      pages.add(...last, toInode(row));
+    }
+  }
+  pages.finish();
+}
+
+/** Begins a page when one is full or another directory begins. */
+class PageWriter {
+  readonly #write: (number: number, page: Buffer) => void;
+  readonly #packer = new ListingPacker();
+  #parent = 0;
+  #page = 0;
+
+  constructor(write: (number: number, page: Buffer) => void) {
+    this.#write = write;
+  }
+
+  /** Entries come by directory, in order. */
+  add(parent: number, name: Buffer, inode: Inode): void {
+    if (parent !== this.#parent || this.#packer.isFull) {
+      this.finish();
+      this.#page = parent === this.#parent ? this.#page + 1 : 0;
+      this.#parent = parent;
+    }
+    this.#packer.add(name, inode);
+  }
+
+  finish(): void {
+    if (this.#packer.isEmpty) return;
+    this.#write(listingNumber(this.#parent, this.#page), this.#packer.take());
+  }
+}
