@@ -14,11 +14,7 @@ import { inflateRawSync } from 'node:zlib';
 import { WINDOW_SIZE } from '../ffi/zlib.js';
 import { type ExpectedLayer, checkExpected } from './expected-layer.js';
 import { damagedIndex, openIndexFile } from './index-file.js';
-import {
-  type IndexStatements,
-  type RowStatement,
-  prepareStatements,
-} from './index-statements.js';
+import { type IndexStatements, type RowStatement, prepareStatements } from './index-statements.js';
 import {
   COMPRESSIONS,
   DIGEST_SUBJECTS,
@@ -54,6 +50,7 @@ export class LayerIndex implements Disposable {
   readonly #database: BetterSqlite3.Database;
   readonly #sql: IndexStatements;
   readonly #spans: SpanTable;
+  #page: { number: number; bytes: Buffer | undefined } = { number: -1, bytes: undefined };
 
   /**
    * Opens the index at `path`.
@@ -101,6 +98,9 @@ export class LayerIndex implements Disposable {
 
   /** The directory that holds the directory `ino`, `undefined` where that is none; the root holds itself. */
   parent(ino: number): number | undefined {
+    // Who wants to know is often about to list the directory, whose page is then at hand.
+    const page = this.#listing(listingNumber(ino, 0));
+    if (page !== undefined) return this.#checked(() => new ListingCursor(page).parent);
     return this.#get(this.#sql.parent, ino)?.[0] ?? undefined;
   }
 
@@ -114,20 +114,18 @@ export class LayerIndex implements Disposable {
     after: number,
     visit: (entry: ListedEntry, position: number) => boolean,
   ): void {
-    try {
+    this.#checked(() => {
       let position = after;
       for (let wanted = true; wanted;) {
-        const page = this.#sql.listing.get(listingNumber(ino, Math.floor(position / PAGE_ENTRIES)));
+        const page = this.#listing(listingNumber(ino, Math.floor(position / PAGE_ENTRIES)));
         if (page === undefined) return;
-        const cursor = new ListingCursor(page[0]);
+        const cursor = new ListingCursor(page);
         const isLast = cursor.left < PAGE_ENTRIES;
         for (let skipped = position % PAGE_ENTRIES; skipped > 0 && cursor.next(); skipped--);
         while (wanted && cursor.next()) wanted = visit(cursor, ++position);
         if (isLast) return;
       }
-    } catch (error) {
-      throw damagedIndex(this.#path, error);
-    }
+    });
   }
 
   /** At most `limit` entries of the directory `ino`, as {@link visitEntries} shows them. */
@@ -193,11 +191,7 @@ export class LayerIndex implements Disposable {
   window(number: number): Buffer | undefined {
     const packed = this.#get(this.#sql.window, this.#spans.groupStart(number))?.[0];
     if (packed === undefined) return undefined;
-    try {
-      return inflateRawSync(packed, { maxOutputLength: WINDOW_SIZE });
-    } catch (error) {
-      throw damagedIndex(this.#path, error);
-    }
+    return this.#checked(() => inflateRawSync(packed, { maxOutputLength: WINDOW_SIZE }));
   }
 
   /**
@@ -239,20 +233,27 @@ export class LayerIndex implements Disposable {
     return { kind: 'data', tarOffset, length };
   }
 
-  #get<Row>(statement: RowStatement<Row>, ...values: unknown[]): Row | undefined {
+  /** A row of the listing table; the last one is remembered. */
+  #listing(number: number): Buffer | undefined {
+    if (number !== this.#page.number)
+      this.#page = { number, bytes: this.#get(this.#sql.listing, number)?.[0] };
+    return this.#page.bytes;
+  }
+
+  #checked<T>(read: () => T): T {
     try {
-      return statement.get(...values);
+      return read();
     } catch (error) {
       throw damagedIndex(this.#path, error);
     }
   }
 
+  #get<Row>(statement: RowStatement<Row>, ...values: unknown[]): Row | undefined {
+    return this.#checked(() => statement.get(...values));
+  }
+
   #all<Row>(statement: RowStatement<Row>, ...values: unknown[]): Row[] {
-    try {
-      return statement.all(...values);
-    } catch (error) {
-      throw damagedIndex(this.#path, error);
-    }
+    return this.#checked(() => statement.all(...values));
   }
 
   #corrupt(why: string): SiphonError {

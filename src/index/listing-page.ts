@@ -3,7 +3,7 @@
  * packed so that answering a READDIRPLUS is one look-up in the index and one pass over its bytes. The
  * kernel asks for the listing of every folder that `find` walks, cold.
  *
- * Little-endian: how many entries (u8), then each entry: which parts it has (u8, see {@link HAS}), length
+ * Little-endian: the directory that holds this one (u32), how many entries (u8), then each entry: which parts it has (u8, see {@link HAS}), length
  * of the name (u8), inode (u32), low half of the size (u32), the parts, the name. Values whose part is
  * missing are those of the entry before, but the high half of the size is 0; before the first entry
  * everything is 0.
@@ -22,6 +22,8 @@ const HAS = {
   time: 4,
 } as const;
 
+/** Bytes before the first entry. */
+const HEAD = 5;
 /** Bytes of an entry without parts and name. */
 const FIXED = 10;
 const KIND = 24;
@@ -31,8 +33,8 @@ const TWO_32 = 2 ** 32;
 
 /** Packs the entries of one page after another. */
 export class ListingPacker {
-  readonly #buffer = Buffer.alloc(1 + PAGE_ENTRIES * LARGEST);
-  #length = 1;
+  readonly #buffer = Buffer.alloc(HEAD + PAGE_ENTRIES * LARGEST);
+  #length = HEAD;
   #count = 0;
   #last: Inode = NOTHING;
 
@@ -65,11 +67,14 @@ export class ListingPacker {
     this.#last = inode;
   }
 
-  /** The page so far; the next begins empty. */
-  take(): Buffer {
-    this.#buffer.writeUInt8(this.#count, 0);
+  /**
+   * The page so far; the next begins empty.
+   * @param parent the directory that holds the one whose entries these are
+   */
+  take(parent: number): Buffer {
+    this.#buffer.writeUInt8(this.#count, this.#buffer.writeUInt32LE(parent, 0));
     const page = Buffer.from(this.#buffer.subarray(0, this.#length));
-    this.#length = 1;
+    this.#length = HEAD;
     this.#count = 0;
     this.#last = NOTHING;
     return page;
@@ -116,15 +121,18 @@ export class ListingCursor implements ListedEntry {
   rdevMinor = 0;
   readonly bytes: Buffer;
   nameStart = 0;
-  nameEnd = 1;
+  nameEnd = HEAD;
+  /** The directory that holds the one whose entries these are. */
+  readonly parent: number;
   readonly #view: DataView;
   #left: number;
 
-  /** @throws RangeError where the page is empty */
+  /** @throws RangeError where the page is shorter than its head */
   constructor(page: Buffer) {
     this.bytes = page;
     this.#view = new DataView(page.buffer, page.byteOffset, page.byteLength);
-    this.#left = this.#view.getUint8(0);
+    this.parent = this.#view.getUint32(0, true);
+    this.#left = this.#view.getUint8(4);
   }
 
   /** Entries behind the one where it stands. */

@@ -13,7 +13,13 @@ type EntryRow = [...InodeRow, parent: number, name: Buffer];
 
 export function writeListings(database: BetterSqlite3.Database): void {
   const insert = database.prepare('INSERT INTO main.listing VALUES (?, ?)');
-  const pages = new PageWriter((number, page) => insert.run(number, page));
+  const parentOf = database
+    .prepare<[number], number>('SELECT parent FROM main.inode WHERE ino = ?')
+    .pluck();
+  const pages = new PageWriter(
+    (number, page) => insert.run(number, page),
+    (ino) => parentOf.get(ino) ?? 0,
+  );
   const entries = database
     .prepare<[number, Buffer], EntryRow>(
       `SELECT ${INODE}, e.parent, e.name FROM main.entry e CROSS JOIN main.inode i ON i.ino = e.ino
@@ -36,25 +42,28 @@ export function writeListings(database: BetterSqlite3.Database): void {
 class PageWriter {
   readonly #write: (number: number, page: Buffer) => void;
   readonly #packer = new ListingPacker();
-  #parent = 0;
+  readonly #parentOf: (ino: number) => number;
+  #directory = 0;
   #page = 0;
 
-  constructor(write: (number: number, page: Buffer) => void) {
+  constructor(write: (number: number, page: Buffer) => void, parentOf: (ino: number) => number) {
     this.#write = write;
+    this.#parentOf = parentOf;
   }
 
   /** Entries come by directory, in order. */
-  add(parent: number, name: Buffer, inode: Inode): void {
-    if (parent !== this.#parent || this.#packer.isFull) {
+  add(directory: number, name: Buffer, inode: Inode): void {
+    if (directory !== this.#directory || this.#packer.isFull) {
       this.finish();
-      this.#page = parent === this.#parent ? this.#page + 1 : 0;
-      this.#parent = parent;
+      this.#page = directory === this.#directory ? this.#page + 1 : 0;
+      this.#directory = directory;
     }
     this.#packer.add(name, inode);
   }
 
   finish(): void {
     if (this.#packer.isEmpty) return;
-    this.#write(listingNumber(this.#parent, this.#page), this.#packer.take());
+    const page = this.#packer.take(this.#parentOf(this.#directory));
+    this.#write(listingNumber(this.#directory, this.#page), page);
   }
 }

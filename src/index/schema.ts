@@ -15,7 +15,7 @@
  *   entry point; one without starts a gzip member (its header or its deflate data), starts a zstd frame,
  *   or is not compressed. Of spans that share an entry point the first has the window.
  *
- * Cost: about COST bytes an entry, and a third of 32 KiB a checkpoint.
+ * Cost: about 110 bytes an entry, and a third of 32 KiB a checkpoint.
  */
 
 /** "Siph", in the database header; tells the file from any other SQLite database. */

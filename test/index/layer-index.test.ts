@@ -171,7 +171,7 @@ describe('open refuses', () => {
   /** The only entry of the folder, in hex: a page of one entry `a` that has all parts. */
   const page = (parts: { time?: string; name?: string; size?: string; count?: string } = {}) =>
     [
-      `${parts.count ?? '01'} 07 ${parts.name ?? '01'} 02000000 01000000`,
+      `01000000 ${parts.count ?? '01'} 07 ${parts.name ?? '01'} 02000000 01000000`,
       parts.size ?? '00000000',
       'a4810000 01000000 00000000 00000000 00000000 00000000',
       parts.time ?? '0000000000000000 00000000',

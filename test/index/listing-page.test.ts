@@ -28,7 +28,7 @@ test('a page gives back what was packed, one page after another', () => {
       for (const entries of pages) {
         for (const { name, inode } of entries) packer.add(name, inode);
         expect(packer.isFull).toBe(entries.length === PAGE_ENTRIES);
-        expect(unpack(packer.take())).toEqual(
+        expect(unpack(packer.take(7))).toEqual(
           entries.map(({ name, inode }) => ({ name: Buffer.from(name), inode })),
         );
         expect(packer.isEmpty).toBe(true);
@@ -52,6 +52,7 @@ test('any bytes are read within their bounds or refused', () => {
 function unpack(page: Buffer): { name: Buffer; inode: Inode }[] {
   const entries: { name: Buffer; inode: Inode }[] = [];
   const cursor = new ListingCursor(page);
+  expect(cursor.parent).toBe(page.readUInt32LE(0));
   while (cursor.next()) entries.push({ name: cursor.name(), inode: cursor.inode() });
   return entries;
 }

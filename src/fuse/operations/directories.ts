@@ -54,7 +54,9 @@ type PutNext = (entry: NamedInode, layer: number, next: number) => boolean;
 function listLayers(serving: Serving, offset: number, put: PutNext): void {
   const root = { layer: rootLayer, ino: rootIno };
   if (!putDots(offset, root, root, put)) return;
-  for (const { name, position: layer, inode } of serving.root.entries(Math.max(offset - afterDots, 0))) {
+  for (const { name, position: layer, inode } of serving.root.entries(
+    Math.max(offset - afterDots, 0),
+  )) {
     const entry = { ...inode, bytes: name, nameStart: 0, nameEnd: name.length };
     if (!put(entry, layer, layer + afterDots)) return;
   }
@@ -74,17 +76,19 @@ function putDots(offset: number, self: Directory, parent: Directory, put: PutNex
 }
 
 function dotEntry(ino: number, length: number): NamedInode {
-  return { ...noAttributes, ino, bytes: dots, nameStart: 0, nameEnd: length };
+  return {
+    ino,
+    mode: S_IF.DIR,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    size: 0,
+    mtimeSeconds: 0,
+    mtimeNanoseconds: 0,
+    rdevMajor: 0,
+    rdevMinor: 0,
+    bytes: dots,
+    nameStart: 0,
+    nameEnd: length,
+  };
 }
-
-const noAttributes = {
-  mode: S_IF.DIR,
-  nlink: 0,
-  uid: 0,
-  gid: 0,
-  size: 0,
-  mtimeSeconds: 0,
-  mtimeNanoseconds: 0,
-  rdevMajor: 0,
-  rdevMinor: 0,
-};
