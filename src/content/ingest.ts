@@ -6,7 +6,8 @@ import { type FileHandle, open, rm } from 'node:fs/promises';
 import { renameDurably } from '../common/atomic-file.js';
 import type { ProgressListener } from '../common/blob-source.js';
 import { type Digest, digestFromHash } from '../common/digest.js';
-import { SiphonError, systemCode } from '../common/errors.js';
+import { isDiskFull } from '../common/disk-full.js';
+import { SiphonError } from '../common/errors.js';
 
 export interface AppendOptions {
   signal: AbortSignal;
@@ -94,10 +95,10 @@ export class Ingest {
     try {
       await this.#file.appendFile(chunk);
     } catch (cause) {
-      if (systemCode(cause) !== 'ENOSPC' && systemCode(cause) !== 'EDQUOT') throw cause;
+      if (!isDiskFull(cause)) throw cause;
       throw new SiphonError(
         'no-space',
-        `Cannot store a blob in "${this.path}": the disk is full after ${this.#size} bytes`,
+        `Cannot store a blob in "${this.path}": the disk is full after ${this.#size} bytes, expected room for all of it`,
         { cause },
       );
     }

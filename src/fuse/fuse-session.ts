@@ -16,7 +16,7 @@ import { MNT, cloneMount, umount } from '../ffi/libc.js';
 import { sumCounters } from './counters.js';
 import { type Connection, openConnection, setReadAhead } from './device.js';
 import { LogLimiter } from './log-limiter.js';
-import type { FetchSpans, MissedRead } from './missed-read.js';
+import type { FetchSpans, MissedRead, UnkeptOf } from './missed-read.js';
 import { MissedReads } from './missed-reads.js';
 import { Notifier } from './notifier.js';
 import { resend, rootChanged, rootEntryChanged } from './protocol/notification.js';
@@ -32,6 +32,8 @@ export interface ServeOptions {
   /** Threads that answer the kernel; default: the number of processors, at least 2, at most 4. */
   workers?: number;
   fetch: FetchSpans;
+  /** What `fetch` could not make present; default: nothing. */
+  unkept?: UnkeptOf;
   /** Milliseconds until a read that waits for `fetch` fails with EIO; default 60 000. */
   fetchTimeout?: number;
   /** How far the kernel reads ahead; default 512. */
@@ -90,6 +92,7 @@ export class FuseSession {
     this.#notifier = new Notifier(send, this.#log);
     this.#reads = new MissedReads({
       fetch: options.fetch,
+      unkept: options.unkept,
       timeout: options.fetchTimeout ?? defaultFetchTimeout,
       // A worker that has started may miss something before the others have.
       cache: (number) =>

@@ -20,7 +20,7 @@ import {
   loadLibfuse,
 } from './libfuse.js';
 import { type MergedNode, MergedTree } from './merged-tree.js';
-import type { FetchSpans } from './missed-read.js';
+import type { FetchSpans, UnkeptOf } from './missed-read.js';
 import { MissedReads } from './missed-reads.js';
 import { encodeDevice, replyHeaderSize } from './protocol/reply.js';
 import { readSegments } from './read-segments.js';
@@ -33,6 +33,8 @@ export interface LibfuseMountOptions {
   /** Topmost first. */
   layers: readonly ServedLayer[];
   fetch: FetchSpans;
+  /** What `fetch` could not make present; default: nothing. */
+  unkept?: UnkeptOf;
   /** Milliseconds until a read that waits for `fetch` fails with EIO; default 60 000. */
   fetchTimeout?: number;
   log?: Logger;
@@ -115,6 +117,7 @@ class LibfuseServer {
     }
     this.#reads = new MissedReads({
       fetch: options.fetch,
+      unkept: options.unkept,
       timeout: options.fetchTimeout ?? defaultFetchTimeout,
       cache: (number) => this.#layers.find((layer) => layer.number === number),
       reply: (message) => this.#answered(message),

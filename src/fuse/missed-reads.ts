@@ -11,15 +11,17 @@ import { constants } from 'node:os';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { SharedWork } from '../common/shared-work.js';
-import type { FetchSpans, MissedRead } from './missed-read.js';
+import type { UnkeptSpan } from '../index/unkept-spans.js';
+import type { FetchSpans, MissedRead, UnkeptOf } from './missed-read.js';
 import { RecentFailures } from './recent-failures.js';
 import { replyHeaderSize } from './protocol/reply.js';
 import { uniqueKey } from './protocol/request.js';
-import { readSegments } from './read-segments.js';
+import { fillFrom, readSegments } from './read-segments.js';
 import { isDying } from './thread-signals.js';
 
 export interface MissedReadsOptions {
   fetch: FetchSpans;
+  unkept?: UnkeptOf | undefined;
   /** Milliseconds until a read fails. */
   timeout: number;
   /** The span cache of a layer; `undefined` where the layer is not served any more. */
@@ -135,8 +137,10 @@ export class MissedReads {
     if (this.#expired.includes(read)) throw timeUp;
     for (let attempt = 0; attempt < fetchAttempts; attempt += 1) {
       await this.#fetch(read, signal);
+      const unkept = this.#options.unkept?.(read) ?? [];
       const message = await readSegments(cache.cachePath, read.segments, replyHeaderSize);
-      if (allPresent(cache, read)) return message;
+      fillFrom(unkept, read.segments, message.subarray(replyHeaderSize));
+      if (allThere(cache, read, unkept)) return message;
     }
     throw new SiphonError(
       'internal',
@@ -181,10 +185,15 @@ const readerDies = new Error('the reader is dying');
 const gone = new Error('the mount is gone');
 const layerGone = new Error('the layer is not served any more');
 
-function allPresent({ presence }: SpanData, { firstSpan, lastSpan }: MissedRead): boolean {
+function allThere(
+  { presence }: SpanData,
+  { firstSpan, lastSpan }: MissedRead,
+  unkept: readonly UnkeptSpan[],
+): boolean {
   const spans = new Uint8Array(presence);
   for (let span = firstSpan; span <= lastSpan; span += 1) {
-    if (Atomics.load(spans, span) === 0) return false;
+    const isThere = Atomics.load(spans, span) !== 0 || unkept.some(({ number }) => number === span);
+    if (!isThere) return false;
   }
   return true;
 }

@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import type { Segment } from '../index/layer-model.js';
+import type { UnkeptSpan } from '../index/unkept-spans.js';
 
 /**
  * The bytes of `segments` out of a span cache's data file, after `before` bytes of zeros.
@@ -24,6 +25,27 @@ export async function readSegments(
     await file.close();
   }
   return bytes;
+}
+
+/** Writes what the spans have of `segments` over the same bytes in `contents`. */
+export function fillFrom(
+  spans: readonly UnkeptSpan[],
+  segments: readonly Segment[],
+  contents: Buffer,
+): void {
+  let at = 0;
+  for (const segment of segments) {
+    const into = contents.subarray(at, at + segment.length);
+    if (segment.kind === 'data')
+      for (const span of spans) copyOverlap(span, segment.tarOffset, into);
+    at += segment.length;
+  }
+}
+
+function copyOverlap({ tarOffset, bytes }: UnkeptSpan, intoOffset: number, into: Buffer): void {
+  const from = Math.max(tarOffset, intoOffset);
+  const to = Math.min(tarOffset + bytes.length, intoOffset + into.length);
+  if (from < to) bytes.copy(into, from - intoOffset, from - tarOffset, to - tarOffset);
 }
 
 async function readWhole(

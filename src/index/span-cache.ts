@@ -24,7 +24,8 @@ import {
 } from 'node:fs';
 import { write } from 'node:fs';
 import { join } from 'node:path';
-import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
+import { isDiskFull } from '../common/disk-full.js';
+import { SiphonError, errorMessage } from '../common/errors.js';
 import { lockFile, unlockFile } from '../ffi/libc.js';
 
 const STATE = { absent: 0, written: 1, synced: 2 } as const;
@@ -149,10 +150,11 @@ export class SpanCache implements Disposable {
     this.#closed = true;
     try {
       this.sync();
-    } finally {
-      closeSync(this.#presentFd);
-      closeSync(this.fd);
+    } catch {
+      // What is not known to be synced counts until the machine starts anew.
     }
+    closeSync(this.#presentFd);
+    closeSync(this.fd);
   }
 
   [Symbol.dispose](): void {
@@ -241,8 +243,7 @@ function writeSome(fd: number, bytes: Uint8Array, offset: number): Promise<numbe
 }
 
 function asSpaceError(error: Error): Error {
-  const code = systemCode(error);
-  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
+  if (!isDiskFull(error)) return error;
   return new SiphonError(
     'no-space',
     `Cannot cache span: ${errorMessage(error)}, expected room for it`,

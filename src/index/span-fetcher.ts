@@ -10,6 +10,7 @@ import type { LayerIndex, Span } from './layer-index.js';
 import { cancelled } from './span-arrival.js';
 import type { SpanCache } from './span-cache.js';
 import { streamDecoder } from './stream-decoder.js';
+import type { UnkeptSpan, UnkeptSpans } from './unkept-spans.js';
 
 /** Bytes of the blob that a group's pass reads at a time. */
 const GROUP_READ_SIZE = 4 << 20;
@@ -19,12 +20,14 @@ const GROUP_READS = 2;
 export interface SpanFetcherOptions {
   index: LayerIndex;
   cache: SpanCache;
+  /** Gets what the cache does not take. */
+  unkept: UnkeptSpans;
   /** Called at the first need, and again if it failed. */
   open: () => Promise<BlobSource>;
   log: Logger;
 }
 
-/** Is told when a span is in the cache. */
+/** Is told when a span is in the cache, or in memory where that does not take it. */
 type SpanListener = (span: Span) => void;
 
 /** On whose behalf something is fetched. */
@@ -47,7 +50,7 @@ export class SpanFetcher {
   #opened: BlobSource | undefined;
   /** Bytes of the blob read so far. */
   fetchedBytes = 0;
-  /** Spans verified and written to the cache so far. */
+  /** Spans verified so far. */
   fetchedSpans = 0;
   /** Bytes decoded so far, those included that were dropped on the way to a span. */
   decodedBytes = 0;
@@ -100,6 +103,18 @@ export class SpanFetcher {
     await this.#decode(first, spans, { pieces, source, signal: context.signal, stored });
   }
 
+  /** Stores what is verified; where the disk does not take it, it serves from memory who waits for it. */
+  async keep(span: UnkeptSpan): Promise<void> {
+    const { index, cache, unkept } = this.#options;
+    const { blobDigest } = index.info;
+    try {
+      await cache.write(span.number, span.tarOffset, span.bytes);
+      unkept.kept(blobDigest, span.number);
+    } catch (error) {
+      unkept.add(blobDigest, { ...span, bytes: Buffer.from(span.bytes) }, error);
+    }
+  }
+
   async close(): Promise<void> {
     const source = await this.#source?.catch(() => undefined);
     await source?.close();
@@ -137,12 +152,12 @@ export class SpanFetcher {
   }
 
   async #store(span: Span, plain: Buffer, source: BlobSource): Promise<void> {
-    const { index, cache, log } = this.#options;
+    const { index, log } = this.#options;
     if (index.info.digestOf === 'tar')
       await verify(span, plain, () => this.#mismatch(span, source));
-    await cache.write(span.number, span.tarOffset, plain);
+    await this.keep({ number: span.number, tarOffset: span.tarOffset, bytes: plain });
     this.fetchedSpans += 1;
-    log.trace({ span: span.number, bytes: plain.length }, 'span cached');
+    log.trace({ span: span.number, bytes: plain.length }, 'span fetched');
   }
 
   /** The bytes of a group, read ahead of what is taken. */

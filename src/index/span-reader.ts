@@ -17,6 +17,7 @@ import { ReadAhead } from './read-ahead.js';
 import { SharedArrival, SoleArrival, type SpanArrival, cancelled } from './span-arrival.js';
 import type { SpanCache } from './span-cache.js';
 import { SpanFetcher, endOf } from './span-fetcher.js';
+import { type UnkeptSpan, UnkeptSpans } from './unkept-spans.js';
 
 /**
  * Most bytes of the blob in one read, unless a single span has more. What a reader waits for comes with its
@@ -33,6 +34,8 @@ export interface SpanReaderOptions {
   cache: SpanCache;
   /** A function is called at the first need, and again if it failed. */
   source: BlobSource | (() => Promise<BlobSource>);
+  /** What several readers share; default: one of its own. */
+  unkept?: UnkeptSpans;
   log?: Logger;
 }
 
@@ -45,6 +48,7 @@ export class SpanReader {
   readonly #index: LayerIndex;
   readonly #cache: SpanCache;
   readonly #fetcher: SpanFetcher;
+  readonly #unkept: UnkeptSpans;
   readonly #arrivals = new Map<number, SpanArrival>();
   readonly #works = new Set<Work>();
   readonly #readAhead: ReadAhead;
@@ -53,10 +57,12 @@ export class SpanReader {
 
   constructor(options: SpanReaderOptions) {
     const { index, cache, source, log = silentLogger } = options;
+    const unkept = options.unkept ?? new UnkeptSpans(log);
+    this.#unkept = unkept;
     this.#index = index;
     this.#cache = cache;
     const open = typeof source === 'function' ? source : () => Promise.resolve(source);
-    this.#fetcher = new SpanFetcher({ index, cache, open, log });
+    this.#fetcher = new SpanFetcher({ index, cache, unkept, open, log });
     this.#readAhead = new ReadAhead(index.info.spanCount, (span) => endOf(index.span(span)));
   }
 
@@ -76,9 +82,10 @@ export class SpanReader {
   }
 
   /**
-   * Resolves once the spans `first` to `last` are in the cache.
+   * Resolves once the spans `first` to `last` are in the cache, or {@link unkept} where that does not take
+   * them.
    * @throws SiphonError `corrupt` where bytes are not what the index says, `cancelled`, and what the
-   * source and the cache throw; what was verified before stays cached
+   * source throws; what was verified before stays cached
    */
   async ensure(
     first: number,
@@ -94,6 +101,11 @@ export class SpanReader {
       while (next <= last) {
         const number = next++;
         if (this.#cache.has(number)) continue;
+        const [unkept] = this.unkept(number, number);
+        if (unkept !== undefined) {
+          await this.#fetcher.keep(unkept);
+          continue;
+        }
         const arrival = this.#arrivals.get(number) ?? this.#begin(number, last, new Urgency(of));
         arrival.urgency.raise(of);
         next = Math.max(next, arrival.last + 1);
@@ -106,6 +118,13 @@ export class SpanReader {
     const lanes = Array.from({ length: LANES }, lane);
     if (of === 'waiting') this.#fetchAhead(first, last);
     await Promise.all(lanes);
+  }
+
+  /** Those of the spans `first` to `last` that are in memory because the cache did not take them. */
+  unkept(first: number, last: number): UnkeptSpan[] {
+    const numbers = Array.from({ length: last - first + 1 }, (_, at) => first + at);
+    const spans = numbers.filter((number) => !this.#cache.has(number));
+    return spans.flatMap((number) => this.#unkept.get(this.#index.info.blobDigest, number) ?? []);
   }
 
   /** Gives up what is under way and closes the source. Index and cache are the caller's. */
@@ -122,9 +141,14 @@ export class SpanReader {
     if (range === undefined || !this.#fetcher.isRemote) return;
     this.#cache.refresh(range.first, range.last);
     for (let number = range.first; number <= range.last; number++) {
-      if (this.#cache.has(number) || this.#arrivals.has(number)) continue;
+      if (this.#isHere(number) || this.#arrivals.has(number)) continue;
       number = this.#begin(number, range.last, new Urgency('prefetch')).last;
     }
+  }
+
+  /** Whether nothing has to be fetched for it. */
+  #isHere(number: number): boolean {
+    return this.#cache.has(number) || this.unkept(number, number).length > 0;
   }
 
   #begin(number: number, limit: number, urgency: Urgency): SpanArrival {
@@ -137,7 +161,7 @@ export class SpanReader {
   #run(first: Span, limit: number): Span[] {
     const spans = [first];
     for (let number = first.number + 1; number <= limit; number++) {
-      if (this.#cache.has(number)) continue;
+      if (this.#isHere(number)) continue;
       if (this.#arrivals.has(number) || !this.#index.hasOwnEntry(number)) break;
       const next = this.#index.span(number);
       const gap = this.#presentBetween(spans.at(-1) ?? first, next);

@@ -1,6 +1,7 @@
 /** An error on its way from a thread that makes an index to the one that asked for it. */
 
-import { type ErrorCode, SiphonError, errorMessage, systemCode } from '../common/errors.js';
+import { isDiskFull } from '../common/disk-full.js';
+import { type ErrorCode, SiphonError, errorMessage } from '../common/errors.js';
 
 /** Without a code it is a defect. */
 export interface Failure {
@@ -40,7 +41,7 @@ export function errorFrom(failed: Failure): Error {
 /** A full disk is no defect; SQLite says it in its own words. */
 function asKnown(error: unknown, path: string): SiphonError | undefined {
   if (error instanceof SiphonError) return error;
-  if (systemCode(error) !== 'SQLITE_FULL') return undefined;
+  if (!isDiskFull(error)) return undefined;
   const message = `Cannot write index "${path}": the disk is full, expected room for it`;
   return new SiphonError('no-space', message, { cause: error });
 }

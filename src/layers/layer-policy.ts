@@ -5,7 +5,7 @@
  * - `streamed`: there is no index anywhere; one pass made one, and reads are served from the blob, kept here.
  * - `unpacked`: its files were put into the snapshot's folder.
  * - `left`: containerd fetches and unpacks it, or fails for its own reasons.
- * - `refused`: its registry is gone, so that containerd could not have it either.
+ * - `refused`: its registry is gone or the disk is full, so that containerd could not have it either.
  *
  * Serving lazily is tried where nothing speaks against it; what goes wrong then decides the rest. Pure.
  */
@@ -19,7 +19,7 @@ export type Decision =
   | { way: 'streamed'; reason: 'no-index' }
   | Unpacked
   | { way: 'left'; reason: ErrorCode }
-  | { way: 'refused'; reason: 'unavailable' };
+  | { way: 'refused'; reason: 'unavailable' | 'no-space' };
 
 export interface Unpacked {
   way: 'unpacked';
@@ -79,6 +79,6 @@ export function decideWhenNotServable(code: ErrorCode | undefined): Unpacked | u
 
 /** A layer that cannot be had in any way of siphon's own. @param code `undefined` for a defect */
 export function decideWhenFailed(code: ErrorCode | undefined): Decision {
-  if (code === 'unavailable') return { way: 'refused', reason: code };
+  if (code === 'unavailable' || code === 'no-space') return { way: 'refused', reason: code };
   return { way: 'left', reason: code ?? 'internal' };
 }

@@ -15,6 +15,7 @@ import type { BlobSource } from '../common/blob-source.js';
 import { Channel } from '../common/channel.js';
 import { temporaryName } from '../common/atomic-file.js';
 import type { Digest } from '../common/digest.js';
+import { isDiskFull } from '../common/disk-full.js';
 import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import { fileExists } from '../common/file-exists.js';
 import type { Logger } from '../common/log.js';
@@ -140,7 +141,8 @@ export class LayerPreparer {
       await rename(temporary, output);
       return true;
     } catch (error) {
-      if (options.badIndex === 'fail' || errorCode(error) === 'cancelled') throw error;
+      const isItsFault = errorCode(error) !== 'cancelled' && !isDiskFull(error);
+      if (options.badIndex === 'fail' || !isItsFault) throw error;
       this.#log.warn({ layer: digest, reason: errorMessage(error) }, 'published index refused');
       return false;
     } finally {

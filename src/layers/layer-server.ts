@@ -50,6 +50,7 @@ export class LayerServer implements AsyncDisposable {
     const { mountPoint, open, fetchTimeout, keeper, log } = options;
     const serving: ServeOptions = {
       fetch: (miss, signal) => open.fetch(miss, signal),
+      unkept: (miss) => open.unkept(miss),
       ...(fetchTimeout === undefined ? {} : { fetchTimeout }),
       log,
     };

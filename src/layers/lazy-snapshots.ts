@@ -5,6 +5,7 @@
  */
 
 import type { Digest } from '../common/digest.js';
+import { isDiskFull } from '../common/disk-full.js';
 import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
@@ -186,7 +187,7 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
       return await work(decided);
     } catch (error) {
       const told = explained(error, request);
-      const code = errorCode(told);
+      const code = isDiskFull(told) ? 'no-space' : errorCode(told);
       const givenUp = signal.aborted || code === 'cancelled';
       if (!givenUp) decided(decideWhenFailed(code), errorMessage(told));
       throw told;

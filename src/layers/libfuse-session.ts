@@ -25,6 +25,7 @@ export async function mountThroughLibfuse(
       mountPoint: target,
       layers: records.map((record) => workplace.open.open(record)),
       fetch: (miss, signal) => workplace.open.fetch(miss, signal),
+      unkept: (miss) => workplace.open.unkept(miss),
       log,
     });
     // fuse-native waits for ever for a mount that somebody else has taken away.

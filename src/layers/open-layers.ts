@@ -6,12 +6,14 @@
 
 import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
 import { type LayerOrigin, openOrigin } from '../content/layer-origin.js';
 import type { Miss, ServedLayer } from '../fuse/fuse-session.js';
 import { LayerIndex } from '../index/layer-index.js';
 import { SpanCache } from '../index/span-cache.js';
 import { SpanReader } from '../index/span-reader.js';
+import { type UnkeptSpan, UnkeptSpans } from '../index/unkept-spans.js';
 import type { QueueLimits } from '../remote/fetch-queue.js';
 import { FetchQueues } from '../remote/fetch-queues.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
@@ -33,11 +35,14 @@ export interface OpenLayersOptions {
   content: ContentStore;
   /** What may be asked of each host. */
   limits?: QueueLimits | undefined;
+  /** Is told when the disk takes no more. */
+  log: Logger;
 }
 
 export class OpenLayers implements AsyncDisposable {
   readonly #layers: LayerStore;
   readonly #content: ContentStore;
+  readonly #unkept: UnkeptSpans;
   readonly #open = new Map<number, OpenLayer>();
   readonly #queues: FetchQueues;
   #fetchedByClosed = 0;
@@ -46,6 +51,7 @@ export class OpenLayers implements AsyncDisposable {
     this.#layers = options.layers;
     this.#content = options.content;
     this.#queues = new FetchQueues(options.limits);
+    this.#unkept = new UnkeptSpans(options.log);
   }
 
   has(number: number): boolean {
@@ -85,9 +91,14 @@ export class OpenLayers implements AsyncDisposable {
     this.#layers.dropAll();
   }
 
-  /** Brings missing spans into the cache. @throws SiphonError `not-found` for a layer not open, … */
+  /** Brings missing spans into the cache, or into memory: see {@link unkept}. @throws SiphonError `not-found` for a layer not open, … */
   async fetch(miss: Miss, signal: AbortSignal): Promise<void> {
     await this.#get(miss.layer).reader.ensure(miss.firstSpan, miss.lastSpan, signal);
+  }
+
+  /** What of a miss is not in the cache file though it was fetched, for the disk did not take it. */
+  unkept({ layer, firstSpan, lastSpan }: Miss): UnkeptSpan[] {
+    return this.#open.get(layer)?.reader.unkept(firstSpan, lastSpan) ?? [];
   }
 
   /**
@@ -150,7 +161,12 @@ export class OpenLayers implements AsyncDisposable {
     let cache: SpanCache | undefined;
     try {
       cache = SpanCache.open(this.#layers.directory(record.number), index.spanBounds);
-      const reader = new SpanReader({ index, cache, source: () => this.#source(record, index) });
+      const reader = new SpanReader({
+        index,
+        cache,
+        source: () => this.#source(record, index),
+        unkept: this.#unkept,
+      });
       const { number } = record;
       const { dataPath: cachePath, presence } = cache;
       const served = { number, indexPath, cachePath, presence };

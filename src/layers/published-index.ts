@@ -4,14 +4,15 @@ import { createWriteStream } from 'node:fs';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { SiphonError } from '../common/errors.js';
+import { isDiskFull } from '../common/disk-full.js';
+import { SiphonError, errorMessage } from '../common/errors.js';
 
 /** No honest index comes near this: a million files take about 100 MiB. */
 const indexSizeLimit = 2 * 1024 ** 3;
 
 /**
  * Writes the decompressed index to `path`.
- * @throws SiphonError `corrupt` where it does not decompress or exceeds the limit
+ * @throws SiphonError `corrupt` where it does not decompress or exceeds the limit; `no-space`
  */
 export async function writeCompressedIndex(
   compressed: AsyncIterable<Uint8Array>,
@@ -26,10 +27,16 @@ export async function writeCompressedIndex(
     );
   } catch (error) {
     if (error instanceof SiphonError) throw error;
+    if (isDiskFull(error)) throw noRoom(path, error);
     throw new SiphonError('corrupt', 'Cannot decompress a published layer index: expected gzip', {
       cause: error,
     });
   }
+}
+
+function noRoom(path: string, cause: unknown): SiphonError {
+  const message = `Cannot write index "${path}": ${errorMessage(cause)}, expected room for it`;
+  return new SiphonError('no-space', message, { cause });
 }
 
 function limitBytes(limit: number): Transform {

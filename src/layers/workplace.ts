@@ -28,7 +28,7 @@ export async function openWorkplace(options: WorkplaceOptions): Promise<Workplac
   const content = await ContentStore.open(root);
   const layers = LayerStore.open(root, keeper?.pid, log);
   undo.defer(() => layers[Symbol.dispose]());
-  const open = new OpenLayers({ layers, content });
+  const open = new OpenLayers({ layers, content, log });
   undo.defer(() => open[Symbol.asyncDispose]());
   return { content, layers, open };
 }

@@ -9,9 +9,11 @@
  */
 
 import { digestHex, digestOf } from '../common/digest.js';
-import { type ErrorCode, SiphonError, errorCode, errorMessage } from '../common/errors.js';
+import { isDiskFull } from '../common/disk-full.js';
+import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { SharedWork } from '../common/shared-work.js';
+import type { SpaceReserve } from '../common/space-reserve.js';
 import { untilAborted } from '../common/until-aborted.js';
 import type { SnapshotDirectories } from './directories.js';
 import { type LayerNaming, layerNaming, targetLabel } from './labels.js';
@@ -22,11 +24,11 @@ import type { Labels, Snapshot, Usage } from './snapshot.js';
 /** Layers restored at once at start. */
 const RESTORES = 4;
 
-/** Failures after which an ordinary snapshot would not help. */
-const hopeless: ReadonlySet<ErrorCode | undefined> = new Set<ErrorCode>([
-  'cancelled',
-  'unavailable',
-]);
+/** Whether an ordinary snapshot would not help after this failure. */
+function isHopeless(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === 'cancelled' || code === 'unavailable' || isDiskFull(error);
+}
 
 export interface RemoteSnapshotRequest {
   key: string;
@@ -44,6 +46,7 @@ export class RemoteSnapshots {
   readonly #lazy: LazyLayers | undefined;
   readonly #metadata: Metadata;
   readonly #directories: SnapshotDirectories;
+  readonly #reserve: SpaceReserve;
   readonly #log: Logger;
   /** Also those that nobody waits for any more. */
   readonly #commits = new Set<Promise<void>>();
@@ -59,11 +62,13 @@ export class RemoteSnapshots {
     lazy: LazyLayers | undefined;
     metadata: Metadata;
     directories: SnapshotDirectories;
+    reserve: SpaceReserve;
     log: Logger;
   }) {
     this.#lazy = parts.lazy;
     this.#metadata = parts.metadata;
     this.#directories = parts.directories;
+    this.#reserve = parts.reserve;
     this.#log = parts.log;
   }
 
@@ -71,7 +76,8 @@ export class RemoteSnapshots {
    * Tries to commit the layer that the labels name as a remote snapshot.
    * @returns the name it was to be committed as, or `undefined` where the layer is left to containerd;
    * the reason is logged
-   * @throws SiphonError `unavailable` where nobody could have the layer; what aborted `signal`
+   * @throws SiphonError `unavailable` where nobody could have the layer; that the disk is full; what
+   * aborted `signal`
    */
   async tryCommit(
     request: RemoteSnapshotRequest,
@@ -88,7 +94,7 @@ export class RemoteSnapshots {
       );
       return target;
     } catch (error) {
-      if (signal.aborted || hopeless.has(errorCode(error))) throw error;
+      if (signal.aborted || isHopeless(error)) throw error;
       const { reference, layerDigest } = naming;
       const about = { key: request.key, target, reference, layerDigest, code: errorCode(error) };
       // Without a code it is a defect, which is worth its stack.
@@ -350,8 +356,10 @@ export class RemoteSnapshots {
 
   async #tryRelease(lazy: LazyLayers, number: number): Promise<boolean> {
     try {
-      if (!this.#metadata.usesLayer(number)) await this.#release(lazy, number);
-      this.#metadata.confirmRelease(number);
+      await this.#reserve.withRoom(async () => {
+        if (!this.#metadata.usesLayer(number)) await this.#release(lazy, number);
+        this.#metadata.confirmRelease(number);
+      });
       return true;
     } catch (error) {
       const message = `lazy layer is not released: ${errorMessage(error)}`;

@@ -10,6 +10,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
+import { SpaceReserve } from '../common/space-reserve.js';
 import { wallClock } from '../ffi/clock.js';
 import { Descriptions } from './descriptions.js';
 import { SnapshotDirectories } from './directories.js';
@@ -35,6 +36,7 @@ interface Parts {
   metadata: Metadata;
   directories: SnapshotDirectories;
   remote: RemoteSnapshots;
+  reserve: SpaceReserve;
   overlayOptions: string[];
   remapIds: boolean;
   log: Logger;
@@ -44,6 +46,7 @@ export class Snapshotter implements AsyncDisposable {
   readonly #metadata: Metadata;
   readonly #directories: SnapshotDirectories;
   readonly #remote: RemoteSnapshots;
+  readonly #reserve: SpaceReserve;
   readonly #overlayOptions: string[];
   readonly #remapIds: boolean;
   readonly #log: Logger;
@@ -65,16 +68,24 @@ export class Snapshotter implements AsyncDisposable {
     checkMountable(root);
     await mkdir(root, { recursive: true, mode: 0o711 });
     const { log } = options;
+    const reserve = new SpaceReserve(root, log);
     const directories = await SnapshotDirectories.open(root);
     const { path: snapshots } = directories;
     const descriptions = new Descriptions(snapshots, log);
     const metadata = openMetadata({ root, snapshots, descriptions, clock: wallClock, log });
     try {
-      const remote = new RemoteSnapshots({ lazy: options.lazy, metadata, directories, log });
+      const remote = new RemoteSnapshots({
+        lazy: options.lazy,
+        metadata,
+        directories,
+        reserve,
+        log,
+      });
       const snapshotter = new Snapshotter({
         metadata,
         directories,
         remote,
+        reserve,
         log,
         overlayOptions: await kernelOptions(),
         remapIds: options.remapIds ?? false,
@@ -82,6 +93,7 @@ export class Snapshotter implements AsyncDisposable {
       await snapshotter.#removeOrphans();
       descriptions.align(metadata.list());
       await remote.sweep();
+      await reserve.restore();
       snapshotter.#settling = snapshotter.#settle();
       return snapshotter;
     } catch (error) {
@@ -94,6 +106,7 @@ export class Snapshotter implements AsyncDisposable {
     this.#metadata = parts.metadata;
     this.#directories = parts.directories;
     this.#remote = parts.remote;
+    this.#reserve = parts.reserve;
     this.#overlayOptions = parts.overlayOptions;
     this.#remapIds = parts.remapIds;
     this.#log = parts.log;
@@ -135,7 +148,7 @@ export class Snapshotter implements AsyncDisposable {
 
   /** @throws SiphonError `not-found`, `failed-precondition` where it has children */
   async remove(key: string): Promise<void> {
-    const { snapshot, released } = this.#metadata.remove(key);
+    const { snapshot, released } = await this.#reserve.withRoom(() => this.#metadata.remove(key));
     // The snapshot is gone; what stays on disk now is cleaned up later.
     await this.#directories.remove(snapshot.id).catch((error: unknown) => {
       this.#log.warn(
@@ -144,6 +157,7 @@ export class Snapshotter implements AsyncDisposable {
       );
     });
     if (released !== undefined) await this.#remote.releaseUnused();
+    await this.#reserve.restore();
   }
 
   /** @throws SiphonError `not-found` */

@@ -19,6 +19,8 @@ export function serveCommand(): Command {
       const root = given ? settings.root : (config.root ?? defaultRoot);
       const { requireWritableRoot } = await import('../../layers/root-claim.js');
       requireWritableRoot(root);
+      const { SpaceReserve } = await import('../../common/space-reserve.js');
+      new SpaceReserve(root, settings.log).spendAtStart();
       const keeper = await underKeeper(root, settings.log);
       const { runService } = await import('../service.js');
       const address = options.address ?? config.address ?? defaultAddress;
