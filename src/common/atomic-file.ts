@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { processIsAlive } from './process.js';
 
 /**
  * Writes `data` to `path` so that a crash leaves the old file or the new one.
@@ -41,7 +42,13 @@ export async function renameDurably(from: string, to: string): Promise<void> {
   }
 }
 
-/** A name beside `path` that nothing else uses. */
+/** A name beside `path` that nothing else uses; it tells whose file it is. */
 export function temporaryName(path: string): string {
-  return `${path}.${randomBytes(6).toString('hex')}.tmp`;
+  return `${path}.${process.pid}-${randomBytes(6).toString('hex')}.tmp`;
+}
+
+/** Whether a file's name is a {@link temporaryName}, or made of one, of a process that is gone. */
+export function isAbandoned(name: string): boolean {
+  const pid = /\.(\d+)-[0-9a-f]{12}\.tmp(?:\.|$)/.exec(name)?.[1];
+  return pid !== undefined && !processIsAlive(Number(pid));
 }

@@ -14,6 +14,7 @@ import type Database from 'better-sqlite3';
 import { mkdirSync, renameSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isAbandoned } from '../common/atomic-file.js';
 import { SiphonError, systemCode } from '../common/errors.js';
 import type { Digest, DiffId } from '../common/digest.js';
 import { type Logger, silentLogger } from '../common/log.js';
@@ -177,7 +178,10 @@ export class LayerStore implements Disposable {
     }
   }
 
-  /** Removes folders that belong to no layer, and what began to go. @returns their names */
+  /**
+   * Removes folders that belong to no layer, what began to go, and what killed processes were writing.
+   * @returns the folders' names
+   */
   async removeOrphans(): Promise<string[]> {
     // A layer is recorded before its folder is made, so what is listed first and unknown then is nobody's.
     const entries = await readdir(this.#root, { withFileTypes: true });
@@ -187,11 +191,18 @@ export class LayerStore implements Disposable {
     for (const { name } of orphans) {
       await rm(join(this.#root, name), { recursive: true, force: true });
     }
+    for (const name of names) await this.#removeAbandoned(join(this.#root, name));
     return orphans.map(({ name }) => name);
   }
 
   [Symbol.dispose](): void {
     this.#database.close();
+  }
+
+  async #removeAbandoned(folder: string): Promise<void> {
+    // A layer may be removed meanwhile, and one without a folder has nothing.
+    const files = await readdir(folder).catch(() => []);
+    for (const file of files.filter(isAbandoned)) await rm(join(folder, file), { force: true });
   }
 
   #isKept(number: number): boolean {
