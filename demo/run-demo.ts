@@ -98,7 +98,7 @@ async function start(demo: Demo, { source, server, image }: Start): Promise<numb
   const { screen, root, signal } = demo;
   const before = server.stats.bytesSent;
   const fetched = (): number => server.stats.bytesSent - before;
-  const running = siphon(['run', source], {
+  const running = siphon(['run', '--rm', source], {
     root,
     signal,
     onOutput: (text) => {

@@ -9,6 +9,7 @@ import { mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { type ErrorCode, SiphonError, errorMessage } from '../common/errors.js';
+import { CommandError } from '../exec/command-error.js';
 import type { LayerEvent } from '../layers/layer-event.js';
 import { createProgress } from './progress.js';
 import { keeperArguments, keeperEnvironment, shell } from './under-keeper.js';
@@ -17,18 +18,44 @@ import { globalOptionsOf, settingsOf } from './settings.js';
 type Message =
   | { kind: 'event'; event: LayerEvent }
   | { kind: 'ready' }
-  | { kind: 'failed'; code: ErrorCode; message: string; hint?: string };
+  | { kind: 'failed'; code: ErrorCode; exitCode?: 126 | 127; message: string; hint?: string };
+
+export interface BackgroundCommand {
+  /** Of the command that shall go on, without those that every command takes. */
+  args: readonly string[];
+  /** What it is for: `Cannot <purpose>: …`. */
+  purpose: string;
+  /** The file below `<root>/logs` that has what it logs. */
+  logName: string;
+  /** A keeper stands between us and it. */
+  kept: boolean;
+}
 
 /** Starts the mount and waits until it is there. @throws SiphonError what the child failed with */
-export async function mountInBackground(
+export function mountInBackground(
   source: string,
   directory: string,
   driver: string,
   command: Command,
 ): Promise<void> {
+  return startInBackground(command, {
+    args: ['mount', '--foreground', source, directory, '--driver', driver],
+    purpose: `mount "${source}"`,
+    logName: 'mount.log',
+    kept: driver === 'kernel',
+  });
+}
+
+/**
+ * Starts what shall go on, with the settings of `command`, and waits until it says that it is ready.
+ * @throws SiphonError what the child failed with
+ */
+export async function startInBackground(
+  command: Command,
+  started: BackgroundCommand,
+): Promise<void> {
   const { root } = settingsOf(command);
-  const args = foregroundArguments([source, directory, '--driver', driver], command);
-  const child = startDetached(root, args, { kept: driver === 'kernel' });
+  const child = startDetached(root, [...globalArguments(command), ...started.args], started);
   const progress = createProgress();
   let interrupted = false;
   const interrupt = (): void => {
@@ -37,8 +64,8 @@ export async function mountInBackground(
   };
   process.once('SIGINT', interrupt);
   try {
-    await waitUntilReady(child, (event) => progress.update(event));
-    if (interrupted) throw new SiphonError('cancelled', `Cannot mount "${source}": interrupted`);
+    await waitUntilReady(child, started, (event) => progress.update(event));
+    if (interrupted) throw new SiphonError('cancelled', `Cannot ${started.purpose}: interrupted`);
   } finally {
     process.off('SIGINT', interrupt);
     progress.end();
@@ -83,8 +110,14 @@ export function reportFailureToParent(error: unknown): boolean {
   const known = error instanceof SiphonError;
   const { code, message, hint } = known
     ? error
-    : new SiphonError('internal', `Cannot mount in the background: ${errorMessage(error)}`);
-  tell({ kind: 'failed', code, message, ...(hint === undefined ? {} : { hint }) });
+    : new SiphonError('internal', `Cannot go on in the background: ${errorMessage(error)}`);
+  tell({
+    kind: 'failed',
+    code,
+    message,
+    ...(hint === undefined ? {} : { hint }),
+    ...(error instanceof CommandError ? { exitCode: error.exitCode } : {}),
+  });
   process.disconnect();
   return known;
 }
@@ -93,9 +126,13 @@ function tell(message: Message): void {
   if (process.connected) process.send?.(message);
 }
 
-function startDetached(root: string, args: string[], { kept }: { kept: boolean }): ChildProcess {
+function startDetached(
+  root: string,
+  args: string[],
+  { kept, logName }: BackgroundCommand,
+): ChildProcess {
   mkdirSync(join(root, 'logs'), { recursive: true, mode: 0o700 });
-  const log = openSync(join(root, 'logs', 'mount.log'), 'a', 0o600);
+  const log = openSync(join(root, 'logs', logName), 'a', 0o600);
   return fork(process.argv[1] ?? '', args, {
     detached: true,
     env: { ...(kept ? keeperEnvironment() : process.env), SIPHON_BACKGROUND: '1' },
@@ -105,8 +142,8 @@ function startDetached(root: string, args: string[], { kept }: { kept: boolean }
   });
 }
 
-/** The same command, in the foreground. */
-function foregroundArguments(args: readonly string[], command: Command): string[] {
+/** What every command takes. */
+function globalArguments(command: Command): string[] {
   const { root, platform, plainHttp, logLevel } = globalOptionsOf(command);
   return [
     '--root',
@@ -115,35 +152,35 @@ function foregroundArguments(args: readonly string[], command: Command): string[
     logLevel,
     ...(platform === undefined ? [] : ['--platform', platform]),
     ...(plainHttp === true ? ['--plain-http'] : []),
-    'mount',
-    '--foreground',
-    ...args,
   ];
 }
 
-function waitUntilReady(child: ChildProcess, onEvent: (event: LayerEvent) => void): Promise<void> {
+function waitUntilReady(
+  child: ChildProcess,
+  { purpose, logName }: BackgroundCommand,
+  onEvent: (event: LayerEvent) => void,
+): Promise<void> {
   return new Promise((done, fail) => {
     child.on('message', (message: Message) => {
       if (message.kind === 'event') onEvent(message.event);
       else if (message.kind === 'ready') done();
-      else
-        fail(
-          new SiphonError(
-            message.code,
-            message.message,
-            message.hint === undefined ? {} : { hint: message.hint },
-          ),
-        );
+      else fail(failureOf(message));
     });
     child.once('error', fail);
     child.once('exit', (status, signal) => {
       fail(
         new SiphonError(
           'internal',
-          `Cannot mount in the background: the server ended with ${signal ?? `exit code ${status}`}`,
-          { hint: 'logs/mount.log below the root folder says more.' },
+          `Cannot ${purpose}: the process in the background ended with ${signal ?? `exit code ${status}`}`,
+          { hint: `logs/${logName} below the root folder says more.` },
         ),
       );
     });
   });
+}
+
+function failureOf({ code, exitCode, message, hint }: Message & { kind: 'failed' }): SiphonError {
+  const options = hint === undefined ? {} : { hint };
+  if (exitCode !== undefined) return new CommandError(exitCode, message, options);
+  return new SiphonError(code, message, options);
 }

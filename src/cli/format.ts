@@ -10,6 +10,19 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? 'B'}`;
 }
 
+/** A time span as people say it, the largest unit alone: `3 minutes ago`. */
+export function formatAge(milliseconds: number): string {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  const units = [
+    ['day', 86_400],
+    ['hour', 3600],
+    ['minute', 60],
+  ] as const;
+  const [unit, size] = units.find((one) => seconds >= one[1]) ?? (['second', 1] as const);
+  const count = Math.floor(seconds / size);
+  return `${count} ${unit}${count === 1 ? '' : 's'} ago`;
+}
+
 /** Rows under a heading, columns padded to their widest cell. */
 export function formatTable(
   heading: readonly string[],

@@ -3,11 +3,24 @@
 import { resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { doctorCommand } from './commands/doctor.js';
+import { attachCommand } from './commands/attach.js';
+import {
+  killCommand,
+  pauseCommand,
+  resumeCommand,
+  rmCommand,
+  stopCommand,
+  waitCommand,
+} from './commands/control.js';
+import { execCommand } from './commands/exec.js';
 import { indexCommand } from './commands/layer-index.js';
 import { mountCommand } from './commands/mount.js';
+import { logsCommand } from './commands/logs.js';
+import { psCommand } from './commands/ps.js';
 import { pullCommand } from './commands/pull.js';
-import { runCommand } from './commands/run.js';
+import { createCommand, runCommand } from './commands/run.js';
 import { serveCommand } from './commands/serve.js';
+import { keepContainerCommand, startCommand } from './commands/start.js';
 import { statusCommand } from './commands/status.js';
 import { umountCommand } from './commands/umount.js';
 import { unpackCommand } from './commands/unpack.js';
@@ -49,6 +62,18 @@ function createProgram(): Command {
     umountCommand,
     pullCommand,
     runCommand,
+    psCommand,
+    logsCommand,
+    execCommand,
+    attachCommand,
+    killCommand,
+    stopCommand,
+    waitCommand,
+    pauseCommand,
+    resumeCommand,
+    rmCommand,
+    createCommand,
+    startCommand,
     unpackCommand,
     indexCommand,
     statusCommand,
@@ -56,6 +81,7 @@ function createProgram(): Command {
   ]) {
     program.addCommand(command());
   }
+  program.addCommand(keepContainerCommand(), { hidden: true });
   applyToAll(program, (command) => command.exitOverride());
   for (const command of program.commands) applyToAll(command, addGlobalOptions);
   return program;

@@ -1,11 +1,11 @@
 /**
- * One folder for each container, `<root>/<id>`: its bundle (config.json), the runtime's state, log
- * and pid file. The runtime is given a state root of the container's own, so that removing the
- * folder removes every trace, and the folder's name reserves the id.
+ * The folder of a container that runs: its bundle (config.json), the runtime's state, log and pid
+ * file. The runtime is given a state root of the container's own, so that removing the folder removes
+ * every trace.
  */
 
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
 import type { RuntimeSpec } from './runtime-spec.js';
 
@@ -27,10 +27,15 @@ export class ContainerDirectory {
     this.#id = id;
   }
 
-  /** @throws SiphonError `already-exists` where the id is taken */
-  static async create(root: string, id: string, spec: RuntimeSpec): Promise<ContainerDirectory> {
-    await mkdir(root, { recursive: true, mode: 0o711 });
-    const directory = new ContainerDirectory(resolve(root, id), id);
+  /** A folder that is there, or may be. */
+  static at(path: string, id: string): ContainerDirectory {
+    return new ContainerDirectory(resolve(path), id);
+  }
+
+  /** @throws SiphonError `already-exists` where the folder is there already */
+  static async create(path: string, id: string, spec: RuntimeSpec): Promise<ContainerDirectory> {
+    const directory = ContainerDirectory.at(path, id);
+    await mkdir(dirname(directory.path), { recursive: true, mode: 0o711 });
     try {
       await mkdir(directory.path, { mode: 0o700 });
     } catch (error) {
@@ -56,18 +61,34 @@ export class ContainerDirectory {
     return exists(this.pidFile);
   }
 
+  /** The process id of the container's first process, as the host sees it, once it exists. */
+  async processId(): Promise<number | undefined> {
+    const text = await textIfThere(this.pidFile);
+    return text === undefined || text === '' ? undefined : Number(text);
+  }
+
+  /** What is run. @throws where there is no bundle, or a damaged one */
+  async spec(): Promise<RuntimeSpec> {
+    // Written by this very class.
+    return JSON.parse(await readFile(join(this.path, 'config.json'), 'utf8')) as RuntimeSpec;
+  }
+
   /** What the runtime logged; empty where it logged nothing. */
   async log(): Promise<string> {
-    try {
-      return await readFile(this.logFile, 'utf8');
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return '';
-      throw error;
-    }
+    return (await textIfThere(this.logFile)) ?? '';
   }
 
   async remove(): Promise<void> {
     await rm(this.path, { recursive: true, force: true });
+  }
+}
+
+async function textIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
   }
 }
 

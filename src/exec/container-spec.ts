@@ -1,8 +1,10 @@
 import { posix } from 'node:path';
-import { DEFAULT_CAPABILITIES, capabilitySets } from './capabilities.js';
+import { capabilitySets, chooseCapabilities } from './capabilities.js';
+import { cgroupName } from './container-cgroup.js';
 import type { CgroupMode } from './cgroup-mode.js';
 import { MASKED_PATHS, READONLY_PATHS, defaultMounts, mergeMounts } from './default-mounts.js';
-import { defaultDeviceRules } from './device-rules.js';
+import { deviceRules } from './device-rules.js';
+import type { GivenDevice } from './host-devices.js';
 import type { ImageProcess } from './image-process.js';
 import { processArgs } from './process-args.js';
 import { processEnv } from './process-env.js';
@@ -13,6 +15,8 @@ import type {
   NamespaceType,
   Process,
   ProcessUser,
+  ResourceLimit,
+  Resources,
   RuntimeSpec,
 } from './runtime-spec.js';
 import { defaultSeccomp } from './seccomp-profile.js';
@@ -21,9 +25,13 @@ import type { ResolvedUser } from './user-lookup.js';
 /** Open files a process may have; containerd's default. */
 const OPEN_FILES = 1024;
 
+/** Of the cgroup's processor quota, in microseconds; the kernel's default. */
+const CPU_PERIOD = 100_000;
+
 export interface SpecInput {
-  id: string;
-  /** Absolute. */
+  /** Names the cgroup; without one the runtime does. */
+  id?: string | undefined;
+  /** Absolute, or relative to the bundle. */
   rootfs: string;
   image: ImageProcess;
   overrides: ContainerOverrides;
@@ -31,6 +39,10 @@ export interface SpecInput {
   cgroupMode: CgroupMode;
   /** Files of the host that the container sees, {@link networkMounts}. */
   hostMounts: readonly Mount[];
+  /** What a process of ours may hand on. */
+  availableCapabilities: readonly string[];
+  /** Devices beside the harmless ones. */
+  devices?: readonly GivenDevice[];
   /** The caller's terminal, `[columns, rows]`; the container's gets the same size from the start. */
   terminalSize?: readonly [number, number] | undefined;
   /** Default: this process's. */
@@ -44,12 +56,13 @@ export interface SpecInput {
  */
 export function containerSpec(input: SpecInput): RuntimeSpec {
   const { image, overrides } = input;
+  const base = [...defaultMounts(overrides.privileged), ...input.hostMounts];
   return {
     ociVersion: '1.0.2',
     process: processSection(input),
     root: { path: input.rootfs, readonly: overrides.readOnlyRoot ?? false },
     ...(overrides.hostname === undefined ? {} : { hostname: overrides.hostname }),
-    mounts: mergeMounts([...defaultMounts(), ...input.hostMounts], overrides.mounts ?? []),
+    mounts: mergeMounts(base, overrides.mounts ?? []),
     // Named by the OCI image-spec, conversion.md.
     ...(image.StopSignal
       ? { annotations: { 'org.opencontainers.image.stopSignal': image.StopSignal } }
@@ -68,24 +81,46 @@ function processSection(input: SpecInput): Process {
     args: processArgs(image, overrides),
     env: processEnv(image, overrides, user.home, callerEnv),
     cwd: posix.resolve('/', overrides.workdir ?? image.WorkingDir ?? ''),
-    capabilities: capabilitySets(),
-    rlimits: [{ type: 'RLIMIT_NOFILE', hard: OPEN_FILES, soft: OPEN_FILES }],
+    capabilities: capabilitySets(chooseCapabilities(overrides, input.availableCapabilities)),
+    rlimits: resourceLimits(overrides.rlimits ?? []),
     // As docker: set-user-id programs of the image work, within the capabilities above.
     noNewPrivileges: false,
   };
 }
 
-function linuxSection({ id, overrides, cgroupMode }: SpecInput): Linux {
-  const seccomp = overrides.seccomp ?? 'default';
+function linuxSection(input: SpecInput): Linux {
+  const { id, overrides, cgroupMode, devices = [] } = input;
+  const { privileged = false, seccomp = 'default' } = overrides;
+  const capabilities = chooseCapabilities(overrides, input.availableCapabilities);
+  const isFiltered = seccomp === 'default' && !privileged;
   return {
-    resources: { devices: defaultDeviceRules() },
+    resources: resources(overrides, devices),
+    ...(devices.length === 0 ? {} : { devices: devices.map(({ node }) => node) }),
     // One level only: the runtime removes this folder, but none above it.
-    cgroupsPath: `/siphon-${id}`,
+    ...(id === undefined ? {} : { cgroupsPath: `/${cgroupName(id)}` }),
     namespaces: namespaces(overrides, cgroupMode).map((type) => ({ type })),
-    maskedPaths: [...MASKED_PATHS],
-    readonlyPaths: [...READONLY_PATHS],
-    ...(seccomp === 'default' ? { seccomp: defaultSeccomp(DEFAULT_CAPABILITIES) } : {}),
+    maskedPaths: privileged ? [] : [...MASKED_PATHS],
+    readonlyPaths: privileged ? [] : [...READONLY_PATHS],
+    ...(isFiltered ? { seccomp: defaultSeccomp(capabilities) } : {}),
   };
+}
+
+function resources(
+  { privileged, memory, cpus }: ContainerOverrides,
+  devices: readonly GivenDevice[],
+): Resources {
+  const quota = Math.round((cpus ?? 0) * CPU_PERIOD);
+  return {
+    devices: privileged === true ? [{ allow: true, access: 'rwm' }] : deviceRules(devices),
+    ...(memory === undefined ? {} : { memory: { limit: memory } }),
+    ...(cpus === undefined ? {} : { cpu: { quota, period: CPU_PERIOD } }),
+  };
+}
+
+function resourceLimits(given: readonly ResourceLimit[]): ResourceLimit[] {
+  const base = [{ type: 'RLIMIT_NOFILE', hard: OPEN_FILES, soft: OPEN_FILES }];
+  const types = new Set(given.map(({ type }) => type));
+  return [...base.filter(({ type }) => !types.has(type)), ...given];
 }
 
 function namespaces(overrides: ContainerOverrides, cgroupMode: CgroupMode): NamespaceType[] {

@@ -36,7 +36,9 @@ export const READONLY_PATHS = [
 /** Files that say how the host's network is reached. */
 const NETWORK_FILES = ['/etc/resolv.conf', '/etc/hosts'];
 
-export function defaultMounts(): Mount[] {
+/** @param privileged the kernel's settings can be written */
+export function defaultMounts(privileged = false): Mount[] {
+  const access = privileged ? 'rw' : 'ro';
   return [
     mount('/proc', 'proc', 'proc', SECURE),
     mount('/dev', 'tmpfs', 'tmpfs', ['nosuid', 'strictatime', 'mode=755', 'size=65536k']),
@@ -50,8 +52,8 @@ export function defaultMounts(): Mount[] {
     ]),
     mount('/dev/shm', 'tmpfs', 'shm', [...SECURE, 'mode=1777', 'size=65536k']),
     mount('/dev/mqueue', 'mqueue', 'mqueue', SECURE),
-    mount('/sys', 'sysfs', 'sysfs', [...SECURE, 'ro']),
-    mount('/sys/fs/cgroup', 'cgroup', 'cgroup', [...SECURE, 'relatime', 'ro']),
+    mount('/sys', 'sysfs', 'sysfs', [...SECURE, access]),
+    mount('/sys/fs/cgroup', 'cgroup', 'cgroup', [...SECURE, 'relatime', access]),
   ];
 }
 

@@ -3,6 +3,7 @@
  * that the runtime also makes in /dev. The same as containerd's.
  */
 
+import type { GivenDevice } from './host-devices.js';
 import type { DeviceRule } from './runtime-spec.js';
 
 /** `[major, minor]`; without a minor, all of the major. */
@@ -18,12 +19,16 @@ const CHARACTER_DEVICES: readonly (readonly [major: number, minor?: number])[] =
   [136], // /dev/pts/*
 ];
 
-export function defaultDeviceRules(): DeviceRule[] {
+/** @param given devices beside the harmless ones */
+export function deviceRules(given: readonly GivenDevice[] = []): DeviceRule[] {
   return [
     { allow: false, access: 'rwm' },
     ...CHARACTER_DEVICES.map(([major, minor]): DeviceRule => {
       const rule = { allow: true, type: 'c', major, access: 'rwm' } as const;
       return minor === undefined ? rule : { ...rule, minor };
+    }),
+    ...given.map(({ node: { type, major, minor }, access }) => {
+      return { allow: true, type, major, minor, access };
     }),
   ];
 }

@@ -30,6 +30,19 @@ export function processEnv(
   return [...env].map(([name, value]) => `${name}=${value}`);
 }
 
+/** `env` with the given variables, by name or with their value, in the place of those of the same name. */
+export function applyGivenEnv(
+  env: readonly string[],
+  given: readonly string[],
+  callerEnv: NodeJS.ProcessEnv = process.env,
+): string[] {
+  const merged = new Map(
+    env.map((entry) => [nameOf(entry), entry.slice(nameOf(entry).length + 1)]),
+  );
+  for (const entry of given) applyGiven(merged, entry, callerEnv);
+  return [...merged].map(([name, value]) => `${name}=${value}`);
+}
+
 /** The value of `name` in `env`, or `undefined`. */
 export function envValue(env: readonly string[], name: string): string | undefined {
   return env.find((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1);
@@ -37,11 +50,16 @@ export function envValue(env: readonly string[], name: string): string | undefin
 
 function applyGiven(env: Map<string, string>, entry: string, callerEnv: NodeJS.ProcessEnv): void {
   const equals = entry.indexOf('=');
-  const name = equals < 0 ? entry : entry.slice(0, equals);
+  const name = nameOf(entry);
   if (name === '') {
     throw new SiphonError('usage', `Cannot set variable "${entry}": expected NAME=value or NAME`);
   }
   const value = equals < 0 ? callerEnv[name] : entry.slice(equals + 1);
   if (value === undefined) env.delete(name);
   else env.set(name, value);
+}
+
+function nameOf(entry: string): string {
+  const equals = entry.indexOf('=');
+  return equals < 0 ? entry : entry.slice(0, equals);
 }

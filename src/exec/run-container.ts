@@ -6,7 +6,9 @@
 
 import { isatty } from 'node:tty';
 import { SiphonError, errorMessage } from '../common/errors.js';
+import { checkContainerId } from './container-id.js';
 import { ContainerDirectory } from './container-directory.js';
+import { ranOutOfMemory } from './container-cgroup.js';
 import { findRuntime } from './find-runtime.js';
 import { openStreams } from './process-streams.js';
 import { prepareContainer } from './prepare-container.js';
@@ -15,24 +17,21 @@ import { RuntimeCommands } from './runtime-commands.js';
 import { startFailure } from './start-failure.js';
 import { type RuntimeEnd, superviseRuntime } from './supervise-runtime.js';
 
-/** Names of containerd's containers are not longer either. */
-const ID = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,75}$/;
-
 /**
  * Runs a process of an image until it ends. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2
  * that reach us meanwhile are handed on to it; the third SIGINT or SIGTERM kills it.
- * @returns its exit code, 128+n where signal n ended it
+ * @returns its exit code, 128+n where signal n ended it, and whether it had more memory than it may
  * @throws CommandError with the exit code to end with, where the command cannot be run;
  * SiphonError `usage`, `invalid` (the image's user, folders), `already-exists` (the id),
  * `not-found` (no runtime), `permission` (not root), `cancelled` (`signal`), `failed-precondition`
  */
-export async function runContainer(options: RunContainerOptions): Promise<number> {
+export async function runContainer(options: RunContainerOptions): Promise<ContainerEnd> {
   checkCaller(options);
   checkNotCancelled(options);
   const runtime = await findRuntime(options.runtime ?? 'runc');
-  const spec = await prepareContainer(options);
+  const spec = await prepareContainer({ terminalSize: terminalSize(), ...options });
   checkNotCancelled(options);
-  const directory = await ContainerDirectory.create(options.root, options.id, spec);
+  const directory = await ContainerDirectory.create(options.directory, options.id, spec);
   const commands = new RuntimeCommands(runtime, options.id, directory);
   try {
     return await runInForeground(options, commands, directory);
@@ -41,16 +40,25 @@ export async function runContainer(options: RunContainerOptions): Promise<number
   }
 }
 
+export interface ContainerEnd {
+  exitCode: number;
+  /** The kernel killed one of its processes for the memory they used together. */
+  outOfMemory: boolean;
+}
+
 async function runInForeground(
   options: RunContainerOptions,
   commands: RuntimeCommands,
   directory: ContainerDirectory,
-): Promise<number> {
+): Promise<ContainerEnd> {
   checkNotCancelled(options);
   const streams = openStreams(options.stdio ?? {});
   let end: RuntimeEnd;
   try {
-    const child = commands.run(streams.fds);
+    // What the kernel did is told by the cgroup, which goes with the container.
+    const child = commands.run(streams.fds, {
+      keep: options.memory !== undefined && commands.canKeep,
+    });
     streams.release();
     end = await superviseRuntime(child, commands, directory, options);
     // The container outlives a runtime that was killed, and would hold its output open for ever.
@@ -63,7 +71,10 @@ async function runInForeground(
     await streams.finish();
   }
   checkNotCancelled(options);
-  if (end.code === 0 || end.killed || (await directory.hasStarted())) return end.code;
+  if (end.code === 0 || end.killed || (await directory.hasStarted())) {
+    const outOfMemory = options.memory !== undefined && (await ranOutOfMemory(options.id));
+    return { exitCode: end.code, outOfMemory };
+  }
   throw startFailure(options.id, await directory.log());
 }
 
@@ -83,12 +94,7 @@ async function cleanUp(
 }
 
 function checkCaller({ id, terminal, stdio }: RunContainerOptions): void {
-  if (!ID.test(id)) {
-    throw new SiphonError(
-      'usage',
-      `Cannot name a container "${id}": expected a letter or digit, then at most 75 more, "_", "." or "-"`,
-    );
-  }
+  checkContainerId(id);
   if (process.geteuid?.() !== 0) {
     throw new SiphonError('permission', 'Cannot run containers: this is not root, expected root');
   }
@@ -100,6 +106,11 @@ function checkCaller({ id, terminal, stdio }: RunContainerOptions): void {
       'Cannot give the container a terminal: standard input is none, expected a terminal',
     );
   }
+}
+
+/** Columns and rows of the terminal that our output goes to, if it does. */
+function terminalSize(): [number, number] | undefined {
+  return [process.stdout, process.stderr].find((stream) => stream.isTTY)?.getWindowSize();
 }
 
 function checkNotCancelled({ id, signal }: RunContainerOptions): void {

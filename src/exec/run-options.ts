@@ -3,7 +3,9 @@
 import type { Readable, Writable } from 'node:stream';
 import type { Logger } from '../common/log.js';
 import type { RunnableImage } from './image-process.js';
-import type { Mount } from './runtime-spec.js';
+import type { CapabilityChoice } from './capabilities.js';
+import type { DeviceRequest } from './host-devices.js';
+import type { Mount, ResourceLimit } from './runtime-spec.js';
 
 /** `host`: the namespace of the caller. `none`: one of its own with nothing but loopback. */
 export type Network = 'host' | 'none';
@@ -26,7 +28,7 @@ export interface ProcessOverrides {
   terminal?: boolean;
 }
 
-export interface ContainerOverrides extends ProcessOverrides {
+export interface ContainerOverrides extends ProcessOverrides, CapabilityChoice {
   /** Default: that of the host. */
   hostname?: string;
   /** Default `host`. */
@@ -36,6 +38,14 @@ export interface ContainerOverrides extends ProcessOverrides {
   mounts?: readonly Mount[];
   /** Default `default`: what containerd allows. */
   seccomp?: 'default' | 'unconfined';
+  /** Bytes that the container's processes may use together; beyond that the kernel kills. */
+  memory?: number;
+  /** Processors' worth of time; fractions count. */
+  cpus?: number;
+  /** Beside the few harmless ones that every container has. */
+  devices?: readonly DeviceRequest[];
+  /** Take the place of the default ones of the same type. */
+  rlimits?: readonly ResourceLimit[];
 }
 
 /** Where the process's standard streams lead. Anything but a stream goes to the process as it is. */
@@ -49,8 +59,8 @@ export interface ProcessStdio {
 export interface RunContainerOptions extends ContainerOverrides {
   /** Names the container on this host: letters, digits, `_.-`, at most 76, first a letter or digit. */
   id: string;
-  /** A folder for the state of containers; what one puts there is removed with it. */
-  root: string;
+  /** A folder for the bundle and the runtime's state; made, and removed at the end. */
+  directory: string;
   /** The mounted, writable root filesystem. May be served by this very process. */
   rootfs: string;
   /** The image config. */
@@ -58,6 +68,10 @@ export interface RunContainerOptions extends ContainerOverrides {
   /** `runc` (default), `crun`, or the path of another runtime with runc's command line. */
   runtime?: string;
   stdio?: ProcessStdio;
+  /** Columns and rows that the container's terminal has from the start. Default: our own terminal's. */
+  terminalSize?: readonly [number, number] | undefined;
+  /** Called once the container's process exists. */
+  onStart?: () => unknown;
   /** Emits the signals to hand on to the container. Default: this process. */
   signalSource?: NodeJS.EventEmitter;
   /** Kills and removes the container. Signals of ours are handed on: do not tie it to these. */

@@ -21,8 +21,16 @@ export interface Process {
   env: string[];
   cwd: string;
   capabilities: Record<CapabilitySet, string[]>;
-  rlimits: { type: string; hard: number; soft: number }[];
+  rlimits: ResourceLimit[];
   noNewPrivileges: boolean;
+}
+
+/** setrlimit(2). */
+export interface ResourceLimit {
+  /** `RLIMIT_…` */
+  type: string;
+  hard: number;
+  soft: number;
 }
 
 export type CapabilitySet = 'bounding' | 'effective' | 'permitted';
@@ -42,8 +50,9 @@ export interface Mount {
 }
 
 export interface Linux {
-  resources: { devices: DeviceRule[] };
-  cgroupsPath: string;
+  resources: Resources;
+  devices?: Device[];
+  cgroupsPath?: string;
   namespaces: { type: NamespaceType }[];
   maskedPaths: string[];
   readonlyPaths: string[];
@@ -51,6 +60,26 @@ export interface Linux {
 }
 
 export type NamespaceType = 'pid' | 'ipc' | 'uts' | 'mount' | 'network' | 'cgroup';
+
+export interface Resources {
+  devices: DeviceRule[];
+  /** Bytes. */
+  memory?: { limit: number };
+  /** Microseconds of processor time in each period. */
+  cpu?: { quota: number; period: number };
+}
+
+/** A device node that is made in the container. */
+export interface Device {
+  path: string;
+  type: 'c' | 'b';
+  major: number;
+  minor: number;
+  /** Permission bits. */
+  fileMode: number;
+  uid: number;
+  gid: number;
+}
 
 export interface DeviceRule {
   allow: boolean;

@@ -38,10 +38,15 @@ export async function superviseRuntime(
   };
   const stopForwarding = forwardSignals({ source: signalSource, terminal, forward, kill });
   signal.addEventListener('abort', kill, { once: true });
+  const started = tellStart(child, directory, options);
   try {
-    return await runtimeEnd(child);
+    const end = await runtimeEnd(child);
+    // A container that is killed while it is made looks to the runtime like one that cannot be.
+    if (killing === undefined || (await directory.hasStarted())) return end;
+    return { code: 128 + constants.signals.SIGKILL, killed: true };
   } finally {
     stopForwarding();
+    await started;
     signal.removeEventListener('abort', kill);
     await killing;
   }
@@ -50,7 +55,7 @@ export async function superviseRuntime(
 export interface RuntimeEnd {
   /** The exit code, 128+n where signal n ended the runtime. */
   code: number;
-  /** A signal ended the runtime itself, which then could not tell about the container. */
+  /** The runtime could not tell about the container: a signal ended it, or the container too early. */
   killed: boolean;
 }
 
@@ -64,6 +69,20 @@ function runtimeEnd(child: ChildProcess): Promise<RuntimeEnd> {
   });
 }
 
+async function tellStart(
+  child: ChildProcess,
+  directory: ContainerDirectory,
+  { onStart }: RunContainerOptions,
+): Promise<void> {
+  if (onStart === undefined) return;
+  await startOrEnd(child, directory);
+  if (await directory.hasStarted()) await onStart();
+}
+
+async function startOrEnd(child: ChildProcess, directory: ContainerDirectory): Promise<void> {
+  while (isRunning(child) && !(await directory.hasStarted())) await sleep(START_INTERVAL);
+}
+
 /**
  * The runtime passes signals on to the container. Before the container's process exists a signal
  * would end the runtime instead, in the middle of its work, so it waits.
@@ -73,7 +92,7 @@ async function forwardOnceStarted(
   directory: ContainerDirectory,
   signal: NodeJS.Signals,
 ): Promise<void> {
-  while (isRunning(child) && !(await directory.hasStarted())) await sleep(START_INTERVAL);
+  await startOrEnd(child, directory);
   child.kill(signal);
 }
 

@@ -9,6 +9,7 @@ import { SiphonError, systemCode } from '../common/errors.js';
 import { UndoStack } from '../common/undo-stack.js';
 import type { Image } from '../content/image.js';
 import { makeImpliedDirectories } from './implied-directories.js';
+import { type Decision, decideWhenServable } from './layer-policy.js';
 import { LayerServer } from './layer-server.js';
 import { type ImageOptions, openImageAt, prepareLayers } from './serve-image.js';
 import { openWorkplace } from './workplace.js';
@@ -22,6 +23,8 @@ export interface ImageSession {
   readonly image: Image;
   /** The folders to be merged, topmost first, as paths below `base`. */
   readonly stack: { base: string; lowerdirs: string[] };
+  /** What became of each layer, topmost first. */
+  readonly decisions: readonly Decision[];
   /** To be called once the overlay stands: another process could go on with both then. */
   allowSuccession(this: void): void;
   /** Unmounts and closes; the overlay on top must be gone. */
@@ -77,6 +80,11 @@ async function open(options: ImageSessionOptions, undo: UndoStack): Promise<Imag
   return {
     image,
     stack: { base: directory, lowerdirs },
+    decisions: await Promise.all(
+      records.map(async ({ blobDigest }) =>
+        decideWhenServable({ keptHere: await workplace.content.has(blobDigest) }),
+      ),
+    ),
     allowSuccession: server.allowSuccession,
     close: () => undo[Symbol.asyncDispose](),
   };

@@ -24,7 +24,8 @@ export interface UnpackImageOptions {
 }
 
 export interface UnpackedImage {
-  name: string;
+  /** Closed. */
+  image: Image;
   target: string;
   /** Bottom first. */
   layers: Pick<UnpackedLayer, 'blobDigest' | 'diffId' | 'entries' | 'contentSize'>[];
@@ -50,7 +51,7 @@ export async function unpackImage(options: UnpackImageOptions): Promise<Unpacked
   try {
     const undo = await makeRoot(target);
     try {
-      return { name: image.name, target, layers: await unpackAll(image, options) };
+      return { image, target, layers: await unpackAll(image, options) };
     } catch (error) {
       await undo();
       throw error;

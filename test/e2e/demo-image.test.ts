@@ -17,7 +17,11 @@ it('starts the demo container with less than 40 % of its compressed bytes', asyn
   expect(built, built.stderr).toMatchObject({ code: 0 });
   const server = await serveLayout({ layout });
   try {
-    const { stdout, code } = await sandbox.siphon('run', `docker://${server.host}/demo:latest`);
+    const { stdout, code } = await sandbox.siphon(
+      'run',
+      '--rm',
+      `docker://${server.host}/demo:latest`,
+    );
     expect({ code, stdout }).toMatchObject({ code: 0 });
     expect(stdout).toContain('Hello from Node');
     expect(server.stats.bytesSent).toBeLessThan(0.4 * image.compressedSize);

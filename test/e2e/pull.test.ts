@@ -365,7 +365,7 @@ describe('siphon pull', () => {
         stdout: `pulled ${reference}: ${image.layers.length} layers ready\n`,
       });
       await short.close();
-      const ran = await own.siphon('run', reference);
+      const ran = await own.siphon('run', '--rm', reference);
       expect(ran, ran.stderr).toMatchObject({ code: 0, stdout: 'small files: 5\n' });
     } finally {
       await short.close();

@@ -1,11 +1,14 @@
 import { existsSync } from 'node:fs';
-import { readdir, writeFile } from 'node:fs/promises';
+import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Ajv } from 'ajv';
 import { describe, expect, it } from 'vitest';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
+import { writeContainerImage } from '../support/container-image.js';
 import { writeSmallLayout } from '../support/demo-layout.js';
 import { must, openSandbox } from '../support/sandbox.js';
 import { readTree } from '../support/tree.js';
+import { runtimeSpecSchema } from '../exec/runtime-spec-schema.js';
 import { writeTrickyImage } from '../unpack/support/tricky-image.js';
 
 const skip = process.getuid?.() !== 0;
@@ -51,6 +54,26 @@ describe.skipIf(skip)('siphon unpack: needs root', () => {
     expect(await sandbox.siphon('unpack', source, other)).toMatchObject({ code: 0 });
     expect(await readTree(target)).toEqual(await readTree(other));
     expect((await readTree(target))['.']).toMatchObject({ mode: '40755', mtime: '100000000000' });
+  });
+
+  it('makes a bundle that runc runs as it is, by the runtime-spec', async () => {
+    await using sandbox = await openSandbox();
+    const config = { Cmd: ['sh', '-c', 'echo "$A"; pwd; id -u'], Env: ['A=b'], User: 'ann' };
+    const { source } = await writeContainerImage(sandbox.directory, {
+      ...config,
+      WorkingDir: '/home/ann',
+    });
+    const bundle = join(sandbox.directory, 'bundle');
+    const { code, stderr } = await sandbox.siphon('unpack', '--bundle', source, bundle);
+    expect(code, stderr).toBe(0);
+    const validate = new Ajv({ allErrors: true }).compile(runtimeSpecSchema);
+    const spec: unknown = JSON.parse(await readFile(join(bundle, 'config.json'), 'utf8'));
+    expect(validate(spec), JSON.stringify(validate.errors)).toBe(true);
+    const state = await sandbox.folder('state');
+    const id = `bundle-${process.pid}`;
+    expect(await must('runc', '--root', state, 'run', '--bundle', bundle, id)).toBe(
+      'b\n/home/ann\n1000\n',
+    );
   });
 
   it('refuses a folder that holds something', async () => {

@@ -1,6 +1,7 @@
 import { containerSpec } from '#src/exec/container-spec.js';
 import type { SpecInput } from '#src/exec/container-spec.js';
 import type { RuntimeSpec } from '#src/exec/runtime-spec.js';
+import type { GivenDevice } from '#src/exec/host-devices.js';
 import { Ajv } from 'ajv';
 import { expect, test } from 'vitest';
 import { runtimeSpecSchema } from './runtime-spec-schema.js';
@@ -15,8 +16,15 @@ const base: SpecInput = {
   user: { uid: 0, gid: 0, additionalGids: [0], home: '/root' },
   cgroupMode: 'legacy',
   hostMounts: [{ destination: '/etc/hosts', type: 'bind', source: '/etc/hosts', options: ['ro'] }],
+  availableCapabilities: ['CAP_CHOWN', 'CAP_NET_ADMIN', 'CAP_SYS_ADMIN'],
   callerEnv: {},
 };
+
+const given: GivenDevice = {
+  node: { path: '/dev/x', type: 'b', major: 8, minor: 1, fileMode: 0o660, uid: 0, gid: 6 },
+  access: 'rm',
+};
+const capabilities = (spec: RuntimeSpec): string[] => spec.process.capabilities.effective;
 
 const types = (spec: RuntimeSpec): string[] => spec.linux.namespaces.map(({ type }) => type);
 const mountAt = (spec: RuntimeSpec, path: string) =>
@@ -29,6 +37,83 @@ const table: [string, Partial<SpecInput>, (spec: RuntimeSpec) => unknown, unknow
   ['root', {}, (s) => s.root, { path: '/rootfs', readonly: false }],
   ['readOnlyRoot', { overrides: { readOnlyRoot: true } }, (s) => s.root.readonly, true],
   ['cgroup', {}, (s) => s.linux.cgroupsPath, '/siphon-c1'],
+  ['no id, no cgroup path', { id: undefined }, (s) => 'cgroupsPath' in s.linux, false],
+  ['no limits', {}, (s) => Object.keys(s.linux.resources), ['devices']],
+  ['memory', { overrides: { memory: 4096 } }, (s) => s.linux.resources.memory, { limit: 4096 }],
+  [
+    'cpus',
+    { overrides: { cpus: 1.5 } },
+    (s) => s.linux.resources.cpu,
+    { quota: 150_000, period: 100_000 },
+  ],
+  [
+    'cap-add',
+    { overrides: { capAdd: ['net_admin'] } },
+    (s) => capabilities(s).at(-1),
+    'CAP_NET_ADMIN',
+  ],
+  ['cap-add twice', { overrides: { capAdd: ['CHOWN'] } }, (s) => capabilities(s).length, 14],
+  [
+    'cap-add ALL',
+    { overrides: { capAdd: ['ALL'], capDrop: ['CHOWN'] } },
+    capabilities,
+    ['CAP_NET_ADMIN', 'CAP_SYS_ADMIN'],
+  ],
+  [
+    'cap-drop',
+    { overrides: { capDrop: ['CAP_KILL'] } },
+    (s) => capabilities(s).includes('CAP_KILL'),
+    false,
+  ],
+  [
+    'cap-drop ALL',
+    { overrides: { capDrop: ['all'], capAdd: ['KILL'] } },
+    capabilities,
+    ['CAP_KILL'],
+  ],
+  [
+    'seccomp goes with capabilities',
+    { overrides: { capAdd: ['SYS_BOOT'] } },
+    (s) => s.linux.seccomp?.syscalls.some(({ names }) => names.includes('reboot')),
+    true,
+  ],
+  [
+    'privileged',
+    { overrides: { privileged: true }, devices: [given] },
+    (s) => [
+      capabilities(s),
+      s.linux.maskedPaths,
+      s.linux.readonlyPaths,
+      s.linux.seccomp,
+      s.linux.resources.devices,
+    ],
+    [base.availableCapabilities, [], [], undefined, [{ allow: true, access: 'rwm' }]],
+  ],
+  [
+    'privileged: /sys',
+    { overrides: { privileged: true } },
+    (s) => mountAt(s, '/sys')[0]?.options.at(-1),
+    'rw',
+  ],
+  ['a device', { devices: [given] }, (s) => s.linux.devices, [given.node]],
+  [
+    'its rule',
+    { devices: [given] },
+    (s) => s.linux.resources.devices.at(-1),
+    { allow: true, type: 'b', major: 8, minor: 1, access: 'rm' },
+  ],
+  [
+    'rlimits',
+    { overrides: { rlimits: [{ type: 'RLIMIT_CORE', soft: 0, hard: 1 }] } },
+    (s) => s.process.rlimits.map(({ type }) => type),
+    ['RLIMIT_NOFILE', 'RLIMIT_CORE'],
+  ],
+  [
+    'open files given',
+    { overrides: { rlimits: [{ type: 'RLIMIT_NOFILE', soft: 5, hard: 6 }] } },
+    (s) => s.process.rlimits,
+    [{ type: 'RLIMIT_NOFILE', soft: 5, hard: 6 }],
+  ],
   ['no hostname', {}, (s) => 'hostname' in s, false],
   ['hostname', { overrides: { hostname: 'h' } }, (s) => s.hostname, 'h'],
   ['workdir default', {}, (s) => s.process.cwd, '/'],

@@ -63,13 +63,13 @@ interface Outcome {
 async function runIn(
   options: Partial<RunContainerOptions> & { script?: string },
 ): Promise<Outcome> {
-  const { script, ...rest } = options;
+  const { script, id = `test-${process.pid}-${count++}`, ...rest } = options;
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const caught = Promise.all([text(stdout), text(stderr)]);
   try {
-    const code = await runContainer({
-      id: `test-${process.pid}-${count++}`,
-      root: state,
+    const { exitCode: code } = await runContainer({
+      id,
+      directory: join(state, id),
       rootfs,
       config: {},
       ...(script === undefined ? {} : { args: ['sh', '-c', script] }),
@@ -365,9 +365,10 @@ describe.skipIf(!ready)('runContainer (needs root and runc)', () => {
 
 /** Runs a script in a container on a pseudo terminal of 33 rows and 77 columns, and types "hello". */
 async function inTerminal(script: string): Promise<{ code: number; output: string }> {
+  const id = `test-${process.pid}-terminal`;
   const options = JSON.stringify({
-    id: `test-${process.pid}-terminal`,
-    root: state,
+    id,
+    directory: join(state, id),
     rootfs,
     config: {},
     args: ['sh', '-c', script],

@@ -4,12 +4,13 @@ import { silentLogger } from '#src/common/log.js';
 import { readFile } from 'node:fs/promises';
 
 const options =
-  /** @type {{ id: string, root: string, rootfs: string, config: {}, args: string[] }} */ (
+  /** @type {{ id: string, directory: string, rootfs: string, config: {}, args: string[] }} */ (
     JSON.parse(await readFile(process.argv[2] ?? '', 'utf8'))
   );
-process.exitCode = await runContainer({
+const end = await runContainer({
   ...options,
   terminal: true,
   signal: new AbortController().signal,
   log: silentLogger,
 });
+process.exitCode = end.exitCode;

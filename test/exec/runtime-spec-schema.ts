@@ -57,6 +57,16 @@ const deviceRule = object(
   ['allow'],
 );
 
+const device = object({
+  path: absolutePath,
+  type: { enum: ['c', 'b'] },
+  major: { type: 'integer', minimum: 0 },
+  minor: { type: 'integer', minimum: 0 },
+  fileMode: { type: 'integer', minimum: 0, maximum: 0o7777 },
+  uid: id,
+  gid: id,
+});
+
 const seccompArgument = object(
   {
     index: { type: 'integer', minimum: 0, maximum: 5 },
@@ -81,7 +91,15 @@ const seccompRule = object(
 
 const linux = object(
   {
-    resources: object({ devices: { type: 'array', items: deviceRule } }),
+    resources: object(
+      {
+        devices: { type: 'array', items: deviceRule },
+        memory: object({ limit: { type: 'integer', minimum: 1 } }),
+        cpu: object({ quota: { type: 'integer' }, period: { type: 'integer', minimum: 1 } }),
+      },
+      [],
+    ),
+    devices: { type: 'array', items: device },
     cgroupsPath: absolutePath,
     namespaces: {
       type: 'array',

@@ -1,65 +1,66 @@
-import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
 import { Command } from 'commander';
-import { onInterrupt } from '../interruption.js';
-import { createProgress } from '../progress.js';
+import { keepHere, keepInBackground } from '../containers/keep.js';
+import {
+  type ContainerOptions,
+  addContainerOptions,
+  containerRecord,
+} from '../containers/container-options.js';
 import { requireRoot, settingsOf } from '../settings.js';
+import { checkIsTerminal } from '../containers/terminal.js';
 
-interface RunOptions {
-  name?: string;
-  tty?: boolean;
-  runtime: string;
+interface RunOptions extends ContainerOptions {
+  detach?: boolean;
+  verbose?: boolean;
 }
 
 /** `siphon run SOURCE [CMD...]` */
 export function runCommand(): Command {
-  return new Command('run')
+  return addContainerOptions(new Command('run'))
     .description("run an image's program, or another one in it, before the image is here")
     .argument('<source>', 'as of siphon mount')
     .argument('[cmd...]', "instead of the image's Cmd")
-    .option('--name <name>', 'name of the container (default: a random one)')
-    .option('-t, --tty', 'give the program a terminal')
-    .option('--runtime <name>', 'OCI runtime: runc, crun or a path', 'runc')
+    .option('-d, --detach', 'give the prompt back once the program runs, and keep what it prints')
+    .option('--verbose', 'say how the root file system was made ready, and why so')
     .passThroughOptions()
-    .action(async (text: string, args: string[], options: RunOptions, command: Command) => {
+    .action(async (source: string, args: string[], options: RunOptions, command: Command) => {
       requireRoot('run a container');
-      process.exitCode = await runImage(text, args, options, command);
+      await run({ source, args, options }, command);
     });
 }
 
-async function runImage(
-  text: string,
-  args: string[],
-  options: RunOptions,
-  command: Command,
-): Promise<number> {
-  const { parseSource } = await import('../../content/source.js');
-  const { mountRootfs } = await import('../../layers/image-rootfs.js');
-  const { runContainer } = await import('../../exec/run-container.js');
-  const { json: _, ...settings } = settingsOf(command);
-  const id = options.name ?? `siphon-${randomBytes(6).toString('hex')}`;
-  const interrupted = onInterrupt();
-  const progress = createProgress();
-  const rootfs = await mountRootfs({
-    ...settings,
-    directory: join(settings.root, 'run', id),
-    source: parseSource(text),
-    signal: interrupted,
-    onEvent: (event) => progress.update(event),
-  }).finally(() => progress.end());
-  try {
-    return await runContainer({
-      id,
-      root: join(settings.root, 'run', 'state'),
-      rootfs: rootfs.path,
-      config: rootfs.image.config,
-      ...(args.length === 0 ? {} : { args }),
-      ...(options.tty === true ? { terminal: true } : {}),
-      runtime: options.runtime,
-      signal: new AbortController().signal,
-      log: settings.log,
+/** `siphon create SOURCE [CMD...]` */
+export function createCommand(): Command {
+  return addContainerOptions(new Command('create'))
+    .description('note a container, for siphon start')
+    .argument('<source>', 'as of siphon mount')
+    .argument('[cmd...]', "instead of the image's Cmd")
+    .passThroughOptions()
+    .action(async (source: string, args: string[], options: ContainerOptions, command: Command) => {
+      requireRoot('create a container');
+      const { ContainerHome } = await import('../../exec/container-home.js');
+      const settings = settingsOf(command);
+      const record = await containerRecord({ source, args, options, detached: true }, settings);
+      const home = await ContainerHome.create(settings.root, record);
+      process.stdout.write(`${home.id}\n`);
     });
-  } finally {
-    await rootfs.close();
+}
+
+async function run(
+  request: { source: string; args: string[]; options: RunOptions },
+  command: Command,
+): Promise<void> {
+  const { detach: detached = false, verbose = false, tty = false } = request.options;
+  if (tty && !detached) checkIsTerminal('the container');
+  const { ContainerHome } = await import('../../exec/container-home.js');
+  const settings = settingsOf(command);
+  const record = await containerRecord({ ...request, detached }, settings);
+  const home = await ContainerHome.create(settings.root, record);
+  if (!detached) {
+    process.exitCode = await keepHere(home, { settings, removeFailed: true, verbose });
+    return;
   }
+  await keepInBackground(home, command, { removeFailed: true });
+  const { rootfs } = await home.state();
+  if (verbose && rootfs !== undefined) process.stderr.write(`root file system: ${rootfs}\n`);
+  process.stdout.write(`${home.id}\n`);
 }

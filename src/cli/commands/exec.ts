@@ -1,0 +1,41 @@
+import { Command } from 'commander';
+import { collect } from '../containers/collect.js';
+import { openHome } from '../containers/keep.js';
+import { terminalSize } from '../containers/terminal.js';
+import { requireRoot } from '../settings.js';
+
+interface Options {
+  interactive?: boolean;
+  tty?: boolean;
+  env?: string[];
+  user?: string;
+  workdir?: string;
+}
+
+/** `siphon exec NAME CMD...` */
+export function execCommand(): Command {
+  return new Command('exec')
+    .description('run one more program in a container')
+    .argument('<name>')
+    .argument('<cmd...>')
+    .option('-i, --interactive', 'give it our input')
+    .option('-t, --tty', 'give it a terminal')
+    .option('-e, --env <name=value>', 'set a variable', collect())
+    .option('-u, --user <user[:group]>', "names or numbers, instead of the container's")
+    .option('-w, --workdir <path>', "instead of the container's")
+    .passThroughOptions()
+    .action(async (id: string, args: string[], options: Options, command: Command) => {
+      requireRoot('run a command in a container');
+      const { execInContainer } = await import('../../exec/exec-in-container.js');
+      const { interactive = false, tty = false, env = [], user, workdir } = options;
+      process.exitCode = await execInContainer(await openHome(id, command), {
+        args,
+        interactive,
+        terminal: tty,
+        terminalSize: terminalSize(),
+        env,
+        ...(user === undefined ? {} : { user }),
+        ...(workdir === undefined ? {} : { workdir }),
+      });
+    });
+}

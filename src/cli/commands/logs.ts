@@ -1,0 +1,62 @@
+import { Command } from 'commander';
+import { InvalidArgumentError } from 'commander';
+import { SiphonError } from '../../common/errors.js';
+import type { ContainerHome } from '../../exec/container-home.js';
+import { openHome } from '../containers/keep.js';
+import { onInterrupt } from '../interruption.js';
+import { requireRoot, settingsOf } from '../settings.js';
+
+interface Options {
+  follow?: boolean;
+  tail?: number;
+  timestamps?: boolean;
+}
+
+/** `siphon logs NAME` */
+export function logsCommand(): Command {
+  return new Command('logs')
+    .description('show what a detached container has printed')
+    .argument('<name>')
+    .option('-f, --follow', 'go on until it ends')
+    .option('--tail <lines>', 'only so many from the end', parseCount)
+    .option('--timestamps', 'say when')
+    .action(async (id: string, options: Options, command: Command) => {
+      requireRoot('show the output of a container');
+      await show(await openHome(id, command), options, settingsOf(command).json);
+    });
+}
+
+async function show(home: ContainerHome, options: Options, json: boolean): Promise<void> {
+  const { readLog } = await import('../../exec/read-log.js');
+  const { describeContainer, isActive } = await import('../../exec/container-status.js');
+  const { follow = false, tail, timestamps = false } = options;
+  if (!(await home.requireRecord()).detached) throw notKept(home.id);
+  const goesOn = async (): Promise<boolean> => isActive((await describeContainer(home)).status);
+  const closed = new AbortController();
+  // Whoever reads us, such as head(1), has had enough.
+  process.stdout.on('error', () => closed.abort());
+  const signal = AbortSignal.any([onInterrupt(), closed.signal]);
+  const log = readLog(home.logFile, {
+    signal,
+    ...(tail === undefined ? {} : { tail }),
+    ...(follow ? { follow: goesOn } : {}),
+  });
+  for await (const { time, output, data } of log) {
+    if (signal.aborted) return;
+    const target = output === 'stdout' ? process.stdout : process.stderr;
+    if (json) process.stdout.write(`${JSON.stringify({ time, output, text: data.toString() })}\n`);
+    else target.write(timestamps ? Buffer.concat([Buffer.from(`${time} `), data]) : data);
+  }
+}
+
+function parseCount(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('expected a number of lines');
+  return Number(text);
+}
+
+function notKept(id: string): SiphonError {
+  return new SiphonError(
+    'failed-precondition',
+    `Cannot show the output of container "${id}": it ran in the foreground, expected one of run --detach`,
+  );
+}

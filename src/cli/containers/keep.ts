@@ -1,0 +1,104 @@
+/** A container kept by this process, or by one of its own. */
+
+import type { Command } from 'commander';
+import type { ContainerHome } from '../../exec/container-home.js';
+import type { ContainerRecord } from '../../exec/container-record.js';
+import type { RootfsProvider } from '../../exec/monitor-container.js';
+import type { RootfsDecision } from '../../layers/container-rootfs.js';
+import type { LayerListener } from '../../layers/layer-event.js';
+import { reportToParent, startInBackground } from '../background.js';
+import { onInterrupt } from '../interruption.js';
+import { createProgress } from '../progress.js';
+import { type Settings, settingsOf } from '../settings.js';
+
+export interface KeepOptions {
+  settings: Settings;
+  /** Whether the container goes where it cannot be started. */
+  removeFailed: boolean;
+  verbose?: boolean;
+}
+
+/** Runs the container to its end. @returns the exit code of its process */
+export async function keepHere(home: ContainerHome, options: KeepOptions): Promise<number> {
+  const { settings, removeFailed, verbose = false } = options;
+  const { monitorContainer } = await import('../../exec/monitor-container.js');
+  const record = await home.requireRecord();
+  const parent = reportToParent();
+  const interrupted = onInterrupt();
+  const progress = parent ?? createProgress();
+  const rootfs = await rootfsProvider(record, settings, {
+    signal: parent === undefined ? interrupted : AbortSignal.any([interrupted, parent.gone]),
+    onEvent: (event) => progress.update(event),
+    onEnd: () => progress.end(),
+  });
+  return monitorContainer(home, {
+    rootfs,
+    removeFailed,
+    log: settings.log,
+    onRootfs: (decision) => {
+      if (verbose) process.stderr.write(`root file system: ${decision}\n`);
+    },
+    ...(parent === undefined ? {} : { onStart: () => parent.ready() }),
+  });
+}
+
+/** Resolves when the container's process runs, kept by a process that outlives this one. */
+export async function keepInBackground(
+  home: ContainerHome,
+  command: Command,
+  { removeFailed }: Pick<KeepOptions, 'removeFailed'>,
+): Promise<void> {
+  await startInBackground(command, {
+    args: ['keep-container', ...(removeFailed ? ['--remove-failed'] : []), home.id],
+    purpose: `start container "${home.id}"`,
+    logName: 'run.log',
+    kept: false,
+  });
+}
+
+/** What makes the root filesystem of the container. */
+async function rootfsProvider(
+  record: ContainerRecord,
+  { root, log }: Settings,
+  work: { signal: AbortSignal; onEvent: LayerListener; onEnd: () => void },
+): Promise<RootfsProvider> {
+  const { clearContainerRootfs, openContainerRootfs } =
+    await import('../../layers/container-rootfs.js');
+  const { parseSource } = await import('../../content/source.js');
+  const { source, platform, plainHttp } = record;
+  return {
+    clear: clearContainerRootfs,
+    async open(folder) {
+      const rootfs = await openContainerRootfs({
+        root,
+        log,
+        folder,
+        source: parseSource(source),
+        ...(platform === undefined ? {} : { platform }),
+        ...(plainHttp === undefined ? {} : { plainHttp }),
+        signal: work.signal,
+        onEvent: work.onEvent,
+      }).finally(work.onEnd);
+      const { config, descriptor } = rootfs.image;
+      return {
+        path: rootfs.path,
+        config,
+        ...(descriptor === undefined ? {} : { manifest: descriptor.digest }),
+        decision: wordsOf(rootfs.decision),
+        close: () => rootfs.close(),
+      };
+    },
+  };
+}
+
+function wordsOf(decision: RootfsDecision): string {
+  if (decision.way === 'unpacked') return `unpacked whole: ${decision.reason}`;
+  const { indexed, streamed } = decision;
+  return `served lazily: ${indexed} layers by an index, ${streamed} from blobs that came whole`;
+}
+
+/** The container `id` of this command's root. @throws SiphonError `not-found` */
+export async function openHome(id: string, command: Command): Promise<ContainerHome> {
+  const { ContainerHome: Homes } = await import('../../exec/container-home.js');
+  return Homes.open(settingsOf(command).root, id);
+}

@@ -1,0 +1,146 @@
+/** The values of options of `siphon run`, as users of docker and ctr write them. Pure but for the paths. */
+
+import { resolve } from 'node:path';
+import { SiphonError } from '../../common/errors.js';
+import type { DeviceRequest } from '../../exec/host-devices.js';
+import type { Mount, ResourceLimit } from '../../exec/runtime-spec.js';
+
+const UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  b: 1,
+  k: 2 ** 10,
+  m: 2 ** 20,
+  g: 2 ** 30,
+  t: 2 ** 40,
+};
+const ULIMITS =
+  'as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack';
+
+/** `512m`, `1.5g`, `1000`: bytes. @throws SiphonError `usage` */
+export function parseMemory(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([bkmgt]?)(?:i?b)?$/i.exec(text);
+  const bytes = Math.floor(Number(match?.[1]) * (UNITS[match?.[2]?.toLowerCase() ?? ''] ?? 1));
+  if (bytes > 0) return bytes;
+  throw unusable('memory', text, 'a size such as 512m or 2g');
+}
+
+/** `1.5`: processors. @throws SiphonError `usage` */
+export function parseCpus(text: string): number {
+  const cpus = /^\d+(?:\.\d+)?$/.test(text) ? Number(text) : 0;
+  // Less than a hundredth is less than the kernel takes.
+  if (cpus >= 0.01) return cpus;
+  throw unusable('cpus', text, 'a number such as 1.5, at least 0.01');
+}
+
+/** `TYPE=SOFT[:HARD]`. @throws SiphonError `usage` */
+export function parseUlimit(text: string): ResourceLimit {
+  const [, type = '', soft = '', hard = soft] = /^([a-z]+)=(\d+)(?::(\d+))?$/.exec(text) ?? [];
+  if (ULIMITS.split(' ').includes(type) && Number(soft) <= Number(hard)) {
+    return { type: `RLIMIT_${type.toUpperCase()}`, soft: Number(soft), hard: Number(hard) };
+  }
+  throw unusable('ulimit', text, 'TYPE=SOFT[:HARD] with a type such as nofile');
+}
+
+/** `SOURCE[:PATH][:rwm]`. @throws SiphonError `usage` */
+export function parseDevice(text: string): DeviceRequest {
+  const parts = text.split(':');
+  const access = parts.length > 1 && /^[rwm]{1,3}$/.test(parts.at(-1) ?? '') ? parts.pop() : 'rwm';
+  const [source = '', path = source, ...rest] = parts;
+  if (source.startsWith('/') && path.startsWith('/') && rest.length === 0) {
+    return { source, path, access: access ?? 'rwm' };
+  }
+  throw unusable('device', text, 'SOURCE[:PATH][:rwm] with absolute paths');
+}
+
+/** `SOURCE:PATH[:OPTION,…]`, a folder or file of the host. @throws SiphonError `usage` */
+export function parseVolume(text: string): Mount {
+  const [source = '', destination = '', options = '', ...rest] = text.split(':');
+  if (!/^\.{0,2}\//.test(source) || !destination.startsWith('/') || rest.length > 0) {
+    throw unusable(
+      'volume',
+      text,
+      'SOURCE:PATH[:ro] with a path of this machine and an absolute one',
+    );
+  }
+  return bind(source, destination, options.split(',').filter(Boolean));
+}
+
+/**
+ * docker's `type=bind,source=…,target=…,readonly` and `type=tmpfs,…,tmpfs-size=…`, and ctr's
+ * `type=…,src=…,dst=…,options=a:b`. @throws SiphonError `usage`
+ */
+export function parseMount(text: string): Mount {
+  const fields = new Map<string, string>();
+  for (const part of text.split(',')) {
+    const equals = part.indexOf('=');
+    const name = equals < 0 ? part : part.slice(0, equals);
+    fields.set(SAME[name] ?? name, equals < 0 ? 'true' : part.slice(equals + 1));
+  }
+  const { type = 'bind', source = '', target = '', ...rest } = Object.fromEntries(fields);
+  const unknown = Object.keys(rest).find((name) => !MOUNT_FIELDS.includes(name));
+  const isUsable = target.startsWith('/') && (type === 'tmpfs' || /^\.{0,2}\//.test(source));
+  if (unknown !== undefined || !isUsable || !['bind', 'tmpfs'].includes(type)) {
+    throw unusable(
+      'mount',
+      text,
+      'type=bind,source=PATH,target=PATH[,readonly], or type=tmpfs,target=PATH',
+    );
+  }
+  const options = (rest['options'] ?? '').split(':').filter(Boolean);
+  if (rest['readonly'] === 'true') options.push('ro');
+  if (type === 'bind') return bind(source, target, options);
+  return {
+    destination: target,
+    type,
+    source: 'tmpfs',
+    options: [...options, ...tmpfsOptions(rest)],
+  };
+}
+
+/** Lines of `NAME=value` or `NAME`; those that begin with # are comments. */
+export function parseEnvFile(text: string): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trimStart().replace(/\r$/, ''))
+    .filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+/** `NAME=value`, or `NAME` for an empty one. @throws SiphonError `usage` */
+export function parseLabel(text: string): [string, string] {
+  const [, name = '', value = ''] = /^([^=]+)(?:=(.*))?$/s.exec(text) ?? [];
+  if (name === '') throw unusable('label', text, 'NAME=value');
+  return [name, value];
+}
+
+const SAME: Readonly<Record<string, string>> = {
+  src: 'source',
+  dst: 'target',
+  destination: 'target',
+  ro: 'readonly',
+};
+const MOUNT_FIELDS = ['readonly', 'options', 'tmpfs-size', 'tmpfs-mode'];
+
+function tmpfsOptions(fields: Readonly<Record<string, string>>): string[] {
+  const { 'tmpfs-size': size, 'tmpfs-mode': mode } = fields;
+  return [
+    'nosuid',
+    'nodev',
+    ...(size === undefined ? [] : [`size=${parseMemory(size)}`]),
+    ...(mode === undefined ? [] : [`mode=${mode}`]),
+  ];
+}
+
+function bind(source: string, destination: string, options: readonly string[]): Mount {
+  const recursion = options.some((option) => /^r?bind$/.test(option)) ? [] : ['rbind'];
+  const propagation = options.some((option) => /(?:private|shared|slave)$/.test(option));
+  return {
+    destination,
+    type: 'bind',
+    source: resolve(source),
+    options: [...recursion, ...(propagation ? [] : ['rprivate']), ...options],
+  };
+}
+
+function unusable(option: string, text: string, expected: string): SiphonError {
+  return new SiphonError('usage', `Cannot use --${option} "${text}": expected ${expected}`);
+}

@@ -1,0 +1,135 @@
+/** One more process in a container that runs. */
+
+import { type ChildProcess } from 'node:child_process';
+import { constants } from 'node:os';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { posix, join } from 'node:path';
+import { isatty } from 'node:tty';
+import { SiphonError } from '../common/errors.js';
+import type { ContainerHome } from './container-home.js';
+import { describeContainer } from './container-status.js';
+import { findRuntime } from './find-runtime.js';
+import { applyGivenEnv } from './process-env.js';
+import { openStreams } from './process-streams.js';
+import { RuntimeCommands } from './runtime-commands.js';
+import type { Process } from './runtime-spec.js';
+import { forwardSignals } from './signal-forwarding.js';
+import { startFailure } from './start-failure.js';
+import { readAccountFiles, resolveUser } from './user-lookup.js';
+
+export interface ExecOptions {
+  args: readonly string[];
+  /** As {@link ProcessOverrides}. */
+  env?: readonly string[];
+  user?: string;
+  workdir?: string;
+  terminal?: boolean;
+  interactive?: boolean;
+  /** Columns and rows of the caller's terminal. */
+  terminalSize?: readonly [number, number] | undefined;
+  signalSource?: NodeJS.EventEmitter;
+}
+
+/**
+ * Runs it on this process's own streams, with what the container's own process was given.
+ * @returns its exit code
+ * @throws SiphonError `failed-precondition` where the container does not run; as runContainer
+ */
+export async function execInContainer(home: ContainerHome, options: ExecOptions): Promise<number> {
+  const { status, record } = await describeContainer(home);
+  if (record === undefined || status !== 'running') throw notRunning(home.id, status);
+  if (options.terminal === true && !isatty(0)) throw noTerminal();
+  const runtime = await findRuntime(record.runtime);
+  const commands = new RuntimeCommands(runtime, home.id, home.bundle);
+  const folder = await mkdtemp(join(home.bundle.path, 'exec-'));
+  try {
+    const spec = await execProcess(home, options);
+    return await run(commands, folder, spec, options, home.id);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function execProcess(home: ContainerHome, options: ExecOptions): Promise<Process> {
+  const { process, root } = await home.bundle.spec();
+  const { user, workdir, terminal = false, terminalSize: [width, height] = [0, 0] } = options;
+  const { consoleSize: _, ...own } = process;
+  const resolved =
+    user === undefined ? undefined : resolveUser(user, await readAccountFiles(root.path));
+  const { home: homeFolder, ...ids } = resolved ?? { home: undefined, ...process.user };
+  const given = homeFolder === undefined ? [] : [`HOME=${homeFolder}`];
+  return {
+    ...own,
+    terminal,
+    ...(terminal && width > 0 && height > 0 ? { consoleSize: { width, height } } : {}),
+    user: ids,
+    args: [...options.args],
+    env: applyGivenEnv(process.env, [
+      ...(terminal ? ['TERM=xterm'] : []),
+      ...given,
+      ...(options.env ?? []),
+    ]),
+    cwd: workdir === undefined ? process.cwd : posix.resolve('/', workdir),
+  };
+}
+
+async function run(
+  commands: RuntimeCommands,
+  folder: string,
+  spec: Process,
+  { terminal = false, interactive = false, signalSource = process }: ExecOptions,
+  id: string,
+): Promise<number> {
+  const files = {
+    processFile: join(folder, 'process.json'),
+    pidFile: join(folder, 'pid'),
+    logFile: join(folder, 'log'),
+  };
+  await writeFile(files.processFile, JSON.stringify(spec), { mode: 0o600 });
+  const streams = openStreams(terminal || interactive ? {} : { stdin: 'ignore' });
+  const child = commands.exec(files, streams.fds);
+  streams.release();
+  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  const stop = forwardSignals({
+    source: signalSource,
+    terminal,
+    forward,
+    kill: () => forward('SIGKILL'),
+  });
+  try {
+    const code = await exitOf(child);
+    if (code === 0 || (await hasText(files.pidFile))) return code;
+    throw startFailure(id, await readFile(files.logFile, 'utf8').catch(() => ''));
+  } finally {
+    stop();
+    await streams.finish();
+  }
+}
+
+function exitOf(child: ChildProcess): Promise<number> {
+  return new Promise((done, fail) => {
+    child.once('error', fail);
+    child.once('exit', (code, signal) => {
+      done(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+    });
+  });
+}
+
+/** The runtime writes a process's id once it exists. */
+async function hasText(path: string): Promise<boolean> {
+  return (await readFile(path, 'utf8').catch(() => '')) !== '';
+}
+
+function notRunning(id: string, status: string): SiphonError {
+  return new SiphonError(
+    'failed-precondition',
+    `Cannot run a command in container "${id}": it is ${status}, expected one that is running`,
+  );
+}
+
+function noTerminal(): SiphonError {
+  return new SiphonError(
+    'usage',
+    'Cannot give the command a terminal: standard input is none, expected a terminal',
+  );
+}

@@ -1,0 +1,184 @@
+/**
+ * Keeps one container from its root filesystem to its end, and writes down what becomes of it. This
+ * process serves the container's files, so that it lives as long as the container: the command itself in
+ * the foreground, a process of its own otherwise.
+ */
+
+import { SiphonError, errorMessage } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import { processIdentity } from '../common/process.js';
+import { UndoStack } from '../common/undo-stack.js';
+import { cleanUpContainer } from './clean-up-container.js';
+import { type ContainerConsole, openConsole } from './container-console.js';
+import type { ContainerHome } from './container-home.js';
+import type { ContainerRecord, ContainerState } from './container-record.js';
+import type { RunnableImage } from './image-process.js';
+import { type ContainerEnd, runContainer } from './run-container.js';
+
+/** A root filesystem that is ready to be written to. */
+export interface OpenRootfs {
+  path: string;
+  config: RunnableImage;
+  /** Of the image's manifest; absent where the source has none. */
+  manifest?: string;
+  /** How it was made ready, and why so: a sentence. */
+  decision: string;
+  close(): Promise<void>;
+}
+
+export interface RootfsProvider {
+  /** In the container's folder, where an earlier run of the container may have left its changes. */
+  open(folder: string): Promise<OpenRootfs>;
+  /** Unmounts what a process left in the folder that was killed. */
+  clear(folder: string): Promise<void>;
+}
+
+export interface MonitorOptions {
+  rootfs: RootfsProvider;
+  /** Whether a container that did not even start is removed. */
+  removeFailed: boolean;
+  onRootfs?: (decision: string) => void;
+  onStart?: () => void;
+  log: Logger;
+}
+
+/**
+ * Runs the container to its end.
+ * @returns the exit code of its process
+ * @throws SiphonError `failed-precondition` where it runs already, or its image has changed; as
+ * runContainer and the provider
+ */
+export async function monitorContainer(
+  home: ContainerHome,
+  options: MonitorOptions,
+): Promise<number> {
+  const claim = await home.claim();
+  if (claim === undefined) throw running(home.id);
+  let remove = false;
+  try {
+    const record = await home.requireRecord();
+    const outcome = await keep(home, record, options);
+    remove = outcome.started ? record.autoRemove : options.removeFailed;
+    if ('error' in outcome) throw outcome.error;
+    return outcome.exitCode;
+  } finally {
+    if (remove) await home.remove();
+    await claim.release();
+  }
+}
+
+type Outcome = { started: boolean } & ({ exitCode: number } | { error: unknown });
+
+async function keep(
+  home: ContainerHome,
+  record: ContainerRecord,
+  options: MonitorOptions,
+): Promise<Outcome> {
+  const before = await home.state();
+  if (before.monitor !== undefined) await cleanUpContainer(home, record.runtime, options.rootfs);
+  let state: ContainerState = {
+    status: 'starting',
+    monitor: await processIdentity(process.pid),
+    ...(before.manifest === undefined ? {} : { manifest: before.manifest }),
+  };
+  let last: Promise<void> = Promise.resolve();
+  const change = (changes: Partial<ContainerState>): Promise<void> => {
+    state = { ...state, ...changes };
+    const written = state;
+    return (last = last.then(() => home.writeState(written)));
+  };
+  await change({});
+  let started = false;
+  try {
+    const onStart = async (): Promise<void> => {
+      started = true;
+      const command = (await home.bundle.spec()).process.args;
+      await change({ status: 'running', startedAt: new Date().toISOString(), command });
+      options.onStart?.();
+    };
+    const end = await run(home, record, { ...options, onStart, change, manifest: before.manifest });
+    await change({ status: 'exited', finishedAt: new Date().toISOString(), ...end });
+    return { started: true, exitCode: end.exitCode };
+  } catch (error) {
+    const status = started || before.status !== 'created' ? 'exited' : 'created';
+    await change({ status, finishedAt: new Date().toISOString(), error: errorMessage(error) });
+    return { started, error };
+  }
+}
+
+interface RunOptions extends Omit<MonitorOptions, 'onStart'> {
+  onStart: () => Promise<void>;
+  change: (changes: Partial<ContainerState>) => Promise<void>;
+  manifest: string | undefined;
+}
+
+async function run(
+  home: ContainerHome,
+  record: ContainerRecord,
+  options: RunOptions,
+): Promise<ContainerEnd> {
+  const undo = new UndoStack();
+  try {
+    const rootfs = await options.rootfs.open(home.path);
+    undo.defer(() => rootfs.close());
+    options.onRootfs?.(rootfs.decision);
+    checkSameImage(record, options.manifest, rootfs);
+    const { manifest } = rootfs;
+    await options.change({
+      rootfs: rootfs.decision,
+      ...(manifest === undefined ? {} : { manifest }),
+    });
+    const streams = record.detached ? await openConsole(home, record, options.log) : undefined;
+    return await runOn(streams, home, record, rootfs, options);
+  } finally {
+    await undo[Symbol.asyncDispose]();
+  }
+}
+
+async function runOn(
+  streams: ContainerConsole | undefined,
+  home: ContainerHome,
+  record: ContainerRecord,
+  rootfs: OpenRootfs,
+  options: RunOptions,
+): Promise<ContainerEnd> {
+  let end: ContainerEnd | undefined;
+  try {
+    end = await runContainer({
+      ...record.overrides,
+      id: home.id,
+      directory: home.bundle.path,
+      rootfs: rootfs.path,
+      config: rootfs.config,
+      runtime: record.runtime,
+      onStart: options.onStart,
+      signal: new AbortController().signal,
+      log: options.log,
+      ...streams,
+    });
+    return end;
+  } finally {
+    await streams?.close(end?.exitCode ?? 1);
+  }
+}
+
+/** What the container has written lies on top of one image's files, and means nothing on others. */
+function checkSameImage(
+  { id, source }: ContainerRecord,
+  before: string | undefined,
+  { manifest }: OpenRootfs,
+): void {
+  if (before === undefined || manifest === before) return;
+  throw new SiphonError(
+    'failed-precondition',
+    `Cannot start container "${id}": its image "${source}" has changed since it was created, expected manifest ${before}`,
+    { hint: 'Create another container.' },
+  );
+}
+
+function running(id: string): SiphonError {
+  return new SiphonError(
+    'failed-precondition',
+    `Cannot start container "${id}": it runs, or another command is at it, expected one that does not run`,
+  );
+}

@@ -1,0 +1,265 @@
+/** The life of containers of `siphon run`, command by command. */
+
+import { existsSync } from 'node:fs';
+import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { writeContainerImage } from '../support/container-image.js';
+import { type Outcome, type Sandbox, openSandbox, run } from '../support/sandbox.js';
+
+const skip = process.getuid?.() !== 0;
+
+let sandbox: Sandbox;
+let source: string;
+
+beforeAll(async () => {
+  if (skip) return;
+  sandbox = await openSandbox();
+  const config = { StopSignal: 'SIGUSR1', Cmd: ['sh', '-c', 'echo from the image'] };
+  ({ source } = await writeContainerImage(sandbox.directory, config));
+}, 60_000);
+
+afterEach(async () => {
+  if (skip) return;
+  const { stdout } = await sandbox.siphon('ps', '--all', '--quiet');
+  const names = stdout.split('\n').filter(Boolean);
+  if (names.length > 0) await sandbox.siphon('rm', '--force', ...names);
+  expect(await sandbox.mounts()).toEqual([]);
+  const left = await readdir(join(sandbox.root, 'run')).catch(() => []);
+  expect(left).toEqual([]);
+});
+
+afterAll(() => sandbox?.[Symbol.asyncDispose]());
+
+const siphon = (...args: string[]): Promise<Outcome> => sandbox.siphon(...args);
+
+async function ok(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await siphon(...args);
+  expect(code, stderr).toBe(0);
+  return stdout;
+}
+
+interface Facts {
+  id: string;
+  status: string;
+  pid: number;
+  exitCode: number;
+  outOfMemory: boolean;
+  rootfs: string;
+  labels: Record<string, string>;
+}
+
+async function facts(name: string): Promise<Facts | undefined> {
+  const all = JSON.parse(await ok('ps', '--all', '--json')) as Facts[];
+  return all.find(({ id }) => id === name);
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; !(await condition()); tries++) {
+    expect(tries).toBeLessThan(600);
+    await sleep(50);
+  }
+}
+
+describe.skipIf(skip)('containers of siphon run: needs root', () => {
+  it('go on in the background; ps, logs, exec, kill, wait, rm', async () => {
+    const script = 'echo one; echo two >&2; echo three; printf end; while :; do sleep 1; done';
+    expect(await ok('run', '-d', '--name', 'c', '--label', 'a=b', source, 'sh', '-c', script)).toBe(
+      'c\n',
+    );
+    expect(await facts('c')).toMatchObject({ status: 'running', labels: { a: 'b' } });
+    expect(await ok('ps')).toMatch(/^NAME .*\nc +oci:.* running +\d+\n$/);
+    await until(async () => (await siphon('logs', 'c')).stdout.endsWith('end'));
+    expect(await siphon('logs', 'c')).toMatchObject({
+      stdout: 'one\nthree\nend',
+      stderr: 'two\n',
+    });
+    expect((await siphon('logs', '--tail', '2', 'c')).stdout).toBe('three\nend');
+    expect(
+      await siphon(
+        'exec',
+        '-e',
+        'A=1',
+        '-u',
+        'ann',
+        '-w',
+        '/etc',
+        'c',
+        'sh',
+        '-c',
+        'echo $A $HOME; pwd; id -u; exit 5',
+      ),
+    ).toMatchObject({ code: 5, stdout: '1 /home/ann\n/etc\n1000\n' });
+    expect(await siphon('exec', 'c', 'no-such')).toMatchObject({ code: 127 });
+    expect(await siphon('rm', 'c')).toMatchObject({ code: 1 });
+    const followed = siphon('logs', '-f', 'c');
+    await ok('kill', '-s', 'SIGKILL', 'c');
+    expect(await ok('wait', 'c')).toBe('137\n');
+    expect((await followed).stdout).toBe('one\nthree\nend');
+    expect(await ok('ps', '--all')).toContain('exited (137)');
+    expect(await ok('ps', '--quiet')).toBe('');
+    await ok('rm', 'c');
+  }, 60_000);
+
+  it('pause and go on', async () => {
+    await ok('run', '-d', '--name', 'p', source, 'sh', '-c', 'while :; do sleep 1; done');
+    await ok('pause', 'p');
+    expect(await facts('p')).toMatchObject({ status: 'paused' });
+    expect(await siphon('exec', 'p', 'id')).toMatchObject({ code: 1 });
+    await ok('resume', 'p');
+    expect(await facts('p')).toMatchObject({ status: 'running' });
+    await ok('pause', 'p');
+    await ok('rm', '--force', 'p');
+    expect(await facts('p')).toBeUndefined();
+  }, 60_000);
+
+  it("stop by their image's signal, keep what they wrote, and start again", async () => {
+    const script =
+      'cat /kept 2>/dev/null; echo again >>/kept; trap "exit 9" USR1; echo up; while :; do sleep 0.1; done';
+    expect(await ok('create', '--name', 's', source, 'sh', '-c', script)).toBe('s\n');
+    expect(await facts('s')).toMatchObject({ status: 'created' });
+    await ok('start', 's');
+    await until(async () => (await siphon('logs', 's')).stdout === 'up\n');
+    await ok('stop', '--time', '30', 's');
+    expect(await facts('s')).toMatchObject({ status: 'exited', exitCode: 9 });
+    await ok('start', 's');
+    await until(async () => (await siphon('logs', 's')).stdout === 'up\nagain\nup\n');
+    expect(await siphon('start', 's')).toMatchObject({ code: 1 });
+    await ok('stop', '--time', '30', 's');
+  }, 60_000);
+
+  it('are removed by --rm also in the background, and when they never start', async () => {
+    await ok('run', '-d', '--rm', '--name', 'r', source, 'sh', '-c', 'exit 0');
+    await until(async () => (await facts('r')) === undefined);
+    const missing = await siphon('run', '-d', '--name', 'm', source, 'no-such');
+    expect(missing).toMatchObject({ code: 127 });
+    expect(missing.stderr).toContain('no-such');
+    expect(await facts('m')).toBeUndefined();
+  }, 60_000);
+
+  it('stay in the foreground without --rm, and say when memory ran out', async () => {
+    const script = 'x=aaaaaaaa; while :; do x=$x$x; done';
+    const { code } = await siphon(
+      'run',
+      '--memory',
+      '16m',
+      '--name',
+      'o',
+      source,
+      'sh',
+      '-c',
+      script,
+    );
+    expect(code).toBe(137);
+    expect(await facts('o')).toMatchObject({ status: 'exited', exitCode: 137, outOfMemory: true });
+    expect(await ok('ps', '-a')).toContain('exited (137), out of memory');
+  }, 60_000);
+
+  it('take what is written to an attached command', async () => {
+    await ok(
+      'run',
+      '-d',
+      '-i',
+      '--name',
+      'i',
+      source,
+      'sh',
+      '-c',
+      'read a; echo "got $a"; cat; exit 4',
+    );
+    const command = `printf 'x\\nrest' | ${process.execPath} bin/siphon --root ${sandbox.root} attach i`;
+    const { code, stdout, stderr } = await run('sh', ['-c', command]);
+    expect({ code, stdout }, stderr).toEqual({ code: 4, stdout: 'got x\nrest' });
+  }, 60_000);
+
+  it('are lost to ps and can be removed when their keeper is killed', async () => {
+    await ok('run', '-d', '--name', 'l', source, 'sh', '-c', 'while :; do sleep 1; done');
+    const state = JSON.parse(await readFile(join(sandbox.root, 'run/l/state.json'), 'utf8')) as {
+      monitor: { pid: number };
+    };
+    const { pid = 0 } = (await facts('l')) ?? {};
+    process.kill(state.monitor.pid, 'SIGKILL');
+    await until(async () => (await facts('l'))?.status === 'lost');
+    expect(await siphon('attach', 'l')).toMatchObject({ code: 1 });
+    await ok('rm', 'l');
+    await until(() => Promise.resolve(!existsSync(`/proc/${pid}`)));
+  }, 60_000);
+
+  it('say how their root file system was made ready, and why so', async () => {
+    const { stderr } = await siphon('run', '--rm', '--verbose', source);
+    expect(stderr).toContain('root file system: served lazily: 1 layers by an index');
+    const siphonRun = `${process.execPath} bin/siphon --root ${sandbox.root}-2 run --rm --verbose ${source}`;
+    // Without /dev/fuse nothing can be served.
+    const hidden = `mount --bind /dev/null /dev/fuse; exec ${siphonRun}`;
+    const unpacked = await run('unshare', ['-m', 'sh', '-c', hidden]);
+    expect(unpacked.stderr).toMatch(/root file system: unpacked whole: .*fuse/);
+    expect(unpacked.stdout).toBe('from the image\n');
+  }, 60_000);
+});
+
+/** What is looked at, options, what is run, what it prints; several options share a start. */
+const surface: [string, string[], string, string][] = [
+  [
+    '--env --env-file --mount --volume --workdir --hostname --ulimit',
+    [
+      ...['-e', 'C=c d', '--env-file', 'ENV_FILE', '-v', 'FOLDER:/v:ro', '-w', '/made'],
+      ...['--mount', 'type=bind,source=FOLDER,target=/m,readonly', '--hostname', 'box'],
+      ...['--mount', 'type=tmpfs,target=/t,tmpfs-size=1m', '--ulimit', 'nofile=100:200'],
+    ],
+    `echo "$A $B $C"; cat /m/given /v/given; echo x 2>/dev/null >/m/given || echo ro
+     stat -f -c %T /t; pwd; cat /proc/sys/kernel/hostname; ulimit -n; ulimit -Hn`,
+    'file x=y c d\ngiven\ngiven\nro\ntmpfs\n/made\nbox\n100\n200\n',
+  ],
+  [
+    '--user --net --read-only --cap-drop',
+    ['-u', 'ann:staff', '--net', 'none', '--read-only', '--cap-drop', 'ALL'],
+    `id -u; id -g; ls /sys/class/net; echo x 2>/dev/null >/tmp/x || echo ro
+     while read k v; do [ "$k" = CapBnd: ] && echo $v; done </proc/self/status`,
+    '1000\n50\nlo\nro\n0000000000000000\n',
+  ],
+  [
+    '--cap-add --device',
+    ['--cap-drop', 'ALL', '--cap-add', 'net_admin', '--device', '/dev/fuse:/dev/other:rw'],
+    `while read k v; do [ "$k" = CapEff: ] && echo $v; done </proc/self/status
+     stat -c %t:%T /dev/other`,
+    '0000000000001000\na:e5\n',
+  ],
+  [
+    '--privileged',
+    ['--privileged'],
+    'ls -d /dev/fuse; [ -w /proc/sys/kernel/hostname ] && echo open',
+    '/dev/fuse\nopen\n',
+  ],
+];
+
+describe.skipIf(skip)('options of siphon run: needs root', () => {
+  it.each(surface)(
+    '%s',
+    async (_, options, script, expected) => {
+      const folder = await sandbox.folder('given');
+      await writeFile(join(folder, 'given'), 'given\n');
+      await writeFile(join(sandbox.directory, 'env'), '# variables\nA=file\nB=x=y\n');
+      const filled = options.map((word) =>
+        word.replace('FOLDER', folder).replace('ENV_FILE', join(sandbox.directory, 'env')),
+      );
+      const { stdout, stderr } = await siphon('run', '--rm', ...filled, source, 'sh', '-c', script);
+      expect(stdout, stderr).toEqual(expected);
+    },
+    30_000,
+  );
+
+  it('--memory and --cpus are limits of the cgroup', async () => {
+    await ok('run', '-d', '--name', 'g', '--memory', '64m', '--cpus', '0.5', source, 'sleep', '60');
+    const read = (paths: string[]): Promise<string> =>
+      Promise.any(paths.map((path) => readFile(`/sys/fs/cgroup/${path}`, 'utf8')));
+    expect(await read(['siphon-g/memory.max', 'memory/siphon-g/memory.limit_in_bytes'])).toBe(
+      `${64 * 1024 * 1024}\n`,
+    );
+    expect(await read(['siphon-g/cpu.max', 'cpu/siphon-g/cpu.cfs_quota_us'])).toMatch(/^50000\b/);
+  }, 30_000);
+
+  it('--entrypoint takes the place of Entrypoint and Cmd', async () => {
+    expect((await siphon('run', '--rm', '--entrypoint', 'id', source, '-u')).stdout).toBe('0\n');
+  }, 30_000);
+});
