@@ -198,18 +198,20 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
   }, 60_000);
 });
 
+function words(text: string): string[] {
+  return text.trim().split(/\s+/);
+}
+
 /** What is looked at, options, what is run, what it prints; several options share a start. */
 const surface: [string, string[], string, string][] = [
   [
     '--env --env-file --mount --volume --workdir --hostname --ulimit',
-    [
-      ...['-e', 'C=c d', '--env-file', 'ENV_FILE', '-v', 'FOLDER:/v:ro', '-w', '/made'],
-      ...['--mount', 'type=bind,source=FOLDER,target=/m,readonly', '--hostname', 'box'],
-      ...['--mount', 'type=tmpfs,target=/t,tmpfs-size=1m', '--ulimit', 'nofile=100:200'],
-    ],
+    words(`-e C=c --env-file ENV_FILE -v FOLDER:/v:ro -w /made --hostname box
+      --mount type=bind,source=FOLDER,target=/m,readonly
+      --mount type=tmpfs,target=/t,tmpfs-size=1m --ulimit nofile=100:200`),
     `echo "$A $B $C"; cat /m/given /v/given; echo x 2>/dev/null >/m/given || echo ro
      stat -f -c %T /t; pwd; cat /proc/sys/kernel/hostname; ulimit -n; ulimit -Hn`,
-    'file x=y c d\ngiven\ngiven\nro\ntmpfs\n/made\nbox\n100\n200\n',
+    'file x=y c\ngiven\ngiven\nro\ntmpfs\n/made\nbox\n100\n200\n',
   ],
   [
     '--user --net --read-only --cap-drop',

@@ -36,6 +36,7 @@ function check(command: string, env: string[] = []): Promise<void> {
     overrides: { args: [command], workdir: '/work', env },
     user: { uid: 0, gid: 0, additionalGids: [], home: '/' },
     cgroupMode: 'legacy',
+    availableCapabilities: [],
     hostMounts: [],
     callerEnv: {},
   });
