@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { type Digest, type DiffId, parseDiffId, parseDigest } from '../common/digest.js';
+import { type Digest, parseDigest } from '../common/digest.js';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import { keptAsideFolder } from '../common/kept-aside.js';
 import type { Logger } from '../common/log.js';
@@ -31,7 +31,6 @@ export interface LayerRow {
   identity: 'content' | 'location';
   blob_size: number;
   media_type: string;
-  diff_id: DiffId | null;
   origin: string;
   kept: 0 | 1;
 }
@@ -52,6 +51,8 @@ const migrations: readonly string[] = [
      PRIMARY KEY (layer, pid)
    ) STRICT, WITHOUT ROWID;`,
   `ALTER TABLE layer ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;`,
+  // What one image says of a layer is nothing to go by for the next.
+  `ALTER TABLE layer DROP COLUMN diff_id;`,
 ];
 
 const FILE = 'layer.json';
@@ -164,7 +165,6 @@ function parseRow(value: unknown): LayerRow {
     identity: field(row, 'identity', 'string') === 'location' ? 'location' : 'content',
     blob_size: field(row, 'blob_size', 'number'),
     media_type: field(row, 'media_type', 'string'),
-    diff_id: row['diff_id'] === null ? null : parseDiffId(field(row, 'diff_id', 'string')),
     origin: field(row, 'origin', 'string'),
     kept: field(row, 'kept', 'number') === 0 ? 0 : 1,
   };
@@ -172,8 +172,8 @@ function parseRow(value: unknown): LayerRow {
 
 function insert(database: Database.Database, rows: readonly LayerRow[]): void {
   const statement = database.prepare(
-    `INSERT OR REPLACE INTO layer (number, blob_digest, identity, blob_size, media_type, diff_id, origin, kept)
-     VALUES (@number, @blob_digest, @identity, @blob_size, @media_type, @diff_id, @origin, @kept)`,
+    `INSERT OR REPLACE INTO layer (number, blob_digest, identity, blob_size, media_type, origin, kept)
+     VALUES (@number, @blob_digest, @identity, @blob_size, @media_type, @origin, @kept)`,
   );
   database.transaction(() => {
     for (const row of rows) statement.run(row);

@@ -62,10 +62,12 @@ export class LayerPreparer {
    * The record of a layer whose index is on this disk.
    * @throws SiphonError `unsupported` (no format of ours), `corrupt`, `unavailable`, `cancelled`, …
    */
-  prepare(image: Image, layer: ImageLayer, options: PrepareOptions): Promise<LayerRecord> {
-    return this.#work.run(layer.descriptor.digest, options.signal, (signal) =>
+  async prepare(image: Image, layer: ImageLayer, options: PrepareOptions): Promise<LayerRecord> {
+    const record = await this.#work.run(layer.descriptor.digest, options.signal, (signal) =>
       this.#limit(() => this.#prepare(image, layer, { ...options, signal })),
     );
+    this.#checkDiffId(layer, record);
+    return record;
   }
 
   /**
@@ -80,6 +82,7 @@ export class LayerPreparer {
           throw namingLayer(error, task);
         });
       }
+      this.#checkDiffId(layer, task.record);
       return finish(task);
     });
   }
@@ -87,12 +90,26 @@ export class LayerPreparer {
   /** The record of a layer whose index is here. @throws SiphonError `not-found` where none is */
   async existing(image: Image, layer: ImageLayer, options: BuildOptions): Promise<LayerRecord> {
     const task = this.#begin(image, layer, { ...options, badIndex: 'fail' });
-    if (await this.#usable(task)) return finish(task);
+    if (await this.#usable(task)) {
+      this.#checkDiffId(layer, task.record);
+      return finish(task);
+    }
     throw new SiphonError(
       'not-found',
       `Cannot find index of layer "${layer.descriptor.digest}" of "${image.name}": there is none here, expected one in "${task.output}"`,
       { hint: 'siphon index build makes it.' },
     );
+  }
+
+  /**
+   * A layer is shared by all images that name its blob; what the config of each says of the tar is its own
+   * word, and decides under which chain id containerd takes the layer for that of other images.
+   * @throws SiphonError `corrupt`
+   */
+  #checkDiffId({ diffId }: ImageLayer, record: LayerRecord): void {
+    if (diffId === undefined) return;
+    const path = this.#layers.indexPath(record.number);
+    LayerIndex.open(path, indexExpectation(record, diffId)).close();
   }
 
   async #prepare(image: Image, layer: ImageLayer, options: PrepareOptions): Promise<LayerRecord> {
@@ -109,9 +126,9 @@ export class LayerPreparer {
 
   #begin(image: Image, layer: ImageLayer, options: PrepareOptions): Task {
     const { digest, size, mediaType } = layer.descriptor;
-    const { identity, diffId, origin } = layer;
+    const { identity, origin } = layer;
     const record = this.#layers.register(
-      { blobDigest: digest, identity, blobSize: size, mediaType, diffId, origin },
+      { blobDigest: digest, identity, blobSize: size, mediaType, origin },
       this.#kept,
     );
     return { image, layer, record, output: this.#layers.indexPath(record.number), options };
@@ -137,7 +154,7 @@ export class LayerPreparer {
     const temporary = temporaryName(output);
     try {
       await writeCompressedIndex(await published(options.signal), temporary);
-      LayerIndex.open(temporary, indexExpectation(record)).close();
+      LayerIndex.open(temporary, indexExpectation(record, layer.diffId)).close();
       await rename(temporary, output);
       return true;
     } catch (error) {
@@ -243,8 +260,9 @@ async function index(
   task: Task,
   signal: AbortSignal,
 ): Promise<void> {
-  const { output, record, because } = task;
-  await buildIndex(input, { output, expected: indexExpectation(record), because, signal });
+  const { output, record, layer, because } = task;
+  const expected = indexExpectation(record, layer.diffId);
+  await buildIndex(input, { output, expected, because, signal });
 }
 
 async function* counted(source: BlobSource, { layer, options }: Task): AsyncGenerator<Uint8Array> {

@@ -19,6 +19,7 @@ import { SiphonError, systemCode } from '../common/errors.js';
 import type { Digest, DiffId } from '../common/digest.js';
 import { type Logger, silentLogger } from '../common/log.js';
 import { processIsAlive } from '../common/process.js';
+import type { ExpectedLayer } from '../index/expected-layer.js';
 import { type LayerOrigin, parseLayerOrigin } from '../content/layer-origin.js';
 import { type LayerRow, describeLayer, openLayerDatabase } from './layer-database.js';
 
@@ -34,8 +35,6 @@ export interface LayerRecord {
   /** Bytes of the blob, compressed as it is. */
   blobSize: number;
   mediaType: string;
-  /** Unknown for a bare tar until its index is there. */
-  diffId: DiffId | undefined;
   origin: LayerOrigin;
 }
 
@@ -70,8 +69,8 @@ export class LayerStore implements Disposable {
   register(layer: Omit<LayerRecord, 'number'>, kept: boolean): LayerRecord {
     this.#database
       .prepare(
-        `INSERT INTO layer (blob_digest, identity, blob_size, media_type, diff_id, origin, kept)
-         VALUES (?, ?, ?, ?, ?, ?, ?)
+        `INSERT INTO layer (blob_digest, identity, blob_size, media_type, origin, kept)
+         VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT (blob_digest) DO UPDATE SET origin = excluded.origin, kept = max(kept, excluded.kept)`,
       )
       .run(
@@ -79,7 +78,6 @@ export class LayerStore implements Disposable {
         layer.identity,
         layer.blobSize,
         layer.mediaType,
-        layer.diffId ?? null,
         JSON.stringify(layer.origin),
         kept ? 1 : 0,
       );
@@ -237,7 +235,6 @@ function recordOf(row: LayerRow): LayerRecord {
     identity: row.identity,
     blobSize: row.blob_size,
     mediaType: row.media_type,
-    diffId: row.diff_id ?? undefined,
     origin: parseLayerOrigin(row.origin),
   };
 }
@@ -246,15 +243,17 @@ function lost(name: string): SiphonError {
   return new SiphonError('not-found', `Cannot find layer "${name}": expected a layer of this root`);
 }
 
-/** What an index must say of the layer it is for. */
-export function indexExpectation(layer: Omit<LayerRecord, 'number' | 'origin' | 'mediaType'>): {
-  blobSize: number;
-  blobDigest?: Digest;
-  diffId?: DiffId;
-} {
+/**
+ * What an index must say of the layer it is for.
+ * @param diffId where an image's word for it is to be held against the index
+ */
+export function indexExpectation(
+  layer: Pick<LayerRecord, 'blobDigest' | 'blobSize' | 'identity'>,
+  diffId?: DiffId,
+): ExpectedLayer {
   return {
     blobSize: layer.blobSize,
     ...(layer.identity === 'location' ? {} : { blobDigest: layer.blobDigest }),
-    ...(layer.diffId === undefined ? {} : { diffId: layer.diffId }),
+    ...(diffId === undefined ? {} : { diffId }),
   };
 }

@@ -21,7 +21,7 @@ import { type UnpackedLayer, inheritDirectories, unpackLayer } from '../unpack/u
 import { indexExpectation } from './layer-store.js';
 
 /** A layer's files in a folder that nobody else has. */
-interface Staged extends Pick<UnpackedLayer, 'implicitDirectories' | 'rootDescribed'> {
+interface Staged extends Pick<UnpackedLayer, 'diffId' | 'implicitDirectories' | 'rootDescribed'> {
   folder: string;
 }
 
@@ -96,23 +96,31 @@ export class UnpackedLayers {
     if (ahead === undefined) return this.#stage(image, layer, signal);
     this.#ahead.delete(digest);
     try {
-      return await untilAborted(ahead.staging, signal);
+      const staged = await untilAborted(ahead.staging, signal);
+      if (layer.diffId === undefined || staged.diffId === layer.diffId) return staged;
     } catch (error) {
-      void removeStaged(ahead.staging);
-      // Its image ended, or the attempt failed; this one's signal is its own.
-      if (signal.aborted) throw error;
-      return this.#stage(image, layer, signal);
+      if (signal.aborted) {
+        void removeStaged(ahead.staging);
+        throw error;
+      }
     }
+    // Its image ended, said something else of the layer, or the attempt failed; this one's signal is its own.
+    void removeStaged(ahead.staging);
+    return this.#stage(image, layer, signal);
   }
 
   async #stage(image: Image, layer: ImageLayer, signal: AbortSignal): Promise<Staged> {
     const { digest, size } = layer.descriptor;
     const folder = join(this.#folder, `${digestHex(digest)}-${randomBytes(4).toString('hex')}`);
     const { identity, diffId } = layer;
-    const expected = indexExpectation({ blobDigest: digest, blobSize: size, identity, diffId });
+    const expected = indexExpectation({ blobDigest: digest, blobSize: size, identity }, diffId);
     const blob = await image.openLayer(layer, signal);
     try {
-      const { implicitDirectories, rootDescribed } = await unpackLayer({
+      const {
+        diffId: found,
+        implicitDirectories,
+        rootDescribed,
+      } = await unpackLayer({
         source: blob.stream(signal),
         target: folder,
         form: 'overlay',
@@ -122,7 +130,7 @@ export class UnpackedLayers {
         expected,
         signal,
       });
-      return { folder, implicitDirectories, rootDescribed };
+      return { folder, diffId: found, implicitDirectories, rootDescribed };
     } finally {
       await blob.close();
     }

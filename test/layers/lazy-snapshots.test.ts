@@ -10,9 +10,10 @@ import { LayerStore } from '#src/layers/layer-store.js';
 import { type LayerOutcome, LazySnapshots } from '#src/layers/lazy-snapshots.js';
 import type { OpenLayers } from '#src/layers/open-layers.js';
 import { UnpackedLayers } from '#src/layers/unpacked-layers.js';
-import type { PreparedLayer } from '#src/snapshotter/lazy-layers.js';
+import { writeBlob } from '#src/content/layout-writer.js';
+import type { PreparedLayer, UnpackPlace } from '#src/snapshotter/lazy-layers.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
-import { type BuiltImage, buildLayout, file } from '../support/images.js';
+import { type BuiltImage, buildLayout, file, hostPlatform } from '../support/images.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
 import { type StallingProxy, startStallingProxy } from '../support/stalling-proxy.js';
 
@@ -29,6 +30,7 @@ let lazy: LazySnapshots;
 let outcomes: LayerOutcome[];
 
 beforeEach(async () => {
+  policy.smallestLazyLayer = 0;
   sandbox = await openSandbox();
   layout = await sandbox.folder('layout');
   image = await buildLayout(layout, {
@@ -129,6 +131,44 @@ describe('LazySnapshots', () => {
     await prepare(0, { of: moved });
     expect(layers.find(digestAt(0, moved))).toBeDefined();
   });
+
+  it.each([
+    ['lazy', 0],
+    ['unpacked', 1_000_000],
+  ])('takes no image’s word for the tar of a layer: %s', async (_, smallestLazyLayer) => {
+    policy.smallestLazyLayer = smallestLazyLayer;
+    const liar = await lyingImage();
+    const place = async (name: string): Promise<UnpackPlace> => ({
+      target: await sandbox.folder(name),
+      parents: [],
+      reason: { reason: 'small', detail: '' },
+    });
+    const take = async (of: BuiltImage, name: string): Promise<void> => {
+      const asked = { reference: `${registry.host}/app`, layerDigest: digestAt(0, of) };
+      const request = { ...asked, manifestDigest: of.manifest.digest, imageLayers: [digestAt(0)] };
+      const { signal } = new AbortController();
+      const prepared = await lazy.prepare({ ...request, urls: new Map(), signal });
+      if (prepared.kind === 'files')
+        await lazy.unpack({ ...request, urls: new Map(), signal }, await place(name));
+    };
+    const refused = { code: 'corrupt', message: expect.stringContaining('diff id') as string };
+    await expect(take(liar, 'first')).rejects.toMatchObject(refused);
+    await take(image, 'second');
+    await expect(take(liar, 'third')).rejects.toMatchObject(refused);
+    await take(image, 'fourth');
+  });
+
+  /** The image, whose config says that its layers are in another order. */
+  async function lyingImage(): Promise<BuiltImage> {
+    const rootfs = { type: 'layers', diff_ids: image.diffIds.toReversed() };
+    const config = { ...hostPlatform(), config: {}, rootfs, history: [] };
+    const write = (document: object, type: string) =>
+      writeBlob(layout, Buffer.from(JSON.stringify(document)), type);
+    const described = await write(config, image.config.mediaType);
+    const { mediaType } = image.manifest;
+    const parts = { schemaVersion: 2, mediaType, config: described, layers: image.layers };
+    return { ...image, config: described, manifest: await write(parts, mediaType) };
+  }
 
   it('names the image that does not have the layer', async () => {
     const stranger = await buildLayout(layout, { layers: [[file('e', 'five')]] });
