@@ -19,6 +19,8 @@ const configSchema = z.strictObject({
   remap_ids: z.boolean().default(false),
   /** Where counters are to be had for Prometheus, at /metrics: host:port, or the path of a unix socket. */
   metrics_address: z.string().optional(),
+  /** containerd's hosts folder; default: /etc/containerd/certs.d. */
+  hosts_dir: z.string().optional(),
   /** How long a read waits for a registry before it fails, in seconds. */
   fetch_timeout: z.number().positive().max(3600).default(60),
 });

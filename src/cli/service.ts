@@ -8,6 +8,7 @@ import { LayerServer } from '../layers/layer-server.js';
 import type { LayerOutcome, LazySnapshots } from '../layers/lazy-snapshots.js';
 import { openWorkplace } from '../layers/workplace.js';
 import { claimRoot } from '../layers/root-claim.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import type { ServiceMonitor } from '../monitor/service-monitor.js';
 import type { ServiceConfig } from './config.js';
 import { onInterrupt } from './interruption.js';
@@ -19,7 +20,7 @@ const lostText =
   'the server before has died, and this kernel cannot hand its requests on (FUSE_NOTIFY_RESEND, Linux 6.9): ' +
   'containers started before get errors for what the kernel has not cached, until they are started anew';
 
-export type Service = ServiceConfig & { root: string; address: string };
+export type Service = ServiceConfig & { root: string; address: string; access: RegistryAccess };
 
 /** Serves until the process is told to end. @throws SiphonError for whatever keeps it from starting */
 export async function runService(
@@ -95,9 +96,10 @@ async function openLayers(
   config: Service,
   { keeper, startMonitor, undo, log }: ServiceParts,
 ): Promise<{ lazy: LazySnapshots; server: LayerServer }> {
-  const { content, layers, open } = await openWorkplace({ root: config.root, undo, keeper, log });
+  const { root, access } = config;
+  const { content, layers, open } = await openWorkplace({ root, undo, keeper, access, log });
   const server = await LayerServer.start({
-    mountPoint: join(config.root, 'fuse'),
+    mountPoint: join(root, 'fuse'),
     open,
     keeper,
     fetchTimeout: config.fetch_timeout * 1000,
@@ -108,11 +110,10 @@ async function openLayers(
   const { LayerPreparer } = await import('../layers/layer-preparer.js');
   const { LazySnapshots } = await import('../layers/lazy-snapshots.js');
   const { UnpackedLayers } = await import('../layers/unpacked-layers.js');
-  const unpacked = await UnpackedLayers.open(config.root);
+  const unpacked = await UnpackedLayers.open(root);
   const preparer = new LayerPreparer({ layers, content, keep: false, log });
   const policy = { smallestLazyLayer: config.smallest_lazy_layer };
-  const { root } = config;
-  const parts = { root, layers, content, preparer, server, open, unpacked };
+  const parts = { root, layers, content, preparer, server, open, unpacked, access };
   const monitor = await startMonitor();
   const onOutcome = (outcome: LayerOutcome): void => monitor.count(outcome);
   const lazy = new LazySnapshots({ ...parts, policy, onOutcome, log });

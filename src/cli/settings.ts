@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type LogLevel, type Logger, createLogger, logLevels } from '../common/log.js';
 import { SiphonError } from '../common/errors.js';
+import type { RegistryAccess } from '../remote/registry.js';
 
 /** Of root: the machine's. Of anybody else: in their own data folder (XDG base directories). */
 export const defaultRoot =
@@ -16,6 +17,7 @@ export interface Settings {
   root: string;
   platform?: string;
   plainHttp?: boolean;
+  access: RegistryAccess;
   json: boolean;
   log: Logger;
 }
@@ -24,6 +26,7 @@ export interface GlobalOptions {
   root: string;
   platform?: string;
   plainHttp?: boolean;
+  hostsDir?: string;
   json?: boolean;
   logLevel: LogLevel;
 }
@@ -38,6 +41,11 @@ export function addGlobalOptions(program: Command): Command {
     )
     .option('--platform <os/arch[/variant]>', 'platform to take from a multi-platform image')
     .option('--plain-http', 'speak plain HTTP to the registry (implied for loopback hosts)')
+    .addOption(
+      new Option('--hosts-dir <dir>', "containerd's certs.d: mirrors, certificates, headers").env(
+        'SIPHON_HOSTS_DIR',
+      ),
+    )
     .option('--json', 'print results as JSON')
     .addOption(
       new Option('--log-level <level>', 'how much to log to standard error')
@@ -75,6 +83,7 @@ export function settingsOf(command: Command): Settings {
   const options = globalOptionsOf(command);
   return {
     root: resolve(options.root),
+    access: options.hostsDir === undefined ? {} : { hostsDirs: [resolve(options.hostsDir)] },
     json: options.json === true,
     log: createLogger(options.logLevel),
     ...(options.platform === undefined ? {} : { platform: options.platform }),

@@ -23,8 +23,16 @@ export interface BlobSource {
   read(offset: number, length: number, signal: AbortSignal, urgency?: Urgency): Promise<Buffer>;
   /** The whole blob in order, unverified; the consumer hashes. Errors as {@link read}. */
   stream(signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /**
+   * The same blob for bytes that came `rejected` times and were not what they must be: another host is
+   * asked, where there is one. Closed with this one.
+   */
+  elsewhere?(rejected: number): BlobSource;
   close(): Promise<void>;
 }
+
+/** How often bytes that are wrong are asked for once more. */
+export const MAX_REJECTIONS = 2;
 
 /** Bytes that arrived so far, out of `total`. */
 export type ProgressListener = (done: number, total: number) => void;

@@ -15,6 +15,7 @@ import { diffIdsOf } from '../content/image-config.js';
 import { openImage } from '../content/image.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import { type Reference, formatReference } from '../remote/reference.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import { Connection, type ContainerdAddress } from './connection.js';
 import { labelBlob } from './content-writer.js';
 import { configLabels, sourceLabels } from './gc-labels.js';
@@ -32,6 +33,7 @@ export interface ContainerdPullOptions {
   snapshotter: string;
   platform?: string;
   plainHttp?: boolean;
+  access?: RegistryAccess;
   signal: AbortSignal;
   onEvent?: PullListener;
   log: Logger;
@@ -94,7 +96,7 @@ async function pull(
 }
 
 async function openParts(options: ContainerdPullOptions, undo: UndoStack): Promise<RegistryImage> {
-  const { reference, signal, log, platform, plainHttp } = options;
+  const { reference, signal, log, platform, plainHttp, access } = options;
   const image = await openImage(
     { kind: 'registry', reference },
     {
@@ -103,6 +105,7 @@ async function openParts(options: ContainerdPullOptions, undo: UndoStack): Promi
       log,
       ...(platform === undefined ? {} : { platform }),
       ...(plainHttp === undefined ? {} : { plainHttp }),
+      access,
     },
   );
   undo.defer(() => image.close());

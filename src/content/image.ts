@@ -1,7 +1,7 @@
 /** Opens images from every kind of source. */
 
 import type { Logger } from '../common/log.js';
-import type { CredentialSource } from '../remote/credentials.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import type { ContentStore } from './content-store.js';
 import { openDockerArchive } from './docker-archive.js';
 import type { Image } from './image-model.js';
@@ -20,7 +20,7 @@ export interface OpenImageOptions {
   platform?: string;
   /** Implied for loopback hosts. */
   plainHttp?: boolean;
-  credentials?: CredentialSource;
+  access?: RegistryAccess | undefined;
   signal: AbortSignal;
   log?: Logger;
 }
@@ -31,14 +31,14 @@ export interface OpenImageOptions {
  * `unavailable`, `timeout`, `corrupt`, `invalid`, `unsupported`, `cancelled`
  */
 export async function openImage(source: Source, options: OpenImageOptions): Promise<Image> {
-  const { store, signal, plainHttp, credentials, log } = options;
+  const { store, signal, plainHttp, access, log } = options;
   const { platform: name } = options;
   const platform = name === undefined ? hostPlatform() : parsePlatform(name);
   const common = { store, platform, signal, log };
   switch (source.kind) {
     case 'registry': {
       const { reference } = source;
-      const home = new RegistryHome({ reference, store, plainHttp, credentials, log });
+      const home = new RegistryHome({ reference, store, plainHttp, access, log });
       return openManifestImage(home, common);
     }
     case 'oci-layout':

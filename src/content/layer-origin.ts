@@ -7,7 +7,7 @@ import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError } from '../common/errors.js';
 import { FileBlob } from '../common/file-blob.js';
 import { field, fieldsOf } from '../common/own-json.js';
-import type { CredentialSource } from '../remote/credentials.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import type { Descriptor } from '../remote/descriptor.js';
 
 /**
@@ -56,7 +56,7 @@ export function foreignUrl({ urls = [] }: Descriptor): string | undefined {
 
 export interface OpenOriginOptions {
   signal: AbortSignal;
-  credentials?: CredentialSource;
+  access?: RegistryAccess;
 }
 
 /**
@@ -70,7 +70,7 @@ export async function openOrigin(
 ): Promise<BlobSource> {
   switch (origin.kind) {
     case 'registry':
-      return openRegistryBlob(origin, descriptor, options.credentials);
+      return openRegistryBlob(origin, descriptor, options.access);
     case 'file':
       return FileBlob.open(origin.path, { offset: origin.offset ?? 0, size: descriptor.size });
     case 'url': {
@@ -80,18 +80,23 @@ export async function openOrigin(
   }
 }
 
-/** A blob source that owns its connections, and closes them with itself. */
+/**
+ * A blob source that owns its connections, and closes them with itself. Its reads wait for a registry that
+ * is away for as long as their signals let them.
+ */
 async function openRegistryBlob(
   origin: Extract<LayerOrigin, { kind: 'registry' }>,
   descriptor: Descriptor,
-  credentials: CredentialSource | undefined,
+  access: RegistryAccess | undefined,
 ): Promise<BlobSource> {
   // What a mount needs that draws nothing any more starts without it, for the server is waited for.
   const { Registry } = await import('../remote/registry.js');
+  const { untilCancelled } = await import('../remote/policy.js');
   const registry = new Registry({
     reference: { host: origin.host, repository: origin.repository, digest: descriptor.digest },
     plainHttp: origin.plainHttp,
-    ...(credentials === undefined ? {} : { credentials }),
+    ...access,
+    ...untilCancelled,
   });
   const blob = registry.blobSource(descriptor);
   return {
@@ -100,6 +105,7 @@ async function openRegistryBlob(
     local: blob.local,
     read: (offset, length, signal) => blob.read(offset, length, signal),
     stream: (signal) => blob.stream(signal),
+    elsewhere: (rejected) => blob.elsewhere(rejected),
     close: async () => {
       await blob.close();
       await registry.close();

@@ -11,7 +11,6 @@ import type { Digest } from '../common/digest.js';
 import { errorCode, errorMessage, SiphonError } from '../common/errors.js';
 import { type Logger, silentLogger } from '../common/log.js';
 import { SharedWork } from '../common/shared-work.js';
-import type { CredentialSource } from '../remote/credentials.js';
 import {
   type Descriptor,
   descriptorSchema,
@@ -20,7 +19,7 @@ import {
 } from '../remote/descriptor.js';
 import { type Reference, formatReference, isLoopbackHost } from '../remote/reference.js';
 import { defaultReach } from '../remote/reachability.js';
-import { type ManifestTarget, Registry } from '../remote/registry.js';
+import { type ManifestTarget, Registry, type RegistryAccess } from '../remote/registry.js';
 import type { ContentStore } from './content-store.js';
 import type { Artifact, ImageHome } from './image-home.js';
 import { type LayerOrigin, foreignUrl, openOrigin } from './layer-origin.js';
@@ -30,7 +29,7 @@ export interface RegistryHomeOptions {
   store: ContentStore;
   /** Implied for loopback hosts. */
   plainHttp?: boolean | undefined;
-  credentials?: CredentialSource | undefined;
+  access?: RegistryAccess | undefined;
   log?: Logger | undefined;
 }
 
@@ -51,7 +50,7 @@ export class RegistryHome implements ImageHome {
   #isOffline = false;
 
   constructor(options: RegistryHomeOptions) {
-    const { reference, store, credentials, log = silentLogger } = options;
+    const { reference, store, access, log = silentLogger } = options;
     this.name = formatReference(reference);
     this.store = store;
     this.#reference = reference;
@@ -62,7 +61,7 @@ export class RegistryHome implements ImageHome {
       plainHttp: this.#plainHttp,
       reach: defaultReach,
       log,
-      ...(credentials === undefined ? {} : { credentials }),
+      ...access,
     });
   }
 
@@ -132,7 +131,8 @@ export class RegistryHome implements ImageHome {
     const { blobs, manifest, descriptor, subject, artifactType } = artifact;
     for (const blob of blobs) {
       const path = this.store.path(blob.digest);
-      await this.#registry.pushBlob(blob, () => createReadStream(path), signal);
+      const piece = (start: number, end: number) => createReadStream(path, { start, end: end - 1 });
+      await this.#registry.pushBlob(blob, piece, signal);
     }
     await this.#registry.pushReferrer(manifest, descriptor, subject, artifactType, signal);
     this.#referrers.delete(subject.digest);

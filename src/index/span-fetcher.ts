@@ -1,7 +1,7 @@
 /** Reads the bytes of spans from the blob, decodes them, checks them, and stores them in the cache. */
 
-import type { BlobSource } from '../common/blob-source.js';
-import { SiphonError } from '../common/errors.js';
+import { type BlobSource, MAX_REJECTIONS } from '../common/blob-source.js';
+import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Urgency } from '../common/urgency.js';
 import type { PieceSource } from './decoder-model.js';
@@ -75,11 +75,18 @@ export class SpanFetcher {
    * source and the cache throw
    */
   async fetchRun(spans: readonly Span[], context: FetchContext): Promise<void> {
+    await this.#untilRight(spans, (missing, source) => this.#fetchRun(missing, source, context));
+  }
+
+  async #fetchRun(
+    spans: readonly Span[],
+    source: BlobSource,
+    context: FetchContext,
+  ): Promise<void> {
     const [first, last] = [spans[0], spans.at(-1)];
     if (first === undefined || last === undefined) return;
     const { blobOffset } = first;
     const { signal } = context;
-    const source = await this.#openSource();
     const bytes = await this.#read(source, blobOffset, endOf(last) - blobOffset, context);
     for (const span of spans) {
       if (signal.aborted) throw cancelled('nobody waits for it');
@@ -96,11 +103,33 @@ export class SpanFetcher {
     context: FetchContext,
     stored: SpanListener,
   ): Promise<void> {
-    const [first] = spans;
-    if (first === undefined) return;
+    await this.#untilRight(spans, async (missing, source) => {
+      const [first] = missing;
+      if (first === undefined) return;
+      const pieces = this.#piecesOf(first, source, context);
+      await this.#decode(first, missing, { pieces, source, signal: context.signal, stored });
+    });
+  }
+
+  /** Does `fetch`, and once more for what is missing, from elsewhere, where bytes came that are wrong. */
+  async #untilRight(
+    spans: readonly Span[],
+    fetch: (missing: readonly Span[], source: BlobSource) => Promise<void>,
+  ): Promise<void> {
+    const { cache, log } = this.#options;
     const source = await this.#openSource();
-    const pieces = this.#piecesOf(first, source, context);
-    await this.#decode(first, spans, { pieces, source, signal: context.signal, stored });
+    for (let rejected = 0; ; rejected += 1) {
+      const missing = spans.filter(({ number }) => rejected === 0 || !cache.has(number));
+      const from = (rejected > 0 && source.elsewhere?.(rejected)) || source;
+      try {
+        await fetch(missing, from);
+        return;
+      } catch (error) {
+        const isFinal = source.elsewhere === undefined || rejected === MAX_REJECTIONS;
+        if (errorCode(error) !== 'corrupt' || isFinal) throw error;
+        log.warn({ reason: errorMessage(error) }, 'wrong bytes, asked for once more');
+      }
+    }
   }
 
   /** Stores what is verified; where the disk does not take it, it serves from memory who waits for it. */

@@ -57,10 +57,10 @@ async function makeOwnFolder(directory: string): Promise<void> {
 }
 
 async function open(options: ImageSessionOptions, undo: UndoStack): Promise<ImageSession> {
-  const { root, directory, keeper, log } = options;
+  const { root, directory, keeper, access, log } = options;
   await makeOwnFolder(directory);
   undo.defer(() => rm(directory, { recursive: true, force: true }));
-  const workplace = await openWorkplace({ root, undo, keeper, log });
+  const workplace = await openWorkplace({ root, undo, keeper, access, log });
   const image = await openImageAt(workplace, options, undo);
   const mountPoint = join(directory, 'fuse');
   const server = await LayerServer.start({ mountPoint, open: workplace.open, keeper, log });

@@ -96,7 +96,7 @@ async function withIndexes<T>(
 ): Promise<T> {
   await using undo = new UndoStack();
   const { signal, log, onEvent } = options;
-  const workplace = await openWorkplace({ root: options.root, undo, log });
+  const workplace = await openWorkplace({ root: options.root, undo, access: options.access, log });
   const { content, layers } = workplace;
   const opened = await openImageAt(workplace, options, undo);
   const preparer = new LayerPreparer({ layers, content, keep: true, log });

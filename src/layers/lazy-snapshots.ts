@@ -11,6 +11,7 @@ import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
 import { type Image, type ImageLayer, openImage } from '../content/image.js';
 import { parseReference } from '../remote/reference.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import { isUnreachable } from '../remote/remote-error.js';
 import type {
   LazyLayerRequest,
@@ -52,6 +53,7 @@ export interface LazySnapshotsOptions {
   open: OpenLayers;
   unpacked: UnpackedLayers;
   policy: PolicySettings;
+  access?: RegistryAccess | undefined;
   /** Is told of every layer that was asked for. */
   onOutcome?: (outcome: LayerOutcome) => void;
   /** Milliseconds that an image stays open after its last use. */
@@ -266,12 +268,12 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     { reference: name, manifestDigest }: LazyLayerRequest,
     signal: AbortSignal,
   ): Promise<Image> {
-    const { log } = this.#options;
+    const { access, log } = this.#options;
     const store = await this.#scratch.open(signal);
     const reference = parseReference(name);
     const pinned = manifestDigest === undefined ? {} : { digest: manifestDigest };
     const source = { kind: 'registry', reference: { ...reference, ...pinned } } as const;
-    return openImage(source, { store, signal, log });
+    return openImage(source, { store, signal, access, log });
   }
 
   /** Every call for a layer of an image names those above it again, so what is under way costs nothing. */

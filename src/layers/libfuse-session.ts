@@ -14,11 +14,11 @@ import { openWorkplace } from './workplace.js';
 export async function mountThroughLibfuse(
   options: ImageOptions & { target: string },
 ): Promise<() => Promise<void>> {
-  const { root, target, log } = options;
+  const { root, target, access, log } = options;
   await checkLibfuseNeeds();
   const undo = new UndoStack();
   try {
-    const workplace = await openWorkplace({ root, undo, log });
+    const workplace = await openWorkplace({ root, undo, access, log });
     const image = await openImageAt(workplace, options, undo);
     const records = await prepareLayers(workplace, image, options);
     const mounted = await mountLibfuse({

@@ -16,6 +16,7 @@ import { SpanReader } from '../index/span-reader.js';
 import { type UnkeptSpan, UnkeptSpans } from '../index/unkept-spans.js';
 import type { QueueLimits } from '../remote/fetch-queue.js';
 import { FetchQueues } from '../remote/fetch-queues.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
 
 /** Most bytes of one layer's files that are fetched before anybody reads them. */
@@ -35,6 +36,7 @@ export interface OpenLayersOptions {
   content: ContentStore;
   /** What may be asked of each host. */
   limits?: QueueLimits | undefined;
+  access?: RegistryAccess | undefined;
   /** Is told when the disk takes no more. */
   log: Logger;
 }
@@ -43,6 +45,7 @@ export class OpenLayers implements AsyncDisposable {
   readonly #layers: LayerStore;
   readonly #content: ContentStore;
   readonly #unkept: UnkeptSpans;
+  readonly #access: RegistryAccess | undefined;
   readonly #open = new Map<number, OpenLayer>();
   readonly #queues: FetchQueues;
   #fetchedByClosed = 0;
@@ -50,6 +53,7 @@ export class OpenLayers implements AsyncDisposable {
   constructor(options: OpenLayersOptions) {
     this.#layers = options.layers;
     this.#content = options.content;
+    this.#access = options.access;
     this.#queues = new FetchQueues(options.limits);
     this.#unkept = new UnkeptSpans(options.log);
   }
@@ -181,7 +185,13 @@ export class OpenLayers implements AsyncDisposable {
   async #source(record: LayerRecord, index: LayerIndex): Promise<BlobSource> {
     const { blobDigest: digest, blobSize: size } = index.info;
     if (await this.#content.has(digest)) return this.#content.source({ digest, size });
-    const source = await openOrigin(record.origin, { mediaType: record.mediaType, digest, size });
+    const descriptor = { mediaType: record.mediaType, digest, size };
+    const access = this.#access;
+    const source = await openOrigin(
+      record.origin,
+      descriptor,
+      access === undefined ? {} : { access },
+    );
     const place = placeOf(record.origin);
     return place === undefined ? source : this.#queues.ordering(source, place.host, place.flow);
   }

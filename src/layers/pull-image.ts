@@ -6,6 +6,7 @@ import { UndoStack } from '../common/undo-stack.js';
 import { ContentStore } from '../content/content-store.js';
 import { type Image, openImage } from '../content/image.js';
 import type { Source } from '../content/source.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import type { LayerListener } from './layer-event.js';
 import { LayerPreparer } from './layer-preparer.js';
 import { LayerStore } from './layer-store.js';
@@ -15,6 +16,7 @@ export interface PullOptions {
   source: Source;
   platform?: string;
   plainHttp?: boolean;
+  access?: RegistryAccess;
   signal: AbortSignal;
   onEvent?: LayerListener;
   log: Logger;
@@ -42,6 +44,7 @@ export async function pullImage(options: PullOptions): Promise<PulledImage> {
       log,
       ...(options.platform === undefined ? {} : { platform: options.platform }),
       ...(options.plainHttp === undefined ? {} : { plainHttp: options.plainHttp }),
+      access: options.access,
     });
     undo.defer(() => image.close());
     await prepareAll(image, new LayerPreparer({ layers, content, keep: true, log }), options);

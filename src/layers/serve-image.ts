@@ -5,6 +5,7 @@ import type { Logger } from '../common/log.js';
 import type { UndoStack } from '../common/undo-stack.js';
 import { type Image, openImage } from '../content/image.js';
 import type { Source } from '../content/source.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import type { Keeper } from './keeper.js';
 import type { LayerListener } from './layer-event.js';
 import { LayerPreparer } from './layer-preparer.js';
@@ -17,6 +18,7 @@ export interface ImageOptions {
   source: Source;
   platform?: string;
   plainHttp?: boolean;
+  access?: RegistryAccess;
   signal: AbortSignal;
   onEvent?: LayerListener;
   /** Holds the mount of the kernel driver, where there is one. */
@@ -30,13 +32,14 @@ export async function openImageAt(
   options: ImageOptions,
   undo: UndoStack,
 ): Promise<Image> {
-  const { source, signal, log, platform, plainHttp } = options;
+  const { source, signal, log, platform, plainHttp, access } = options;
   const image = await openImage(source, {
     store: content,
     signal,
     log,
     ...(platform === undefined ? {} : { platform }),
     ...(plainHttp === undefined ? {} : { plainHttp }),
+    access,
   });
   undo.defer(() => image.close());
   return image;

@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../common/log.js';
 import { UndoStack } from '../common/undo-stack.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import type { Keeper } from './keeper.js';
 import { LayerServer } from './layer-server.js';
 import { recordOfHome, removeMountRecord } from './mount-record.js';
@@ -26,14 +27,14 @@ const watchInterval = 1000; // ms
  * needs no look at the image. Where it fails everything stays, for the next server to try.
  */
 export async function resumeMount(
-  { root, log }: { root: string; log: Logger },
+  { root, access, log }: { root: string; access?: RegistryAccess; log: Logger },
   keeper: Keeper,
   mountPoint: string,
 ): Promise<ImageMount> {
   const directory = dirname(mountPoint);
   const undo = new UndoStack();
   undo.defer(() => rm(directory, { recursive: true, force: true }));
-  const { open } = await openWorkplace({ root, undo, keeper, log });
+  const { open } = await openWorkplace({ root, undo, keeper, access, log });
   const server = await LayerServer.start({ mountPoint, open, keeper, log });
   undo.defer(() => server[Symbol.asyncDispose]());
   const target = (await recordOfHome(directory))?.directory ?? '';

@@ -9,6 +9,7 @@ import { type Image, type ImageLayer, openImage } from '../content/image.js';
 import type { Source } from '../content/source.js';
 import type { ExpectedLayer } from '../index/layer-index.js';
 import { type UnpackedLayer, unpackLayer } from '../unpack/unpack-layer.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import type { LayerListener } from './layer-event.js';
 
 export interface UnpackImageOptions {
@@ -18,6 +19,7 @@ export interface UnpackImageOptions {
   target: string;
   platform?: string;
   plainHttp?: boolean;
+  access?: RegistryAccess;
   signal: AbortSignal;
   onEvent?: LayerListener;
   log: Logger;
@@ -39,7 +41,7 @@ const ROOT_MODE = 0o755;
  * @throws SiphonError `failed-precondition` (the folder is not empty); as openImage and unpackLayer
  */
 export async function unpackImage(options: UnpackImageOptions): Promise<UnpackedImage> {
-  const { source, signal, log, platform, plainHttp, target } = options;
+  const { source, signal, log, platform, plainHttp, access, target } = options;
   const store = await ContentStore.open(options.root);
   const image = await openImage(source, {
     store,
@@ -47,6 +49,7 @@ export async function unpackImage(options: UnpackImageOptions): Promise<Unpacked
     log,
     ...(platform === undefined ? {} : { platform }),
     ...(plainHttp === undefined ? {} : { plainHttp }),
+    access,
   });
   try {
     const undo = await makeRoot(target);

@@ -3,6 +3,7 @@
 import type { Logger } from '../common/log.js';
 import type { UndoStack } from '../common/undo-stack.js';
 import { ContentStore } from '../content/content-store.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import type { Keeper } from './keeper.js';
 import { LayerStore } from './layer-store.js';
 import { OpenLayers } from './open-layers.js';
@@ -19,16 +20,17 @@ export interface WorkplaceOptions {
   undo: UndoStack;
   /** In whose name layers are held, so that they stay while its server is replaced. */
   keeper?: Keeper | undefined;
+  access?: RegistryAccess | undefined;
   log: Logger;
 }
 
 /** @throws SiphonError `unsupported` where a newer program wrote the root; the system error */
 export async function openWorkplace(options: WorkplaceOptions): Promise<Workplace> {
-  const { root, undo, keeper, log } = options;
+  const { root, undo, keeper, access, log } = options;
   const content = await ContentStore.open(root);
   const layers = LayerStore.open(root, keeper?.pid, log);
   undo.defer(() => layers[Symbol.dispose]());
-  const open = new OpenLayers({ layers, content, log });
+  const open = new OpenLayers({ layers, content, access, log });
   undo.defer(() => open[Symbol.asyncDispose]());
   return { content, layers, open };
 }

@@ -123,6 +123,9 @@ export class Authenticator {
     const { exchange, retry, timeouts, now } = this.#options;
     const signal = new AbortController().signal;
     const credentials = await this.#credentials(signal);
+    if (credentials?.registryToken !== undefined) {
+      return { header: `Bearer ${credentials.registryToken}`, expires: Number.POSITIVE_INFINITY };
+    }
     if (credentials !== undefined) this.#refusePlainRealm(wanted.realm);
     const request = { ...wanted, credentials };
     const task = `get a token for "${wanted.scope}" from "${wanted.realm.host}"`;

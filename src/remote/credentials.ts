@@ -16,6 +16,8 @@ export interface Credentials {
   password: string;
   /** An OAuth2 refresh token, which stands in for the password. */
   identityToken?: string;
+  /** Sent to the registry as it is, without asking a token service. */
+  registryToken?: string;
 }
 
 /** Finds credentials for a repository; `undefined` means to ask anonymously. */

@@ -1,28 +1,28 @@
-/** One repository of a registry as something to send requests to: base URL, authorization, retries. */
+/**
+ * One repository of a registry as something to send requests to. Several hosts may have it, mirrors and
+ * the registry itself; each has authorization, certificates and connections of its own. An attempt at
+ * something is made at one host, and at the next where that fails.
+ */
 
 import { type Logger, silentLogger } from '../common/log.js';
 import { errorMessage } from '../common/errors.js';
-import { type Access, Authenticator } from './authenticator.js';
 import { type CredentialSource, storedCredentials } from './credentials.js';
-import {
-  type Exchange,
-  type HttpClient,
-  type HttpRequest,
-  type HttpResponse,
-  openHttpClient,
-} from './http-exchange.js';
+import { eachHost } from './failover.js';
+import { type Capability, defaultHostsDirs, findHosts } from './hosts-file.js';
 import { type RemoteTimeouts, type RetryPolicy, defaultRetry, defaultTimeouts } from './policy.js';
-import { type ReachLimits, noticingAbsence } from './reachability.js';
-import { followingRedirects } from './redirects.js';
-import { type Reference, dialedHost, isLoopbackHost } from './reference.js';
+import type { ReachLimits } from './reachability.js';
+import { type Reference, isLoopbackHost } from './reference.js';
+import { RepositoryHost } from './repository-host.js';
 import { withRetries } from './retry.js';
 
 export interface EndpointOptions {
   reference: Reference;
   /** Implied for loopback hosts. */
   plainHttp?: boolean;
-  /** Default: {@link storedCredentials}. */
-  credentials?: CredentialSource;
+  /** Asked for each host's own. Default: {@link storedCredentials}. */
+  credentials?: CredentialSource | undefined;
+  /** As of containerd's `certs.d`; default: {@link defaultHostsDirs}. */
+  hostsDirs?: readonly string[] | undefined;
   timeouts?: Partial<RemoteTimeouts>;
   retry?: Partial<RetryPolicy>;
   /** Gives a host up within seconds that is gone, for whoever has no time; default: never. */
@@ -30,70 +30,65 @@ export interface EndpointOptions {
   log?: Logger;
 }
 
-export type EndpointRequest = Omit<HttpRequest, 'url'> & {
-  /** Below `/v2/<repository>/`, or a whole URL that the registry gave. */
-  target: string | URL;
-  access: Access;
-};
+/** What an attempt needs of a host, and how much it moves. */
+export interface AttemptOptions {
+  needs: Capability;
+  signal: AbortSignal;
+  /** That come or go, where that is a matter of more than moments. */
+  bytes?: number;
+}
 
 export class Endpoint {
   /** `host/repository`, for messages. */
   readonly name: string;
   readonly timeouts: RemoteTimeouts;
   readonly retry: RetryPolicy;
-  readonly #client: HttpClient;
-  readonly #base: URL;
+  readonly #options: EndpointOptions;
   readonly #log: Logger;
-  readonly #exchanges: Readonly<Record<Access, Exchange>>;
+  #hosts: Promise<RepositoryHost[]> | undefined;
 
   constructor(options: EndpointOptions) {
     const { host, repository } = options.reference;
     this.name = `${host}/${repository}`;
     this.timeouts = { ...defaultTimeouts, ...options.timeouts };
     this.retry = { ...defaultRetry, ...options.retry };
+    this.#options = options;
     this.#log = options.log ?? silentLogger;
-    this.#base = baseUrl(options.reference, options.plainHttp ?? isLoopbackHost(host));
-    this.#client = openHttpClient(this.timeouts);
-    const { reach } = options;
-    const exchange = followingRedirects(
-      reach === undefined ? this.#client.exchange : noticingAbsence(this.#client.exchange, reach),
-    );
-    const authenticator = new Authenticator({
-      host,
-      repository,
-      origin: this.#base.origin,
-      credentials: options.credentials ?? storedCredentials(),
-      exchange,
-      timeouts: this.timeouts,
-      retry: this.retry,
-      now: () => performance.now(),
-    });
-    this.#exchanges = {
-      pull: authenticator.wrap(exchange, 'pull'),
-      push: authenticator.wrap(exchange, 'push'),
-    };
-  }
-
-  /** One attempt; any status is an answer. */
-  async send(request: EndpointRequest): Promise<HttpResponse> {
-    const { target, access, ...rest } = request;
-    return this.#exchanges[access]({ ...rest, url: new URL(target, this.#base) });
   }
 
   /**
-   * Repeats `attempt` as the retry policy says.
+   * Those that are good for it, in the order of preference; the last has the last word.
+   * @throws SiphonError of {@link findHosts}
+   */
+  async hosts(needs: Capability): Promise<RepositoryHost[]> {
+    this.#hosts ??= this.#findHosts();
+    try {
+      return (await this.#hosts).filter(({ capabilities }) => capabilities.has(needs));
+    } catch (error) {
+      this.#hosts = undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Makes `attempt` at one host after the other until it succeeds, and all over as the retry policy says.
+   * What is pushed goes to one host only.
    * @param task as in `Cannot <task>: …`
-   * @param bytes that come or go, where that is a matter of more than moments
    */
   async attempt<T>(
     task: string,
-    signal: AbortSignal,
-    attempt: (signal: AbortSignal) => Promise<T>,
-    bytes = 0,
+    { needs, signal, bytes = 0 }: AttemptOptions,
+    attempt: (host: RepositoryHost, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const { timeouts, retry } = this;
+    const able = await this.hosts(needs);
+    const hosts = needs === 'push' ? able.slice(0, 1) : able;
     const onRetry = (error: unknown, number: number): void => this.noteRetry(task, error, number);
-    return withRetries({ timeouts, retry, signal, task, bytes, onRetry }, attempt);
+    return withRetries({ timeouts, retry, signal, task, bytes, onRetry }, (attemptSignal) =>
+      eachHost(hosts, { task, signal: attemptSignal, onFailure: onRetry }, (host) =>
+        attempt(host, attemptSignal),
+      ),
+    );
   }
 
   /** Logs that attempt `number` at `task` failed and another follows. */
@@ -103,11 +98,27 @@ export class Endpoint {
 
   /** Ends running requests too. */
   async close(): Promise<void> {
-    await this.#client.close();
+    const hosts = (await this.#hosts?.catch(() => undefined)) ?? [];
+    await Promise.all(hosts.map((host) => host.close()));
   }
-}
 
-function baseUrl(reference: Reference, plainHttp: boolean): URL {
-  const scheme = plainHttp ? 'http' : 'https';
-  return new URL(`${scheme}://${dialedHost(reference.host)}/v2/${reference.repository}/`);
+  async #findHosts(): Promise<RepositoryHost[]> {
+    const { reference, plainHttp, credentials, hostsDirs, reach } = this.#options;
+    const { timeouts, retry } = this;
+    const configs = await findHosts(reference.host, {
+      hostsDirs: hostsDirs ?? defaultHostsDirs(),
+      plainHttp: plainHttp ?? isLoopbackHost(reference.host),
+    });
+    const login = credentials ?? storedCredentials();
+    return configs.map(
+      (config) =>
+        new RepositoryHost(config, {
+          reference,
+          credentials: login,
+          timeouts,
+          retry,
+          ...(reach === undefined ? {} : { reach }),
+        }),
+    );
+  }
 }

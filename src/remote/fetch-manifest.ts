@@ -40,8 +40,10 @@ export async function fetchManifest(
   signal: AbortSignal,
 ): Promise<FetchedManifest> {
   const name = `${endpoint.name}${formatTarget(target)}`;
-  return endpoint.attempt(`read manifest "${name}"`, signal, async (attemptSignal) => {
-    const response = await endpoint.send({
+  const needs = 'digest' in target ? 'pull' : 'resolve';
+  const options = { needs, signal } as const;
+  return endpoint.attempt(`read manifest "${name}"`, options, async (host, attemptSignal) => {
+    const response = await host.send({
       method: 'GET',
       target: `manifests/${targetPath(target)}`,
       headers: { accept: ACCEPTED },

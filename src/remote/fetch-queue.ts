@@ -102,6 +102,7 @@ export class FetchQueue {
           source.read(offset, length, signal),
         ),
       stream: (signal) => source.stream(signal),
+      elsewhere: (rejected) => this.ordering(source.elsewhere?.(rejected) ?? source, flow),
       close: () => source.close(),
     };
   }

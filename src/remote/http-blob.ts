@@ -38,7 +38,7 @@ export async function openHttpBlob(
     return new RangedBlob({
       name: target.name,
       ...probed,
-      get,
+      hosts: () => Promise.resolve([{ name: target.url.host, get }]),
       timeouts,
       retry,
       close: () => client.close(),

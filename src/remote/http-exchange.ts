@@ -5,16 +5,18 @@
  */
 
 import { Readable } from 'node:stream';
-import { Agent } from 'undici';
-import type { Dispatcher } from 'undici';
+import { rootCertificates } from 'node:tls';
+import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import { SiphonError, errorMessage } from '../common/errors.js';
+import { type TlsSettings, defaultTls } from './hosts-file.js';
 import type { RemoteTimeouts } from './policy.js';
+import { proxyFor } from './proxy.js';
 import { traffic } from './traffic.js';
-import { RemoteError, connectionError } from './remote-error.js';
+import { RemoteError, clientClosed, connectionError } from './remote-error.js';
 import { Watchdog, cancellation, orCancelled } from './watchdog.js';
 
 export interface HttpRequest {
-  method: 'GET' | 'HEAD' | 'POST' | 'PUT';
+  method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   url: URL;
   /** Lower-case names. */
   headers?: Record<string, string>;
@@ -53,17 +55,56 @@ export interface HttpClient {
   close(): Promise<void>;
 }
 
-export function openHttpClient(timeouts: RemoteTimeouts): HttpClient {
-  const agent = new Agent({
+/** Connects straight or through the proxies of the environment; every host is spoken to by `tls`. */
+export function openHttpClient(
+  timeouts: RemoteTimeouts,
+  tls: TlsSettings = defaultTls,
+): HttpClient {
+  const dispatchers = new Map<string, Dispatcher>();
+  let isClosed = false;
+  const dispatcherFor = (url: URL): Dispatcher => {
+    if (isClosed) throw clientClosed(url.host);
+    const proxy = proxyFor(url);
+    const key = proxy?.href ?? '';
+    const dispatcher = dispatchers.get(key) ?? openDispatcher(proxy, timeouts, tls);
+    dispatchers.set(key, dispatcher);
+    return dispatcher;
+  };
+  return {
+    exchange: async (request) => exchange(dispatcherFor(request.url), timeouts, request),
+    close: async () => {
+      isClosed = true;
+      await Promise.all([...dispatchers.values()].map((one) => one.destroy()));
+    },
+  };
+}
+
+function openDispatcher(
+  proxy: URL | undefined,
+  timeouts: RemoteTimeouts,
+  tls: TlsSettings,
+): Dispatcher {
+  const timeout = timeouts.connect;
+  const connect = { timeout, ...connectTls(tls) };
+  const common = {
     connections: MAX_CONNECTIONS,
-    connect: { timeout: timeouts.connect },
     // The watchdog of each exchange does these, with better precision.
     headersTimeout: 0,
     bodyTimeout: 0,
-  });
+  };
+  if (proxy === undefined) return new Agent({ ...common, connect });
+  // Proxies tunnel to TLS ports only, as a rule; plain HTTP they pass on.
+  const how = { proxyTls: { timeout }, requestTls: connect, proxyTunnel: false };
+  return new ProxyAgent({ ...common, uri: proxy.href, ...how });
+}
+
+function connectTls({ verify, authorities, clients }: TlsSettings): object {
   return {
-    exchange: (request) => exchange(agent, timeouts, request),
-    close: () => agent.destroy(),
+    rejectUnauthorized: verify,
+    ...(authorities.length === 0 ? {} : { ca: [...rootCertificates, ...authorities] }),
+    ...(clients.length === 0
+      ? {}
+      : { cert: clients.map(({ cert }) => cert), key: clients.map(({ key }) => key) }),
   };
 }
 
@@ -73,7 +114,7 @@ export function bufferBody(bytes: Uint8Array): HttpRequestBody {
 }
 
 async function exchange(
-  agent: Agent,
+  dispatcher: Dispatcher,
   timeouts: RemoteTimeouts,
   request: HttpRequest,
 ): Promise<HttpResponse> {
@@ -87,7 +128,7 @@ async function exchange(
     watch();
     traffic.requests += 1;
     // undici hears of an abort only once it is connected.
-    const asked = agent.request({
+    const asked = dispatcher.request({
       origin: request.url.origin,
       path: `${request.url.pathname}${request.url.search}`,
       method: request.method,

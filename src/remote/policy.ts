@@ -37,3 +37,9 @@ export const defaultRetry: RetryPolicy = {
   maxDelay: 10_000,
   random: Math.random,
 };
+
+/** For reads whose caller bounds the time: they wait for a registry that is away to come back. */
+export const untilCancelled = {
+  retry: { attempts: Number.POSITIVE_INFINITY, maxDelay: 2000 },
+  timeouts: { total: 3_600_000 },
+} as const;

@@ -1,4 +1,8 @@
-/** Uploads: blobs in one piece after an upload was opened, manifests by tag or digest. */
+/**
+ * Uploads (distribution-spec, "Pushing blobs"). A small blob goes in one piece; a larger one in chunks,
+ * and where a chunk is cut off the upload goes on from where the registry says it is. What another
+ * repository of the same registry has is mounted from there, if the registry will.
+ */
 
 import { digestOf } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
@@ -6,7 +10,12 @@ import { type Descriptor, describe } from './descriptor.js';
 import type { Endpoint } from './endpoint.js';
 import { expectStatus } from './http-answer.js';
 import { type HttpRequestBody, type HttpResponse, bufferBody } from './http-exchange.js';
+import type { RepositoryHost } from './repository-host.js';
 import { type ManifestTarget, type UploadBody, formatTarget, targetPath } from './target.js';
+
+/** Bytes of one chunk; a blob of no more goes whole. */
+const CHUNK_SIZE = 16 * 1024 * 1024;
+const nothing = bufferBody(Buffer.alloc(0));
 
 /** Whether the repository has the blob. */
 export async function hasBlob(
@@ -15,17 +24,18 @@ export async function hasBlob(
   signal: AbortSignal,
 ): Promise<boolean> {
   const task = `look for blob "${endpoint.name}@${descriptor.digest}"`;
-  return endpoint.attempt(task, signal, async (attemptSignal) => {
-    const response = await endpoint.send({
-      method: 'HEAD',
-      target: `blobs/${descriptor.digest}`,
-      access: 'pull',
-      signal: attemptSignal,
-    });
-    await expectStatus(response, [200, 404], task);
-    response.discard();
-    return response.status === 200;
+  return endpoint.attempt(task, { needs: 'pull', signal }, async (host, attemptSignal) => {
+    const found = await isAt(host, descriptor, task, attemptSignal);
+    const isLast = (await endpoint.hosts('pull')).at(-1) === host;
+    if (found || isLast) return found;
+    throw new SiphonError('not-found', `Cannot ${task}: "${host.name}" does not have it`);
   });
+}
+
+export interface PushBlobOptions {
+  signal: AbortSignal;
+  /** A repository of the same registry that has the blob, as far as is known. */
+  mountFrom?: string;
 }
 
 /** Uploads unless the repository has it. The registry checks the digest. */
@@ -33,26 +43,22 @@ export async function pushBlob(
   endpoint: Endpoint,
   descriptor: Descriptor,
   body: UploadBody,
-  signal: AbortSignal,
+  { signal, mountFrom }: PushBlobOptions,
 ): Promise<void> {
-  if (await hasBlob(endpoint, descriptor, signal)) return;
   const task = `upload blob "${endpoint.name}@${descriptor.digest}"`;
-  const upload = uploadBody(descriptor, body);
-  const attempt = async (attemptSignal: AbortSignal): Promise<void> => {
-    const location = await openUpload(endpoint, task, attemptSignal);
-    location.searchParams.set('digest', descriptor.digest);
-    const response = await endpoint.send({
-      method: 'PUT',
-      target: location,
-      headers: { 'content-type': 'application/octet-stream' },
-      body: upload,
-      access: 'push',
-      signal: attemptSignal,
-    });
-    await expectStatus(response, [201], task);
-    response.discard();
-  };
-  await endpoint.attempt(task, signal, attempt, descriptor.size);
+  const bytes = descriptor.size;
+  let session: UploadSession | undefined;
+  await endpoint.attempt(task, { needs: 'push', signal, bytes }, async (host, attemptSignal) => {
+    const upload = { host, descriptor, task, signal: attemptSignal };
+    session = session && (await resumed(upload, session));
+    if (session === undefined) {
+      if (await isAt(host, descriptor, task, attemptSignal)) return;
+      const begun = await opened(upload, mountFrom);
+      if (begun === 'mounted') return;
+      session = begun;
+    }
+    await transfer(upload, session, body);
+  });
 }
 
 export interface PushedManifest {
@@ -71,8 +77,8 @@ export async function pushManifest(
 ): Promise<PushedManifest> {
   const task = `upload manifest "${endpoint.name}${formatTarget(target)}"`;
   if ('digest' in target) checkOwnDigest(task, target.digest, bytes);
-  return endpoint.attempt(task, signal, async (attemptSignal) => {
-    const response = await endpoint.send({
+  return endpoint.attempt(task, { needs: 'push', signal }, async (host, attemptSignal) => {
+    const response = await host.send({
       method: 'PUT',
       target: `manifests/${targetPath(target)}`,
       headers: { 'content-type': mediaType },
@@ -87,17 +93,106 @@ export async function pushManifest(
   });
 }
 
-async function openUpload(endpoint: Endpoint, task: string, signal: AbortSignal): Promise<URL> {
-  const response = await endpoint.send({
+/** An upload that the registry has begun; both change with each of its answers. */
+interface UploadSession {
+  location: URL;
+  /** Bytes that the registry has. */
+  offset: number;
+}
+
+interface Upload {
+  host: RepositoryHost;
+  descriptor: Descriptor;
+  task: string;
+  signal: AbortSignal;
+}
+
+async function isAt(
+  host: RepositoryHost,
+  { digest }: Descriptor,
+  task: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const target = `blobs/${digest}`;
+  const response = await host.send({ method: 'HEAD', target, access: 'pull', signal });
+  await expectStatus(response, [200, 404], task);
+  response.discard();
+  return response.status === 200;
+}
+
+async function opened(
+  { host, descriptor, task, signal }: Upload,
+  mountFrom: string | undefined,
+): Promise<UploadSession | 'mounted'> {
+  const mount = new URLSearchParams({ mount: descriptor.digest, from: mountFrom ?? '' });
+  const target = `blobs/uploads/${mountFrom === undefined ? '' : `?${mount}`}`;
+  const response = await host.send({
     method: 'POST',
-    target: 'blobs/uploads/',
-    body: bufferBody(Buffer.alloc(0)),
+    target,
+    body: nothing,
     access: 'push',
     signal,
   });
+  await expectStatus(response, mountFrom === undefined ? [202] : [202, 201], task);
+  response.discard();
+  if (response.status === 201) return 'mounted';
+  return { location: uploadLocation(response, task), offset: 0 };
+}
+
+/** Where the upload stands by the registry's word; `undefined` where it is to begin anew. */
+async function resumed(
+  { host, descriptor, task, signal }: Upload,
+  { location }: UploadSession,
+): Promise<UploadSession | undefined> {
+  if (descriptor.size <= CHUNK_SIZE) return undefined;
+  const response = await host.send({ method: 'GET', target: location, access: 'push', signal });
+  const offset = receivedBytes(response);
+  const isUsable = response.status === 204 && offset !== undefined && offset <= descriptor.size;
+  if (response.status >= 500) await expectStatus(response, [204], task);
+  response.discard();
+  return isUsable ? { location: uploadLocation(response, task), offset } : undefined;
+}
+
+/** From where the session is to the end. Before each request the session says what is known for sure. */
+async function transfer(upload: Upload, session: UploadSession, body: UploadBody): Promise<void> {
+  const { host, descriptor, task, signal } = upload;
+  const { size } = descriptor;
+  while (size > CHUNK_SIZE && session.offset < size) await sendChunk(upload, session, body);
+  const target = new URL(session.location);
+  target.searchParams.set('digest', descriptor.digest);
+  const rest = size > CHUNK_SIZE ? nothing : uploadBody(body, 0, size);
+  const headers = { 'content-type': 'application/octet-stream' };
+  const request = { method: 'PUT', target, headers, body: rest, access: 'push' } as const;
+  const response = await host.send({ ...request, signal });
+  await expectStatus(response, [201], task);
+  response.discard();
+}
+
+async function sendChunk(
+  { host, descriptor, task, signal }: Upload,
+  session: UploadSession,
+  body: UploadBody,
+): Promise<void> {
+  const { offset } = session;
+  const end = Math.min(offset + CHUNK_SIZE, descriptor.size);
+  const headers = {
+    'content-type': 'application/octet-stream',
+    'content-range': `${offset}-${end - 1}`,
+  };
+  const chunk = uploadBody(body, offset, end);
+  const request = { method: 'PATCH', target: session.location, headers, body: chunk } as const;
+  const response = await host.send({ ...request, access: 'push', signal });
   await expectStatus(response, [202], task);
   response.discard();
-  return uploadLocation(response, task);
+  session.location = uploadLocation(response, task);
+  session.offset = receivedBytes(response) ?? end;
+}
+
+/** `Range: 0-<last>`; some registries answer `0-0` where they have nothing yet. */
+function receivedBytes(response: HttpResponse): number | undefined {
+  const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(response.header('range') ?? '')?.[1];
+  if (last === undefined) return undefined;
+  return last === '0' ? 0 : Number(last) + 1;
 }
 
 function uploadLocation(response: HttpResponse, task: string): URL {
@@ -110,9 +205,10 @@ function uploadLocation(response: HttpResponse, task: string): URL {
   );
 }
 
-function uploadBody(descriptor: Descriptor, body: UploadBody): HttpRequestBody {
-  if (typeof body === 'function') return { size: descriptor.size, open: body };
-  return bufferBody(body);
+function uploadBody(body: UploadBody, start: number, end: number): HttpRequestBody {
+  if (start === end) return nothing;
+  if (typeof body === 'function') return { size: end - start, open: () => body(start, end) };
+  return bufferBody(body.subarray(start, end));
 }
 
 function checkOwnDigest(task: string, expected: string, bytes: Uint8Array): void {

@@ -8,6 +8,7 @@
 import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError } from '../common/errors.js';
 import { parseContentRange } from './content-range.js';
+import { eachHost } from './failover.js';
 import { expectStatus } from './http-answer.js';
 import type { HttpResponse } from './http-exchange.js';
 import type { RemoteTimeouts, RetryPolicy } from './policy.js';
@@ -15,16 +16,25 @@ import { RemoteError, isRetryable } from './remote-error.js';
 import { pause, retryDelay, withRetries } from './retry.js';
 import { throwIfCancelled } from './watchdog.js';
 
+export interface BlobHost {
+  /** As dialed. */
+  readonly name: string;
+  /** One GET of the blob with these headers besides; any status. */
+  get: (headers: Record<string, string>, signal: AbortSignal) => Promise<HttpResponse>;
+}
+
 export interface RangedBlobOptions {
   name: string;
   /** Bytes. */
   size: number;
-  /** One GET of the blob with these headers besides; any status. */
-  get: (headers: Record<string, string>, signal: AbortSignal) => Promise<HttpResponse>;
+  /** Those that have it, in the order of preference. */
+  hosts: () => Promise<readonly BlobHost[]>;
   timeouts: RemoteTimeouts;
   retry: RetryPolicy;
   /** `ETag` or `Last-Modified` that answers must have where they have one. */
   validator?: string;
+  /** How many hosts are passed over first. */
+  rejected?: number;
   onRetry?: (error: unknown, attempt: number) => void;
   close?: () => Promise<void>;
 }
@@ -52,12 +62,14 @@ export class RangedBlob implements BlobSource {
     throwIfCancelled(signal);
     if (length === 0) return Buffer.alloc(0);
     const context = { ...this.#options, signal, task: `read "${this.name}"`, bytes: length };
-    return withRetries(context, async (attemptSignal) => {
-      const response = await this.#open(offset, offset + length - 1, attemptSignal);
-      const skip = response.status === 206 ? 0 : offset;
-      if (skip + length > CHEAP_PREFIX && response.status !== 206) throw this.#noRanges(response);
-      return this.#take(response, skip, length);
-    });
+    return withRetries(context, (attemptSignal) =>
+      this.#atEachHost(0, attemptSignal, async (host) => {
+        const response = await this.#open(host, offset, offset + length - 1, attemptSignal);
+        const skip = response.status === 206 ? 0 : offset;
+        if (skip + length > CHEAP_PREFIX && response.status !== 206) throw this.#noRanges(response);
+        return this.#take(response, skip, length);
+      }),
+    );
   }
 
   async *stream(signal: AbortSignal): AsyncGenerator<Uint8Array> {
@@ -67,18 +79,24 @@ export class RangedBlob implements BlobSource {
     while (done < this.size) {
       throwIfCancelled(signal);
       try {
-        for await (const chunk of this.#rest(done, signal)) {
+        for await (const chunk of this.#rest(done, signal, failures)) {
           done += chunk.byteLength;
           failures = 0;
           yield chunk;
         }
       } catch (error) {
         failures += 1;
-        if (signal.aborted || !isRetryable(error) || failures >= retry.attempts) throw error;
+        const isLast = failures >= (await this.#options.hosts()).length;
+        const isFinal = !isRetryable(error) || failures >= retry.attempts;
+        if (signal.aborted || (isLast && isFinal)) throw error;
         onRetry?.(error, failures);
-        await pause(retryDelay(retry, failures, error), signal);
+        if (isLast) await pause(retryDelay(retry, failures, error), signal);
       }
     }
+  }
+
+  elsewhere(rejected: number): RangedBlob {
+    return new RangedBlob({ ...this.#options, rejected });
   }
 
   async close(): Promise<void> {
@@ -86,9 +104,11 @@ export class RangedBlob implements BlobSource {
   }
 
   /** From `done` to the end, in one request. */
-  async *#rest(done: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  async *#rest(done: number, signal: AbortSignal, skip: number): AsyncGenerator<Uint8Array> {
     const last = done === 0 ? undefined : this.size - 1;
-    const response = await this.#open(done, last, signal);
+    const response = await this.#atEachHost(skip, signal, (host) =>
+      this.#open(host, done, last, signal),
+    );
     let position = response.status === 206 ? done : 0;
     for await (const chunk of response.body) {
       const fresh = chunk.subarray(Math.max(0, done - position));
@@ -99,11 +119,33 @@ export class RangedBlob implements BlobSource {
     if (position < this.size) throw this.#wrong(`an end after ${position} of ${this.size} bytes`);
   }
 
+  async #atEachHost<T>(
+    failures: number,
+    signal: AbortSignal,
+    attempt: (host: BlobHost) => Promise<T>,
+  ): Promise<T> {
+    const { hosts, onRetry, rejected = 0 } = this.#options;
+    const skip = rejected + failures;
+    const task = `read "${this.name}"`;
+    const context = {
+      task,
+      signal,
+      skip,
+      ...(onRetry === undefined ? {} : { onFailure: onRetry }),
+    };
+    return eachHost(await hosts(), context, attempt);
+  }
+
   /** An answer with status 200 or 206 whose headers fit the blob and the range. */
-  async #open(first: number, last: number | undefined, signal: AbortSignal): Promise<HttpResponse> {
+  async #open(
+    host: BlobHost,
+    first: number,
+    last: number | undefined,
+    signal: AbortSignal,
+  ): Promise<HttpResponse> {
     const headers: Record<string, string> =
       last === undefined ? {} : { range: `bytes=${first}-${last}` };
-    const response = await this.#options.get(headers, signal);
+    const response = await host.get(headers, signal);
     const expected = last === undefined ? [200] : [206, 200];
     await expectStatus(response, expected, `read "${this.name}"`);
     const problem = this.#headerProblem(response, first, last);

@@ -12,6 +12,7 @@
 
 import { connect } from 'node:net';
 import type { Exchange, HttpRequest, HttpResponse } from './http-exchange.js';
+import { proxyFor } from './proxy.js';
 import { RemoteError, connectionCause, isUnreachable } from './remote-error.js';
 import { Watchdog } from './watchdog.js';
 
@@ -164,12 +165,13 @@ async function* watchedBody(
   }
 }
 
-/** Why no connection can be had, in words; `undefined` where one can. */
+/** Why no connection can be had, to the host or to the proxy before it; `undefined` where one can. */
 function connectionProblem(
-  { hostname, port, protocol }: URL,
+  url: URL,
   timeout: number,
   over: AbortSignal,
 ): Promise<string | undefined> {
+  const { hostname, port, protocol } = proxyFor(url) ?? url;
   return new Promise((resolve) => {
     const host = hostname.replace(/^\[(.*)\]$/, '$1');
     const socket = connect({ host, port: Number(port) || (protocol === 'https:' ? 443 : 80) });

@@ -26,6 +26,48 @@ export function followingRedirects(exchange: Exchange): Exchange {
   };
 }
 
+/**
+ * GETs of one thing at `url` that go straight to where the last of them was redirected to another origin,
+ * without authorization. A target that refuses, as storage services do with 403 or 400 once a signature
+ * is too old, or that cannot be talked to, is found anew by way of `url`.
+ */
+export function rememberingTarget(
+  exchange: Exchange,
+  url: URL,
+): (headers: Record<string, string>, signal: AbortSignal) => Promise<HttpResponse> {
+  let target: URL | undefined;
+  const forget = (used: URL): void => {
+    // Another request may have found a new one meanwhile.
+    if (target === used) target = undefined;
+  };
+  const askTarget = async (request: HttpRequest): Promise<HttpResponse | undefined> => {
+    try {
+      const response = await exchange(request);
+      if (!isRefusal(response.status)) return response;
+      response.discard();
+    } catch (error) {
+      forget(request.url);
+      throw error;
+    }
+    forget(request.url);
+    return undefined;
+  };
+  return async (headers, signal) => {
+    const request = { method: 'GET', headers, signal } as const;
+    const known = target && (await askTarget({ ...request, url: target }));
+    if (known !== undefined) return known;
+    const response = await exchange({ ...request, url });
+    const isSuccess = response.status === 200 || response.status === 206;
+    if (isSuccess && response.url.origin !== url.origin) target = response.url;
+    return response;
+  };
+}
+
+/** An answer that says no more than that this URL is not the right one, or not any more. */
+function isRefusal(status: number): boolean {
+  return status >= 400 && status < 500 && ![408, 416, 425, 429].includes(status);
+}
+
 function isRedirect(request: HttpRequest, response: HttpResponse): boolean {
   return (request.method === 'GET' || request.method === 'HEAD') && REDIRECTS.has(response.status);
 }

@@ -16,6 +16,7 @@ import { expectStatus, readBody } from './http-answer.js';
 import type { HttpResponse } from './http-exchange.js';
 import { type ImageIndex, parseImageIndex } from './manifest.js';
 import { pushManifest } from './push.js';
+import type { RepositoryHost } from './repository-host.js';
 import { inTurn } from './turns.js';
 
 /** Longest list that is read, in bytes; as for manifests. */
@@ -125,19 +126,44 @@ async function readFallback(
   );
 }
 
-/** `undefined` where the registry has no referrers API. */
+/**
+ * `undefined` where no host has the referrers API. A mirror's empty list says nothing: it may not have
+ * been asked for the artifacts before.
+ */
 async function listByApi(
   endpoint: Endpoint,
   subject: Digest,
   artifactType: string | undefined,
   signal: AbortSignal,
 ): Promise<Descriptor[] | undefined> {
+  const task = `list referrers of "${endpoint.name}@${subject}"`;
+  const names = (await endpoint.hosts('resolve')).map(({ name }) => name);
+  return endpoint.attempt(task, { needs: 'resolve', signal }, async (host, attemptSignal) => {
+    const list = await listAtHost(host, { subject, artifactType, task, signal: attemptSignal });
+    const isLast = host.name === names.at(-1);
+    if (isLast || (list !== undefined && list.length > 0)) return list;
+    throw new SiphonError('not-found', `Cannot ${task}: "${host.name}" knows of none`);
+  });
+}
+
+interface ListRequest {
+  subject: Digest;
+  artifactType: string | undefined;
+  task: string;
+  signal: AbortSignal;
+}
+
+async function listAtHost(
+  host: RepositoryHost,
+  request: ListRequest,
+): Promise<Descriptor[] | undefined> {
+  const { subject, artifactType } = request;
   const found: Descriptor[] = [];
   const filter =
     artifactType === undefined ? '' : `?artifactType=${encodeURIComponent(artifactType)}`;
   let target: string | URL | undefined = `referrers/${subject}${filter}`;
   for (let page = 0; target !== undefined && page < MAX_PAGES; page += 1) {
-    const answer = await readPage(endpoint, target, `${endpoint.name}@${subject}`, signal);
+    const answer = await readPage(host, target, request);
     if (answer === undefined) return undefined;
     found.push(...answer.descriptors);
     target = answer.next;
@@ -146,25 +172,20 @@ async function listByApi(
 }
 
 async function readPage(
-  endpoint: Endpoint,
+  host: RepositoryHost,
   target: string | URL,
-  name: string,
-  signal: AbortSignal,
+  { subject, task, signal }: ListRequest,
 ): Promise<{ descriptors: Descriptor[]; next: URL | undefined } | undefined> {
-  const task = `list referrers of "${name}"`;
-  return endpoint.attempt(task, signal, async (attemptSignal) => {
-    const headers = { accept: mediaTypes.ociIndex };
-    const request = { method: 'GET', target, headers, access: 'pull' } as const;
-    const response = await endpoint.send({ ...request, signal: attemptSignal });
-    if (NO_API.includes(response.status) || !isIndexAnswer(response)) {
-      response.discard();
-      return undefined;
-    }
-    await expectStatus(response, [200], task);
-    const bytes = await readBody(response, MAX_LIST, `referrers of "${name}"`);
-    const descriptors = parseImageIndex(bytes, `referrers of ${name}`).manifests;
-    return { descriptors, next: nextPage(response) };
-  });
+  const headers = { accept: mediaTypes.ociIndex };
+  const response = await host.send({ method: 'GET', target, headers, access: 'pull', signal });
+  if (NO_API.includes(response.status) || !isIndexAnswer(response)) {
+    response.discard();
+    return undefined;
+  }
+  await expectStatus(response, [200], task);
+  const bytes = await readBody(response, MAX_LIST, `referrers of "${subject}"`);
+  const descriptors = parseImageIndex(bytes, `referrers of ${subject}`).manifests;
+  return { descriptors, next: nextPage(response) };
 }
 
 /** A server that answers every path with some page has no such API either. */

@@ -3,20 +3,22 @@
  * comes by digest is verified, every wait ends, and what can be asked again is asked again.
  */
 
-import type { BlobSource } from '../common/blob-source.js';
+import { MAX_REJECTIONS } from '../common/blob-source.js';
 import { type Digest, digestOf } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
 import type { Descriptor } from './descriptor.js';
 import { Endpoint, type EndpointOptions } from './endpoint.js';
 import { type FetchedManifest, fetchManifest } from './fetch-manifest.js';
 import { hasBlob, pushBlob, pushManifest } from './push.js';
-import { RangedBlob } from './ranged-blob.js';
+import { type BlobHost, RangedBlob } from './ranged-blob.js';
 import type { Reference } from './reference.js';
 import { listReferrers, pushReferrer } from './referrers.js';
 import type { ManifestTarget, UploadBody } from './target.js';
 
 export type { ManifestTarget, UploadBody } from './target.js';
 export type RegistryOptions = EndpointOptions;
+/** By what ways registries are reached, the same for all of them. */
+export type RegistryAccess = Pick<EndpointOptions, 'credentials' | 'hostsDirs'>;
 
 /** Largest blob that {@link Registry.fetchBlob} takes into memory, in bytes. */
 const MAX_BLOB_IN_MEMORY = 64 * 1024 * 1024;
@@ -55,31 +57,31 @@ export class Registry {
         `Cannot read "${source.name}" into memory: it has ${descriptor.size} bytes, expected at most ${MAX_BLOB_IN_MEMORY}`,
       );
     }
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of source.stream(signal)) chunks.push(chunk);
-    const bytes = Buffer.concat(chunks);
-    const digest = digestOf(bytes);
-    if (digest === descriptor.digest) return bytes;
-    throw new SiphonError('corrupt', `Cannot read "${source.name}": it has digest ${digest}`);
+    for (let rejected = 0; ; rejected += 1) {
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of source.elsewhere(rejected).stream(signal)) chunks.push(chunk);
+      const bytes = Buffer.concat(chunks);
+      const digest = digestOf(bytes);
+      if (digest === descriptor.digest) return bytes;
+      if (rejected < MAX_REJECTIONS) continue;
+      throw new SiphonError('corrupt', `Cannot read "${source.name}": it has digest ${digest}`);
+    }
   }
 
   /** The blob by ranges, unverified. Closing it does nothing; closing the registry ends its reads. */
-  blobSource(descriptor: Descriptor): BlobSource {
+  blobSource(descriptor: Descriptor): RangedBlob {
     const { name, timeouts, retry } = this.#endpoint;
     const blobName = `${name}@${descriptor.digest}`;
+    let hosts: readonly BlobHost[] | undefined;
     return new RangedBlob({
       name: blobName,
       size: descriptor.size,
       timeouts,
       retry,
-      get: (headers, signal) =>
-        this.#endpoint.send({
-          method: 'GET',
-          target: `blobs/${descriptor.digest}`,
-          headers,
-          access: 'pull',
-          signal,
-        }),
+      hosts: async () =>
+        (hosts ??= (await this.#endpoint.hosts('pull')).map((host) =>
+          host.blob(descriptor.digest),
+        )),
       onRetry: (error, attempt) => this.#endpoint.noteRetry(`read "${blobName}"`, error, attempt),
     });
   }
@@ -100,9 +102,18 @@ export class Registry {
     return hasBlob(this.#endpoint, descriptor, signal);
   }
 
-  /** Uploads the blob unless it is there. */
-  async pushBlob(descriptor: Descriptor, body: UploadBody, signal: AbortSignal): Promise<void> {
-    await pushBlob(this.#endpoint, descriptor, body, signal);
+  /**
+   * Uploads the blob unless it is there.
+   * @param mountFrom a repository of the same registry that has it, as far as is known
+   */
+  async pushBlob(
+    descriptor: Descriptor,
+    body: UploadBody,
+    signal: AbortSignal,
+    mountFrom?: string,
+  ): Promise<void> {
+    const options = { signal, ...(mountFrom === undefined ? {} : { mountFrom }) };
+    await pushBlob(this.#endpoint, descriptor, body, options);
   }
 
   /** Uploads a manifest whose blobs are there already; returns its descriptor. */

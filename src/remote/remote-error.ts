@@ -65,7 +65,7 @@ export function connectionError(host: string, thrown: unknown): RemoteError {
   const cause = innermost(thrown);
   const code = systemCode(cause) ?? '';
   if (code === 'UND_ERR_DESTROYED' || code === 'UND_ERR_CLOSED') {
-    return new RemoteError('cancelled', `Cannot reach "${host}": its client was closed`, { cause });
+    return clientClosed(host, cause);
   }
   if (code === 'EPROTO' || code === 'ERR_SSL_WRONG_VERSION_NUMBER') {
     return new RemoteError('unavailable', `Cannot reach "${host}": it does not speak TLS`, {
@@ -80,6 +80,11 @@ export function connectionError(host: string, thrown: unknown): RemoteError {
     permanent,
     unreachable: UNREACHABLE.has(code),
   });
+}
+
+/** A request after the end, or cut by it. */
+export function clientClosed(host: string, cause?: unknown): RemoteError {
+  return new RemoteError('cancelled', `Cannot reach "${host}": its client was closed`, { cause });
 }
 
 const CAUSES: Readonly<Record<string, string>> = {

@@ -4,8 +4,8 @@ import type { Digest } from '../common/digest.js';
 
 export type ManifestTarget = { tag: string } | { digest: Digest };
 
-/** Bytes to upload; a function is called again for each attempt. */
-export type UploadBody = Uint8Array | (() => AsyncIterable<Uint8Array>);
+/** Bytes to upload; a function gives those from `start` to before `end`, and is called for each piece and attempt. */
+export type UploadBody = Uint8Array | ((start: number, end: number) => AsyncIterable<Uint8Array>);
 
 /** `:tag` or `@digest`, for messages. */
 export function formatTarget(target: ManifestTarget): string {

@@ -184,11 +184,11 @@ test('says so where credentials are missing or wrong', async () => {
     );
     const wrong = { username, password: 'guessed' };
     for (const credentials of [undefined, wrong]) {
-      const failure = open(reference, { credentials: async () => credentials });
+      const failure = open(reference, { access: { credentials: async () => credentials } });
       await expect(failure).rejects.toMatchObject({ code: 'unauthorized' });
       await expect(failure).rejects.not.toThrow(/guessed/);
     }
-    const image = await open(reference, { credentials: async () => registryLogin });
+    const image = await open(reference, { access: { credentials: async () => registryLogin } });
     expect(image.layers).toHaveLength(2);
   } finally {
     await registry.close();

@@ -10,7 +10,7 @@ import { anonymous } from '#src/remote/credentials.js';
 export const repository = 'team/app';
 export const impatient = {
   retry: { attempts: 3, firstDelay: 1, maxDelay: 5 },
-  timeouts: { connect: 1000, headers: 100, idle: 100, total: 2000 },
+  timeouts: { connect: 1000, headers: 300, idle: 300, total: 5000 },
 };
 /** For real servers on a busy machine: quick to try again, but in no hurry for an answer. */
 export const patient = { retry: impatient.retry };

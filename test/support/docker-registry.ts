@@ -8,6 +8,8 @@ import { join } from 'node:path';
 export interface DockerRegistryOptions {
   /** `basic` asks for {@link registryLogin}; the object makes clients fetch tokens. Default: open. */
   auth?: 'none' | 'basic' | TokenAuth;
+  /** Paths of PEM files; with `clientAuthority` clients must show a certificate. Default: plain HTTP. */
+  tls?: { certificate: string; key: string; clientAuthority?: string };
 }
 
 export interface TokenAuth {
@@ -42,7 +44,7 @@ export async function startDockerRegistry(
     await writeFile(join(folder, 'htpasswd'), `${registryLogin.username}:${PASSWORD_HASH}\n`);
     // The registry reads JSON too: it is YAML.
     const config = join(folder, 'config.yml');
-    await writeFile(config, JSON.stringify(configuration(folder, options.auth ?? 'none')));
+    await writeFile(config, JSON.stringify(configuration(folder, options)));
     return await launch(folder, config);
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
@@ -50,7 +52,8 @@ export async function startDockerRegistry(
   }
 }
 
-function configuration(folder: string, auth: 'none' | 'basic' | TokenAuth): object {
+function configuration(folder: string, { auth = 'none', tls }: DockerRegistryOptions): object {
+  const clients = tls?.clientAuthority === undefined ? {} : { clientcas: [tls.clientAuthority] };
   return {
     version: '0.1',
     log: { level: 'info', accesslog: { disabled: true } },
@@ -59,7 +62,12 @@ function configuration(folder: string, auth: 'none' | 'basic' | TokenAuth): obje
       delete: { enabled: true },
       maintenance: { uploadpurging: { enabled: false } },
     },
-    http: { addr: '127.0.0.1:0' },
+    http: {
+      addr: '127.0.0.1:0',
+      ...(tls === undefined
+        ? {}
+        : { tls: { certificate: tls.certificate, key: tls.key, ...clients } }),
+    },
     ...(auth === 'none' ? {} : { auth: authConfiguration(folder, auth) }),
   };
 }
@@ -87,7 +95,7 @@ async function launch(folder: string, config: string): Promise<DockerRegistry> {
     const timer = setTimeout(() => fail('did not start in time'), START_TIMEOUT);
     const listen = (chunk: Buffer): void => {
       log += chunk.toString('utf8');
-      const address = /listening on (127\.0\.0\.1:[0-9]+)/.exec(log)?.[1];
+      const address = /listening on (127\.0\.0\.1:[0-9]+)(?:, tls)?/.exec(log)?.[1];
       if (address !== undefined) {
         clearTimeout(timer);
         resolve(address);

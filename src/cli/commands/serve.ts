@@ -23,7 +23,12 @@ export function serveCommand(): Command {
       new SpaceReserve(root, settings.log).spendAtStart();
       const keeper = await underKeeper(root, settings.log);
       const { runService } = await import('../service.js');
+      const access = config.hosts_dir === undefined ? {} : { hostsDirs: [config.hosts_dir] };
       const address = options.address ?? config.address ?? defaultAddress;
-      await runService({ ...config, root, address }, settings.log, keeper);
+      await runService(
+        { ...config, root, address, access: { ...access, ...settings.access } },
+        settings.log,
+        keeper,
+      );
     });
 }
