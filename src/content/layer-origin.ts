@@ -57,6 +57,8 @@ export function foreignUrl({ urls = [] }: Descriptor): string | undefined {
 export interface OpenOriginOptions {
   signal: AbortSignal;
   access?: RegistryAccess;
+  /** Is told what goes wrong, before it is tried again. */
+  onFailure?: (error: unknown) => void;
 }
 
 /**
@@ -70,7 +72,7 @@ export async function openOrigin(
 ): Promise<BlobSource> {
   switch (origin.kind) {
     case 'registry':
-      return openRegistryBlob(origin, descriptor, options.access);
+      return openRegistryBlob(origin, descriptor, options);
     case 'file':
       return FileBlob.open(origin.path, { offset: origin.offset ?? 0, size: descriptor.size });
     case 'url': {
@@ -87,7 +89,7 @@ export async function openOrigin(
 async function openRegistryBlob(
   origin: Extract<LayerOrigin, { kind: 'registry' }>,
   descriptor: Descriptor,
-  access: RegistryAccess | undefined,
+  { access, onFailure }: Partial<OpenOriginOptions>,
 ): Promise<BlobSource> {
   // What a mount needs that draws nothing any more starts without it, for the server is waited for.
   const { Registry } = await import('../remote/registry.js');
@@ -96,6 +98,7 @@ async function openRegistryBlob(
     reference: { host: origin.host, repository: origin.repository, digest: descriptor.digest },
     plainHttp: origin.plainHttp,
     ...access,
+    ...(onFailure === undefined ? {} : { onFailure }),
     ...untilCancelled,
   });
   const blob = registry.blobSource(descriptor);

@@ -34,6 +34,8 @@ export interface ServeOptions {
   fetch: FetchSpans;
   /** What `fetch` could not make present; default: nothing. */
   unkept?: UnkeptOf;
+  /** What keeps a layer's bytes from coming, in words, for the log. */
+  problem?: (layer: number) => string | undefined;
   /** Milliseconds until a read that waits for `fetch` fails with EIO; default 60 000. */
   fetchTimeout?: number;
   /** How far the kernel reads ahead; default 512. */
@@ -93,6 +95,7 @@ export class FuseSession {
     this.#reads = new MissedReads({
       fetch: options.fetch,
       unkept: options.unkept,
+      problem: options.problem,
       timeout: options.fetchTimeout ?? defaultFetchTimeout,
       // A worker that has started may miss something before the others have.
       cache: (number) =>

@@ -24,6 +24,8 @@ export interface MissedReadsOptions {
   unkept?: UnkeptOf | undefined;
   /** Milliseconds until a read fails. */
   timeout: number;
+  /** What keeps a layer's bytes from coming, in words; `undefined` where that is not known. */
+  problem?: ((layer: number) => string | undefined) | undefined;
   /** The span cache of a layer; `undefined` where the layer is not served any more. */
   cache: (layer: number) => SpanData | undefined;
   /** Writes an answer to the kernel. */
@@ -165,9 +167,11 @@ export class MissedReads {
   }
 
   #timeoutError({ firstSpan, lastSpan, layer }: MissedRead): SiphonError {
+    const { timeout, problem } = this.#options;
+    const why = problem?.(layer);
     return new SiphonError(
       'timeout',
-      `Cannot read spans ${firstSpan} to ${lastSpan} of layer ${layer}: they did not arrive within ${this.#options.timeout} ms`,
+      `Cannot read spans ${firstSpan} to ${lastSpan} of layer ${layer}: they did not arrive within ${timeout} ms${why === undefined ? '' : ` (${why})`}`,
     );
   }
 

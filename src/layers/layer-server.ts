@@ -51,6 +51,7 @@ export class LayerServer implements AsyncDisposable {
     const serving: ServeOptions = {
       fetch: (miss, signal) => open.fetch(miss, signal),
       unkept: (miss) => open.unkept(miss),
+      problem: (layer) => open.problem(layer),
       ...(fetchTimeout === undefined ? {} : { fetchTimeout }),
       log,
     };

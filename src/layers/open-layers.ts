@@ -5,7 +5,7 @@
  */
 
 import type { BlobSource } from '../common/blob-source.js';
-import { SiphonError } from '../common/errors.js';
+import { SiphonError, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
 import { type LayerOrigin, openOrigin } from '../content/layer-origin.js';
@@ -22,11 +22,17 @@ import { type LayerRecord, type LayerStore, indexExpectation } from './layer-sto
 /** Most bytes of one layer's files that are fetched before anybody reads them. */
 const MAX_PREFETCH = 512 << 20;
 
+/** What went wrong last, until something arrives. */
+interface Trouble {
+  last?: string;
+}
+
 interface OpenLayer {
   index: LayerIndex;
   cache: SpanCache;
   reader: SpanReader;
   served: ServedLayer;
+  trouble: Trouble;
   /** Ends what is fetched ahead of need. */
   closing: AbortController;
 }
@@ -97,7 +103,9 @@ export class OpenLayers implements AsyncDisposable {
 
   /** Brings missing spans into the cache, or into memory: see {@link unkept}. @throws SiphonError `not-found` for a layer not open, … */
   async fetch(miss: Miss, signal: AbortSignal): Promise<void> {
-    await this.#get(miss.layer).reader.ensure(miss.firstSpan, miss.lastSpan, signal);
+    const { reader, trouble } = this.#get(miss.layer);
+    await reader.ensure(miss.firstSpan, miss.lastSpan, signal);
+    delete trouble.last;
   }
 
   /** What of a miss is not in the cache file though it was fetched, for the disk did not take it. */
@@ -113,6 +121,13 @@ export class OpenLayers implements AsyncDisposable {
     const { index, reader, closing } = this.#get(number);
     const end = Math.min(index.info.prefetchEnd, MAX_PREFETCH);
     if (end > 0) await reader.ensure(0, index.spanAt(end - 1), closing.signal, 'prefetch');
+  }
+
+  /** What keeps the layer's bytes from coming, in words that name it; `undefined` where nothing does. */
+  problem(number: number): string | undefined {
+    const layer = this.#open.get(number);
+    if (layer?.trouble.last === undefined) return undefined;
+    return `layer "${layer.index.info.blobDigest}": ${layer.trouble.last}`;
   }
 
   /** What was asked of hosts so far, by urgency. */
@@ -165,16 +180,17 @@ export class OpenLayers implements AsyncDisposable {
     let cache: SpanCache | undefined;
     try {
       cache = SpanCache.open(this.#layers.directory(record.number), index.spanBounds);
+      const trouble: Trouble = {};
       const reader = new SpanReader({
         index,
         cache,
-        source: () => this.#source(record, index),
+        source: () => this.#source(record, index, trouble),
         unkept: this.#unkept,
       });
       const { number } = record;
       const { dataPath: cachePath, presence } = cache;
       const served = { number, indexPath, cachePath, presence };
-      return { index, cache, reader, served, closing: new AbortController() };
+      return { index, cache, reader, served, trouble, closing: new AbortController() };
     } catch (error) {
       cache?.close();
       index.close();
@@ -182,16 +198,15 @@ export class OpenLayers implements AsyncDisposable {
     }
   }
 
-  async #source(record: LayerRecord, index: LayerIndex): Promise<BlobSource> {
+  async #source(record: LayerRecord, index: LayerIndex, trouble: Trouble): Promise<BlobSource> {
     const { blobDigest: digest, blobSize: size } = index.info;
     if (await this.#content.has(digest)) return this.#content.source({ digest, size });
     const descriptor = { mediaType: record.mediaType, digest, size };
     const access = this.#access;
-    const source = await openOrigin(
-      record.origin,
-      descriptor,
-      access === undefined ? {} : { access },
-    );
+    const source = await openOrigin(record.origin, descriptor, {
+      ...(access === undefined ? {} : { access }),
+      onFailure: (error) => (trouble.last = errorMessage(error)),
+    });
     const place = placeOf(record.origin);
     return place === undefined ? source : this.#queues.ordering(source, place.host, place.flow);
   }

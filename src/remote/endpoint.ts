@@ -27,6 +27,8 @@ export interface EndpointOptions {
   retry?: Partial<RetryPolicy>;
   /** Gives a host up within seconds that is gone, for whoever has no time; default: never. */
   reach?: ReachLimits;
+  /** Is told of what fails and is tried again. */
+  onFailure?: (error: unknown) => void;
   log?: Logger;
 }
 
@@ -93,6 +95,7 @@ export class Endpoint {
 
   /** Logs that attempt `number` at `task` failed and another follows. */
   noteRetry(task: string, error: unknown, number: number): void {
+    this.#options.onFailure?.(error);
     this.#log.debug({ task, attempt: number, error: errorMessage(error) }, 'trying again');
   }
 
