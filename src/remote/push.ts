@@ -125,7 +125,7 @@ async function opened(
   mountFrom: string | undefined,
 ): Promise<UploadSession | 'mounted'> {
   const mount = new URLSearchParams({ mount: descriptor.digest, from: mountFrom ?? '' });
-  const target = `blobs/uploads/${mountFrom === undefined ? '' : `?${mount}`}`;
+  const target = `blobs/uploads/${mountFrom === undefined ? '' : `?${mount.toString()}`}`;
   const response = await host.send({
     method: 'POST',
     target,
