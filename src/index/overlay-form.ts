@@ -7,6 +7,11 @@ import { SiphonError } from '../common/errors.js';
 import type { Xattr } from './tar-entry.js';
 import { type ByteString, printable } from './tar-header.js';
 
+/** Names of overlay's own attributes begin so in indexes, and wherever it is not in a user namespace. */
+export const OVERLAY_XATTRS = 'trusted.overlay.';
+/** And so under its option `userxattr`, which it has in a user namespace. */
+export const USER_OVERLAY_XATTRS = 'user.overlay.';
+
 /** Xattr that hides what lower layers have in a directory. */
 export const OPAQUE_XATTR: Xattr = { name: 'trusted.overlay.opaque', value: 'y' };
 

@@ -6,6 +6,7 @@
  */
 
 import { SiphonError } from '../common/errors.js';
+import { isUserNamespace } from '../common/user-namespace.js';
 
 /** One mount(2) call, in the words of containerd's API. */
 export interface Mount {
@@ -52,7 +53,7 @@ export function overlayMounts(layers: OverlayLayers): Mount[] {
 export function overlayOptions(kernel: { uidMap: string; index: string }): string[] {
   const options: string[] = [];
   if (kernel.index.trim() === 'Y') options.push('index=off');
-  if (!/^\s*0\s+0\s+4294967295\s*$/.test(kernel.uidMap)) options.push('userxattr');
+  if (isUserNamespace(kernel.uidMap)) options.push('userxattr');
   return options;
 }
 
