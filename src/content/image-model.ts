@@ -14,7 +14,7 @@ export interface ImageLayer {
    * made of where the blob lies and its version there, and says nothing about the bytes.
    */
   descriptor: Descriptor;
-  /** `location` only for a tar behind a URL, whose content nobody has hashed yet. */
+  /** `location` only for a bare tar, behind a URL or uncompressed, whose content nobody has hashed yet. */
   identity: 'content' | 'location';
   /** Absent for a bare tar, where only indexing can tell. */
   diffId?: DiffId;

@@ -1,7 +1,6 @@
 /** One layer tar, from a path or a URL, as an image of its own with a default config. */
 
 import { resolve } from 'node:path';
-import { parseDiffId, digestOf } from '../common/digest.js';
 import { FileBlob } from '../common/file-blob.js';
 import type { BlobSource } from '../common/blob-source.js';
 import type { Platform } from '../remote/descriptor.js';
@@ -12,6 +11,7 @@ import { defaultImageConfig } from './image-config.js';
 import type { Image, ImageLayer } from './image-model.js';
 import { compressionOf, layerMediaType } from './layer-format.js';
 import { openOrigin } from './layer-origin.js';
+import { nameOfFile, nameOfUrl } from './location.js';
 import { OpenedImage } from './opened-image.js';
 import { formatUrl } from './source.js';
 
@@ -21,18 +21,22 @@ export interface TarImageOptions {
   signal: AbortSignal;
 }
 
-/** The file is hashed once, and again only when it has changed. @throws SiphonError `not-found`, … */
+/**
+ * A compressed file is hashed once, and again only when it has changed; one that is not compressed need not be
+ * read for that. @throws SiphonError `not-found`, … */
 export async function openTarFile(path: string, options: TarImageOptions): Promise<Image> {
   const absolute = resolve(path);
   const blob = await FileBlob.open(absolute);
   try {
-    const slice = { path: absolute, offset: 0, size: blob.size };
-    const digest = await digestOfSlice(slice, options);
+    const { size } = blob;
     const compression = await compressionOf(blob, options.signal);
+    const isPlain = compression === 'none';
+    const digest = isPlain
+      ? await nameOfFile(absolute)
+      : await digestOfSlice({ path: absolute, offset: 0, size }, options);
     return tarImage(path, options, {
-      descriptor: { mediaType: layerMediaType(compression), digest, size: blob.size },
-      identity: 'content',
-      ...(compression === 'none' ? { diffId: parseDiffId(digest) } : {}),
+      descriptor: { mediaType: layerMediaType(compression), digest, size },
+      identity: isPlain ? 'location' : 'content',
       origin: { kind: 'file', path: absolute },
     });
   } finally {
@@ -44,12 +48,12 @@ export async function openTarFile(path: string, options: TarImageOptions): Promi
 export async function openTarUrl(url: string, options: TarImageOptions): Promise<Image> {
   const blob = await openHttpBlob(url, options.signal);
   try {
-    const { size, validator } = blob;
+    const { size } = blob;
     const compression = await compressionOf(blob, options.signal);
     return tarImage(formatUrl(url), options, {
       descriptor: {
         mediaType: layerMediaType(compression),
-        digest: digestOf(JSON.stringify(['layer at', url, size, validator ?? null])),
+        digest: nameOfUrl(url, blob),
         size,
       },
       identity: 'location',

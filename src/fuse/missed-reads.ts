@@ -22,7 +22,7 @@ import { isDying } from './thread-signals.js';
 export interface MissedReadsOptions {
   fetch: FetchSpans;
   unkept?: UnkeptOf | undefined;
-  /** Milliseconds until a read fails. */
+  /** Milliseconds until a read fails, from its beginning or from the last progress on. */
   timeout: number;
   /** What keeps a layer's bytes from coming, in words; `undefined` where that is not known. */
   problem?: ((layer: number) => string | undefined) | undefined;
@@ -51,6 +51,7 @@ const { EIO, EINTR, ESTALE } = constants.errno;
 
 interface Waiting {
   read: MissedRead;
+  timer: NodeJS.Timeout;
   abort: AbortController;
   watch: NodeJS.Timeout | undefined;
 }
@@ -81,11 +82,12 @@ export class MissedReads {
   async #serve(read: MissedRead): Promise<void> {
     this.count += 1;
     const key = uniqueKey(read.uniqueLow, read.uniqueHigh);
-    const waiting: Waiting = { read, abort: new AbortController(), watch: undefined };
+    const abort = new AbortController();
+    const timer = setTimeout(() => abort.abort(timeUp), this.#options.timeout);
+    const waiting: Waiting = { read, timer, abort, watch: undefined };
     this.#waiting.set(key, waiting);
     if (this.#earlyInterrupts.delete(key)) this.#watch(waiting);
     if (this.#closed) waiting.abort.abort(gone);
-    const timer = setTimeout(() => waiting.abort.abort(timeUp), this.#options.timeout);
     const message = await this.#answer(waiting);
     clearTimeout(timer);
     clearInterval(waiting.watch);
@@ -153,7 +155,13 @@ export class MissedReads {
   #fetch({ layer, firstSpan, lastSpan }: MissedRead, signal: AbortSignal): Promise<void> {
     const miss = { layer, firstSpan, lastSpan };
     const key = `${layer}:${firstSpan}-${lastSpan}`;
-    return this.#fetches.run(key, signal, (shared) => this.#options.fetch(miss, shared));
+    return this.#fetches.run(key, signal, (shared) =>
+      this.#options.fetch(miss, shared, () => this.#waitAnew(layer)),
+    );
+  }
+
+  #waitAnew(layer: number): void {
+    for (const { read, timer } of this.#waiting.values()) if (read.layer === layer) timer.refresh();
   }
 
   #errno(read: MissedRead, signal: AbortSignal, error: unknown): number {

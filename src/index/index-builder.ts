@@ -13,12 +13,11 @@ import { DirectHasher, type LayerDigests, type LayerHasher } from './layer-hashe
 import type { Compression, LayerInfo } from './layer-model.js';
 import { type ExpectedLayer, checkExpected } from './expected-layer.js';
 import { spanDecoder } from './span-decoder.js';
+import { DEFAULT_SPAN_SIZE } from './span-limits.js';
 import { SpanRecorder, type UnhashedSpan } from './span-recorder.js';
 import { TarReader } from './tar-reader.js';
 import { TreeBuilder } from './tree-builder.js';
 
-/** Uncompressed bytes between checkpoints. Larger spans make a smaller index and larger reads. */
-export const DEFAULT_SPAN_SIZE = 2 << 20;
 const MIN_SPAN_SIZE = 64 << 10;
 const MAX_SPAN_SIZE_OPTION = 16 << 20;
 

@@ -37,8 +37,11 @@ export type Compression = (typeof COMPRESSIONS)[number];
 export const LAYER_FORMATS = ['siphon', 'estargz', 'zstd-chunked', 'soci'] as const;
 export type LayerFormat = (typeof LAYER_FORMATS)[number];
 
-/** What the digests of the spans are of: their bytes of the tar, or their bytes of the blob. */
-export const DIGEST_SUBJECTS = ['tar', 'blob'] as const;
+/**
+ * What the digests of the spans are of: their bytes of the tar, or their bytes of the blob. `none`: they have
+ * none, since only the headers of an uncompressed layer were read.
+ */
+export const DIGEST_SUBJECTS = ['tar', 'blob', 'none'] as const;
 export type DigestSubject = (typeof DIGEST_SUBJECTS)[number];
 
 export interface Inode {
@@ -87,7 +90,7 @@ export interface Span {
   bits: number;
   /** Decoded bytes between the entry point and the span; 0 but in groups. */
   skip: number;
-  /** Raw sha256 of what {@link LayerInfo.digestOf} says. */
+  /** Raw sha256 of what {@link LayerInfo.digestOf} says; zeros where it is of nothing. */
   digest: Buffer;
 }
 

@@ -39,6 +39,11 @@ export class SpanTable {
 
   /** @throws SiphonError `corrupt` where the spans are not one after another within blob and tar */
   constructor(database: BetterSqlite3.Database, layer: Layer) {
+    if (layer.digestOf === 'none' && layer.compression !== 'none')
+      throw new SiphonError(
+        'corrupt',
+        `Cannot read index: the spans of a ${layer.compression} layer have no digests, expected one each`,
+      );
     const count = checkCount(database, layer);
     this.bounds = new Float64Array(count + 1);
     this.#blobOffsets = new Float64Array(count);
@@ -126,7 +131,7 @@ export class SpanTable {
       isWithin(blobLength, 1, layer.blobSize - blobOffset) &&
       isWithin(bits, 0, 7) &&
       isWithin(skip, 0, MAX_GROUP_SIZE) &&
-      digest.length === DIGEST_SIZE;
+      digest.length === (layer.digestOf === 'none' ? 0 : DIGEST_SIZE);
     if (!fits) throw badSpan(expected, 'lies outside the layer');
     this.bounds[number] = tarOffset;
     this.#blobOffsets[number] = blobOffset;

@@ -61,6 +61,24 @@ export class TarReader {
     }
   }
 
+  /** How many of the next bytes say nothing of the tree: `Infinity` where the archive has ended. */
+  get skippable(): number {
+    const state = this.#state;
+    if (state.kind === 'end') return Number.POSITIVE_INFINITY;
+    return state.kind === 'content' ? state.left + state.padding : 0;
+  }
+
+  /** Takes the next bytes for pushed, at most those that are {@link skippable}. */
+  pass(count: number): void {
+    const state = this.#state;
+    this.#offset += count;
+    if (state.kind !== 'content') return;
+    const content = Math.min(count, state.left);
+    state.left -= content;
+    state.padding -= count - content;
+    this.#settle();
+  }
+
   /** Says that no more comes. @throws SiphonError `corrupt` where the tar ends in the middle of something */
   finish(): void {
     const state = this.#state;

@@ -1,131 +1,117 @@
 /**
  * Derives an index again from its blob and compares: the only way to know that one from elsewhere tells
  * the truth about the tree. (Contents are checked by span whenever they are read.)
+ *
+ * One that siphon made is compared row by row. One that was made of a table of contents has places and numbers of
+ * its own, so it is read as a mount would read it, and what there is to see is compared; for that the blob and
+ * both tars need room in the folder for temporary files.
  */
 
-import { rm } from 'node:fs/promises';
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { inflateRawSync } from 'node:zlib';
-import type BetterSqlite3 from 'better-sqlite3';
-import { temporaryName } from '../common/atomic-file.js';
-import { SiphonError } from '../common/errors.js';
-import { WINDOW_SIZE } from '../ffi/zlib.js';
+import { FileBlob } from '../common/file-blob.js';
+import { UndoStack } from '../common/undo-stack.js';
 import { buildIndex } from './build-index.js';
-import { openIndexFile } from './index-file.js';
+import { compareIndexes } from './compare-indexes.js';
+import { type LayerView, compareLayers } from './compare-layers.js';
+import type { ExpectedLayer } from './expected-layer.js';
 import { LayerIndex } from './layer-index.js';
 import type { LayerInfo } from './layer-model.js';
+import { SpanCache } from './span-cache.js';
+import { SpanReader } from './span-reader.js';
+import { TOC_MARKS } from './toc/estargz.js';
 
 export interface VerifyOptions {
-  /** Folder for the index made to compare with; by default the system's for temporary files. */
+  /** Folder for temporary files; by default the system's. */
   folder?: string;
+  /** `location`: where the index has no digests, that of the blob is a name and says nothing about it. */
+  identity?: 'content' | 'location';
   signal?: AbortSignal;
 }
 
-/** Every table with the columns that order its rows. */
-const ORDER_OF: Readonly<Record<string, string>> = {
-  layer: 'diff_id',
-  inode: 'ino',
-  entry: 'parent, name',
-  listing: 'number',
-  xattr: 'ino, name',
-  extent: 'ino, file_offset',
-  implicit: 'ino',
-  span: 'number',
-};
-
-type Row = Record<string, unknown>;
+interface Work {
+  info: LayerInfo;
+  indexPath: string;
+  blob: AsyncIterable<Uint8Array>;
+  expected: ExpectedLayer;
+  folder: string;
+  signal: AbortSignal;
+}
 
 /**
  * Checks the index at `indexPath` against the whole blob it is said to describe.
- * @throws SiphonError `corrupt` that names the first row that differs; and as {@link buildIndex}
+ * @throws SiphonError `corrupt` that names the first row, span or path that differs; and as {@link buildIndex}
  */
 export async function verifyIndex(
   indexPath: string,
   blob: AsyncIterable<Uint8Array>,
   options: VerifyOptions = {},
 ): Promise<LayerInfo> {
+  const { identity = 'content', signal = new AbortController().signal } = options;
   const info = readInfo(indexPath);
-  const path = temporaryName(join(options.folder ?? tmpdir(), 'siphon-verify'));
-  const { blobDigest, blobSize, diffId, spanSize } = info;
-  const expected = { blobDigest, blobSize, diffId };
-  const signal = options.signal === undefined ? {} : { signal: options.signal };
+  const expected = expectedOf(info, identity);
+  const folder = await mkdtemp(join(options.folder ?? tmpdir(), 'siphon-verify-'));
   try {
-    await buildIndex(blob, { output: path, spanSize, expected, ...signal });
-    compareFiles(indexPath, path);
+    const work = { info, indexPath, blob, expected, folder, signal };
+    await (info.format === 'siphon' ? verifyOwn(work) : verifyForeign(work));
   } finally {
-    await rm(path, { force: true });
+    await rm(folder, { recursive: true, force: true });
   }
   return info;
+}
+
+function expectedOf(info: LayerInfo, identity: 'content' | 'location'): ExpectedLayer {
+  const { blobDigest, blobSize, diffId, digestOf } = info;
+  return digestOf === 'none' && identity === 'location'
+    ? { blobSize }
+    : { blobDigest, blobSize, diffId };
+}
+
+async function verifyOwn({ info, indexPath, blob, expected, folder, signal }: Work): Promise<void> {
+  const output = join(folder, 'index');
+  await buildIndex(blob, { output, spanSize: info.spanSize, expected, signal });
+  compareIndexes(indexPath, output);
+}
+
+async function verifyForeign({ indexPath, blob, expected, folder, signal }: Work): Promise<void> {
+  const [output, path] = [join(folder, 'index'), join(folder, 'blob')];
+  await using kept = await open(path, 'w', 0o600);
+  await buildIndex(writtenTo(kept, blob), { output, expected, signal });
+  await using undo = new UndoStack();
+  const viewOf = (from: string, name: string): Promise<LayerView> =>
+    openView({ indexPath: from, blobPath: path, cache: join(folder, name) }, undo, signal);
+  const claimed = await viewOf(indexPath, 'claimed');
+  compareLayers(claimed, await viewOf(output, 'truth'), { hidden: TOC_MARKS });
+}
+
+/** All of a layer, each span checked against its digest. */
+async function openView(
+  paths: { indexPath: string; blobPath: string; cache: string },
+  undo: UndoStack,
+  signal: AbortSignal,
+): Promise<LayerView> {
+  const index = LayerIndex.open(paths.indexPath);
+  undo.defer(() => index.close());
+  const cache = SpanCache.open(paths.cache, index.spanBounds);
+  undo.defer(() => cache.close());
+  const reader = new SpanReader({ index, cache, source: await FileBlob.open(paths.blobPath) });
+  undo.defer(() => reader.close());
+  if (index.info.spanCount > 0) await reader.ensure(0, index.info.spanCount - 1, signal);
+  return { index, data: cache.fd };
+}
+
+async function* writtenTo(
+  file: FileHandle,
+  blob: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  for await (const piece of blob) {
+    await file.writeFile(piece);
+    yield piece;
+  }
 }
 
 function readInfo(path: string): LayerInfo {
   using index = LayerIndex.open(path);
   return index.info;
-}
-
-function compareFiles(path: string, truthPath: string): void {
-  const claimed = openIndexFile(path);
-  try {
-    const truth = openIndexFile(truthPath);
-    try {
-      for (const [table, order] of Object.entries(ORDER_OF)) {
-        compareRows(
-          table,
-          rowsOf(claimed, `SELECT * FROM ${table} ORDER BY ${order}`),
-          rowsOf(truth, `SELECT * FROM ${table} ORDER BY ${order}`),
-        );
-      }
-      compareRows('window', windowsOf(claimed), windowsOf(truth));
-    } finally {
-      truth.close();
-    }
-  } finally {
-    claimed.close();
-  }
-}
-
-function rowsOf(database: BetterSqlite3.Database, sql: string): Iterator<Row> {
-  return database.prepare<[], Row>(sql).iterate();
-}
-
-/** Unpacked: another version of zlib packs the same window into other bytes. */
-function* windowsOf(database: BetterSqlite3.Database): Generator<Row, undefined> {
-  const rows = database.prepare<[], { span: number; data: Buffer }>(
-    'SELECT span, data FROM window ORDER BY span',
-  );
-  for (const { span, data } of rows.iterate()) {
-    yield { span, data: inflateRawSync(data, { maxOutputLength: WINDOW_SIZE }) };
-  }
-  return undefined;
-}
-
-function compareRows(table: string, claimed: Iterator<Row>, truth: Iterator<Row>): void {
-  try {
-    for (
-      let number = 1;
-      isNextSame(claimed, truth, `row ${number} of its ${table} table`);
-      number++
-    );
-  } finally {
-    // A query that is left open keeps its database from taking the next.
-    claimed.return?.();
-    truth.return?.();
-  }
-}
-
-/** Whether there is a next row; that it is the same is checked. */
-function isNextSame(claimed: Iterator<Row>, truth: Iterator<Row>, what: string): boolean {
-  const [is, should] = [claimed.next(), truth.next()];
-  if (is.done === true && should.done === true) return false;
-  if (is.done !== true && should.done !== true && isSameRow(is.value, should.value)) return true;
-  throw new SiphonError('corrupt', `Cannot trust index: ${what} is not what the layer gives`);
-}
-
-function isSameRow(a: Row, b: Row): boolean {
-  return Object.keys(b).every((column) => isSameValue(a[column], b[column]));
-}
-
-function isSameValue(a: unknown, b: unknown): boolean {
-  return Buffer.isBuffer(a) && Buffer.isBuffer(b) ? a.equals(b) : a === b;
 }

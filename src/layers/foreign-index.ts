@@ -32,6 +32,11 @@ const FATAL: readonly (ErrorCode | undefined)[] = [
   'unavailable',
 ];
 
+/** Whether making an index some way failed so that every other way would fail as well. */
+export function isFatal(error: unknown): boolean {
+  return FATAL.includes(errorCode(error));
+}
+
 /**
  * Tries the layer's own table first.
  * @throws what streaming the layer would meet as well; then nothing is left
@@ -55,7 +60,7 @@ export async function makeForeignIndex(
       await indexFromToc(toc, { output, signal, layer: { blobDigest, blobSize, diffId } });
       return { kind: 'made' };
     } catch (error) {
-      if (FATAL.includes(errorCode(error))) throw error;
+      if (isFatal(error)) throw error;
       reasons.push(errorMessage(error));
     }
   }

@@ -133,7 +133,7 @@ async function verifyOne(
     }
   };
   try {
-    await verifyIndex(path, counted(), { signal });
+    await verifyIndex(path, counted(), { identity: layer.identity, signal });
     onEvent?.({ digest, status: 'ready', done: total, total });
   } catch (error) {
     if (!(error instanceof SiphonError) || error.code === 'cancelled') throw error;

@@ -1,8 +1,7 @@
 /**
  * Gets a layer's index onto this disk, the cheapest way there is: it is here already; it was published
- * beside the image; it is made of a table of contents that others made; or the blob is streamed once,
- * checked, indexed on the way and kept compressed, so that reads are served from this disk afterwards (a
- * file in the local file system is not kept twice).
+ * beside the image; it is made of a table of contents that others made; it is made of the headers of an
+ * uncompressed tar; or the blob is streamed once.
  *
  * Two requests for one layer share the work; the work ends when the last of them gives up, and a failed
  * attempt leaves nothing that the next one could trip over.
@@ -11,8 +10,6 @@
 import { rename, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import pLimit from 'p-limit';
-import type { BlobSource } from '../common/blob-source.js';
-import { Channel } from '../common/channel.js';
 import { temporaryName } from '../common/atomic-file.js';
 import type { Digest } from '../common/digest.js';
 import { isDiskFull } from '../common/disk-full.js';
@@ -22,12 +19,14 @@ import type { Logger } from '../common/log.js';
 import { SharedWork } from '../common/shared-work.js';
 import type { ContentStore } from '../content/content-store.js';
 import type { Image, ImageLayer } from '../content/image.js';
-import { buildIndex } from '../index/build-index.js';
-import { LayerIndex } from '../index/layer-index.js';
-import type { LayerListener } from './layer-event.js';
+import { type ExpectedLayer, LayerIndex, type LayerInfo } from '../index/layer-index.js';
+import { completeIndex } from './complete-index.js';
 import { makeForeignIndex } from './foreign-index.js';
+import { hopLayer } from './hop-layer.js';
+import type { LayerListener } from './layer-event.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
 import { writeCompressedIndex } from './published-index.js';
+import { streamLayer } from './stream-layer.js';
 
 export interface BuildOptions {
   signal: AbortSignal;
@@ -77,8 +76,10 @@ export class LayerPreparer {
   build(image: Image, layer: ImageLayer, options: BuildOptions): Promise<LayerRecord> {
     return this.#limit(async () => {
       const task = this.#begin(image, layer, { ...options, badIndex: 'fail' });
-      if (!(await this.#usable(task))) {
-        await indexOnly(task).catch((error: unknown) => {
+      const info = await this.#usable(task);
+      if (info?.digestOf === 'none') await this.#complete(task);
+      else if (info === undefined) {
+        await this.#stream(task, { keep: false }).catch((error: unknown) => {
           throw namingLayer(error, task);
         });
       }
@@ -90,13 +91,14 @@ export class LayerPreparer {
   /** The record of a layer whose index is here. @throws SiphonError `not-found` where none is */
   async existing(image: Image, layer: ImageLayer, options: BuildOptions): Promise<LayerRecord> {
     const task = this.#begin(image, layer, { ...options, badIndex: 'fail' });
-    if (await this.#usable(task)) {
+    const info = await this.#usable(task);
+    if (info !== undefined && info.digestOf !== 'none') {
       this.#checkDiffId(layer, task.record);
       return finish(task);
     }
     throw new SiphonError(
       'not-found',
-      `Cannot find index of layer "${layer.descriptor.digest}" of "${image.name}": there is none here, expected one in "${task.output}"`,
+      `Cannot find index of layer "${layer.descriptor.digest}" of "${image.name}": there is none here, expected one of the whole layer in "${task.output}"`,
       { hint: 'siphon index build makes it.' },
     );
   }
@@ -115,7 +117,7 @@ export class LayerPreparer {
   async #prepare(image: Image, layer: ImageLayer, options: PrepareOptions): Promise<LayerRecord> {
     const task = this.#begin(image, layer, options);
     try {
-      if (!(await this.#usable(task)) && !(await this.#takePublished(task))) {
+      if ((await this.#usable(task)) === undefined && !(await this.#takePublished(task))) {
         await this.#makeIndex(task);
       }
     } catch (error) {
@@ -134,15 +136,16 @@ export class LayerPreparer {
     return { image, layer, record, output: this.#layers.indexPath(record.number), options };
   }
 
-  async #usable({ record, output }: Task): Promise<boolean> {
-    if (!(await fileExists(output))) return false;
+  /** What the index that is here says of the layer, where there is one that can be trusted. */
+  async #usable({ record, output }: Task): Promise<LayerInfo | undefined> {
+    if (!(await fileExists(output))) return undefined;
     try {
-      LayerIndex.open(output, indexExpectation(record)).close();
-      return true;
+      using index = LayerIndex.open(output, indexExpectation(record));
+      return index.info;
     } catch (error) {
       this.#log.warn({ layer: record.blobDigest, reason: errorMessage(error) }, 'index dropped');
       await rm(output, { force: true });
-      return false;
+      return undefined;
     }
   }
 
@@ -154,12 +157,15 @@ export class LayerPreparer {
     const temporary = temporaryName(output);
     try {
       await writeCompressedIndex(await published(options.signal), temporary);
-      LayerIndex.open(temporary, indexExpectation(record, layer.diffId)).close();
+      checkPublished(temporary, indexExpectation(record, layer.diffId));
       await rename(temporary, output);
       return true;
     } catch (error) {
-      const isItsFault = errorCode(error) !== 'cancelled' && !isDiskFull(error);
-      if (options.badIndex === 'fail' || !isItsFault) throw error;
+      const code = errorCode(error);
+      const isItsFault = code !== 'cancelled' && !isDiskFull(error);
+      // An index of another siphon's format is nobody's fault.
+      const isFailure = options.badIndex === 'fail' && code !== 'unsupported';
+      if (isFailure || !isItsFault) throw error;
       this.#log.warn({ layer: digest, reason: errorMessage(error) }, 'published index refused');
       return false;
     } finally {
@@ -177,45 +183,36 @@ export class LayerPreparer {
       onFound: () => options.onEvent?.({ digest, status: 'index', done: 0, total }),
       log: this.#log,
     });
-    if (foreign.kind === 'none') await this.#stream({ ...task, because: foreign.because });
+    if (foreign.kind === 'made') return;
+    const onBegin = (): void => options.onEvent?.({ digest, status: 'index', done: 0, total });
+    const { signal } = options;
+    if (await hopLayer(image, layer, { output, signal, onBegin, log: this.#log })) return;
+    await this.#stream({ ...task, because: foreign.because });
   }
 
-  async #stream(task: Task): Promise<void> {
-    const source = await task.image.openLayer(task.layer, task.options.signal);
+  /** Reads a layer whole of which only headers were read. */
+  async #complete(task: Task): Promise<void> {
+    await this.#pass(task, completeIndex, undefined);
+  }
+
+  async #stream(task: Task, { keep } = { keep: true }): Promise<void> {
+    await this.#pass(task, streamLayer, keep ? this.#content : undefined);
+  }
+
+  async #pass(
+    { image, layer, output, record, options: { signal, onEvent }, because }: Task,
+    pass: typeof streamLayer,
+    content: ContentStore | undefined,
+  ): Promise<void> {
+    const { digest, size: total } = layer.descriptor;
+    const source = await image.openLayer(layer, signal);
+    const onBytes = (done: number): void => onEvent?.({ digest, status: 'streaming', done, total });
     try {
-      if (source.local) await index(counted(source, task), task, task.options.signal);
-      else await this.#keepAndIndex(source, task);
+      const { diffId } = layer;
+      await pass(source, { record, diffId, output, content, because, onBytes, signal });
     } finally {
       await source.close();
     }
-  }
-
-  /** One pass: each piece is written to the content store, then handed to the indexer. */
-  async #keepAndIndex(source: BlobSource, task: Task): Promise<void> {
-    const channel = new Channel<Uint8Array>();
-    const failed = new AbortController();
-    const signal = AbortSignal.any([task.options.signal, failed.signal]);
-    const fail = (error: unknown): never => {
-      channel.end(error instanceof Error ? error : new Error(errorMessage(error)));
-      failed.abort(error);
-      throw error;
-    };
-    const bytes = passOn(counted(source, task), channel);
-    const kept = this.#keep(bytes, task.layer, signal).then(() => channel.end(), fail);
-    const indexed = index(channel, task, signal).catch(fail);
-    const outcomes = await Promise.allSettled([kept, indexed]);
-    if (outcomes.every((outcome) => outcome.status === 'fulfilled')) return;
-    await rm(task.output, { force: true });
-    throw failed.signal.reason;
-  }
-
-  async #keep(
-    bytes: AsyncIterable<Uint8Array>,
-    layer: ImageLayer,
-    signal: AbortSignal,
-  ): Promise<void> {
-    if (layer.identity === 'location') await this.#content.add(bytes, signal);
-    else await this.#content.ingest(layer.descriptor, bytes, { signal });
   }
 }
 
@@ -236,6 +233,16 @@ function finish({ layer, record, options }: Task): LayerRecord {
   return record;
 }
 
+/** @throws SiphonError as LayerIndex.open; `corrupt` where nothing holds the contents to the layer */
+function checkPublished(path: string, expected: ExpectedLayer): void {
+  using index = LayerIndex.open(path, expected);
+  if (index.info.digestOf !== 'none') return;
+  throw new SiphonError(
+    'corrupt',
+    `Cannot take the published index of layer "${index.info.blobDigest}": its spans have no digests, expected one each`,
+  );
+}
+
 /** The same failure, with the layer and its image in its sentence where they are missing. */
 function namingLayer(error: unknown, { image, layer }: Task): unknown {
   const { digest } = layer.descriptor;
@@ -244,45 +251,4 @@ function namingLayer(error: unknown, { image, layer }: Task): unknown {
   const name = layer.identity === 'content' ? `layer "${digest}" of "${image.name}"` : image.name;
   const options = { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) };
   return new SiphonError(error.code, `Cannot use ${name}: ${error.message}`, options);
-}
-
-async function indexOnly(task: Task): Promise<void> {
-  const source = await task.image.openLayer(task.layer, task.options.signal);
-  try {
-    await index(counted(source, task), task, task.options.signal);
-  } finally {
-    await source.close();
-  }
-}
-
-async function index(
-  input: AsyncIterable<Uint8Array>,
-  task: Task,
-  signal: AbortSignal,
-): Promise<void> {
-  const { output, record, layer, because } = task;
-  const expected = indexExpectation(record, layer.diffId);
-  await buildIndex(input, { output, expected, because, signal });
-}
-
-async function* counted(source: BlobSource, { layer, options }: Task): AsyncGenerator<Uint8Array> {
-  const { digest, size: total } = layer.descriptor;
-  let done = 0;
-  options.onEvent?.({ digest, status: 'streaming', done, total });
-  for await (const chunk of source.stream(options.signal)) {
-    done += chunk.byteLength;
-    options.onEvent?.({ digest, status: 'streaming', done, total });
-    yield chunk;
-  }
-}
-
-/** Yields each piece to the one that stores it; once that is done with it, the channel gets it. */
-async function* passOn(
-  bytes: AsyncIterable<Uint8Array>,
-  channel: Channel<Uint8Array>,
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of bytes) {
-    yield chunk;
-    await channel.send(chunk);
-  }
 }

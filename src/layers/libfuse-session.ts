@@ -21,9 +21,12 @@ export async function mountThroughLibfuse(
     const workplace = await openWorkplace({ root, undo, access, log });
     const image = await openImageAt(workplace, options, undo);
     const records = await prepareLayers(workplace, image, options);
+    const layers = records.map((record) => workplace.open.open(record));
+    // libfuse gives an operation 15 s, whatever arrives meanwhile.
+    await Promise.all(layers.map(({ number }) => workplace.open.complete(number, options.signal)));
     const mounted = await mountLibfuse({
       mountPoint: target,
-      layers: records.map((record) => workplace.open.open(record)),
+      layers,
       fetch: (miss, signal) => workplace.open.fetch(miss, signal),
       unkept: (miss) => workplace.open.unkept(miss),
       log,

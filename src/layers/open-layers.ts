@@ -9,6 +9,7 @@ import { SiphonError, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
 import { type LayerOrigin, openOrigin } from '../content/layer-origin.js';
+import { openLocation } from '../content/location.js';
 import type { Miss, ServedLayer } from '../fuse/fuse-session.js';
 import { LayerIndex } from '../index/layer-index.js';
 import { SpanCache } from '../index/span-cache.js';
@@ -17,6 +18,8 @@ import { type UnkeptSpan, UnkeptSpans } from '../index/unkept-spans.js';
 import type { QueueLimits } from '../remote/fetch-queue.js';
 import { FetchQueues } from '../remote/fetch-queues.js';
 import type { RegistryAccess } from '../remote/registry.js';
+import { completeIndex } from './complete-index.js';
+import { LayerCompletion } from './layer-completion.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
 
 /** Most bytes of one layer's files that are fetched before anybody reads them. */
@@ -28,14 +31,20 @@ interface Trouble {
 }
 
 interface OpenLayer {
+  record: LayerRecord;
   index: LayerIndex;
   cache: SpanCache;
   reader: SpanReader;
   served: ServedLayer;
   trouble: Trouble;
+  /** Comes before the first read of contents, where the index has no digests but the layer has. */
+  completion: LayerCompletion | undefined;
   /** Ends what is fetched ahead of need. */
   closing: AbortController;
 }
+
+/** What opening a layer's source takes. */
+type LayerParts = Pick<OpenLayer, 'record' | 'index' | 'trouble'>;
 
 export interface OpenLayersOptions {
   layers: LayerStore;
@@ -43,7 +52,7 @@ export interface OpenLayersOptions {
   /** What may be asked of each host. */
   limits?: QueueLimits | undefined;
   access?: RegistryAccess | undefined;
-  /** Is told when the disk takes no more. */
+  /** Is told when the disk takes no more, and of layers whose contents cannot be given. */
   log: Logger;
 }
 
@@ -52,6 +61,7 @@ export class OpenLayers implements AsyncDisposable {
   readonly #content: ContentStore;
   readonly #unkept: UnkeptSpans;
   readonly #access: RegistryAccess | undefined;
+  readonly #log: Logger;
   readonly #open = new Map<number, OpenLayer>();
   readonly #queues: FetchQueues;
   #fetchedByClosed = 0;
@@ -60,6 +70,7 @@ export class OpenLayers implements AsyncDisposable {
     this.#layers = options.layers;
     this.#content = options.content;
     this.#access = options.access;
+    this.#log = options.log;
     this.#queues = new FetchQueues(options.limits);
     this.#unkept = new UnkeptSpans(options.log);
   }
@@ -101,8 +112,13 @@ export class OpenLayers implements AsyncDisposable {
     this.#layers.dropAll();
   }
 
-  /** Brings missing spans into the cache, or into memory: see {@link unkept}. @throws SiphonError `not-found` for a layer not open, … */
-  async fetch(miss: Miss, signal: AbortSignal): Promise<void> {
+  /**
+   * Brings missing spans into the cache, or into memory: see {@link unkept}.
+   * @param onProgress is called whenever part of what must come first has arrived
+   * @throws SiphonError `not-found` for a layer not open, …
+   */
+  async fetch(miss: Miss, signal: AbortSignal, onProgress = (): void => undefined): Promise<void> {
+    await this.complete(miss.layer, signal, onProgress);
     const { reader, trouble } = this.#get(miss.layer);
     await reader.ensure(miss.firstSpan, miss.lastSpan, signal);
     delete trouble.last;
@@ -111,6 +127,19 @@ export class OpenLayers implements AsyncDisposable {
   /** What of a miss is not in the cache file though it was fetched, for the disk did not take it. */
   unkept({ layer, firstSpan, lastSpan }: Miss): UnkeptSpan[] {
     return this.#open.get(layer)?.reader.unkept(firstSpan, lastSpan) ?? [];
+  }
+
+  /**
+   * Sees to it that what is read of the layer can be checked: one of which only headers were read is read
+   * whole. Does nothing where that is so already, or where nobody knows what the contents should be.
+   * @throws SiphonError `corrupt` where the layer is not what it should be; `cancelled`; …
+   */
+  async complete(
+    number: number,
+    signal: AbortSignal,
+    onProgress = (): void => undefined,
+  ): Promise<void> {
+    await this.#get(number).completion?.wait(signal, onProgress);
   }
 
   /**
@@ -157,6 +186,7 @@ export class OpenLayers implements AsyncDisposable {
     if (layer === undefined) return;
     this.#open.delete(number);
     layer.closing.abort();
+    await layer.completion?.settled();
     await layer.reader.close();
     this.#fetchedByClosed += layer.reader.fetchedSpans;
     layer.cache.close();
@@ -181,16 +211,29 @@ export class OpenLayers implements AsyncDisposable {
     try {
       cache = SpanCache.open(this.#layers.directory(record.number), index.spanBounds);
       const trouble: Trouble = {};
-      const reader = new SpanReader({
-        index,
-        cache,
-        source: () => this.#source(record, index, trouble),
-        unkept: this.#unkept,
-      });
+      const reader = this.#reader({ record, index, cache, trouble });
       const { number } = record;
       const { dataPath: cachePath, presence } = cache;
       const served = { number, indexPath, cachePath, presence };
-      return { index, cache, reader, served, trouble, closing: new AbortController() };
+      const closing = new AbortController();
+      const lacksDigests = index.info.digestOf === 'none' && record.identity === 'content';
+      const completion = lacksDigests
+        ? new LayerCompletion(
+            (onBytes, signal) => this.#complete(layer, onBytes, signal),
+            closing.signal,
+          )
+        : undefined;
+      const layer: OpenLayer = {
+        record,
+        index,
+        cache,
+        reader,
+        served,
+        trouble,
+        completion,
+        closing,
+      };
+      return layer;
     } catch (error) {
       cache?.close();
       index.close();
@@ -198,15 +241,66 @@ export class OpenLayers implements AsyncDisposable {
     }
   }
 
-  async #source(record: LayerRecord, index: LayerIndex, trouble: Trouble): Promise<BlobSource> {
-    const { blobDigest: digest, blobSize: size } = index.info;
+  #reader(layer: LayerParts & { cache: SpanCache }): SpanReader {
+    const { index, cache } = layer;
+    const source = (): Promise<BlobSource> => this.#source(layer);
+    return new SpanReader({ index, cache, source, unkept: this.#unkept });
+  }
+
+  async #complete(layer: OpenLayer, onBytes: () => void, signal: AbortSignal): Promise<void> {
+    const { record } = layer;
+    try {
+      await this.#completeIndex(layer, onBytes, signal);
+      signal.throwIfAborted();
+      const index = LayerIndex.open(
+        this.#layers.indexPath(record.number),
+        indexExpectation(record),
+      );
+      const [before, reader] = [layer.index, layer.reader];
+      layer.index = index;
+      layer.reader = this.#reader({ ...layer, index });
+      layer.completion = undefined;
+      await reader.close();
+      before.close();
+      this.#log.info(
+        { layer: record.blobDigest },
+        'layer is here as a whole, and its tree is its own',
+      );
+    } catch (error) {
+      if (!signal.aborted)
+        this.#log.error(
+          { layer: record.blobDigest, err: error },
+          `Cannot give contents of layer "${record.blobDigest}": ${errorMessage(error)}`,
+        );
+      throw error;
+    }
+  }
+
+  async #completeIndex(layer: OpenLayer, onBytes: () => void, signal: AbortSignal): Promise<void> {
+    const { record } = layer;
+    const output = this.#layers.indexPath(record.number);
+    const source = await this.#source(layer);
+    try {
+      const { diffId } = layer.index.info;
+      const content = this.#content;
+      await completeIndex(source, { record, diffId, output, content, onBytes, signal });
+    } finally {
+      await source.close();
+    }
+  }
+
+  async #source({ record, index, trouble }: LayerParts): Promise<BlobSource> {
+    const { blobDigest: digest, blobSize: size, digestOf } = index.info;
     if (await this.#content.has(digest)) return this.#content.source({ digest, size });
     const descriptor = { mediaType: record.mediaType, digest, size };
     const access = this.#access;
-    const source = await openOrigin(record.origin, descriptor, {
-      ...(access === undefined ? {} : { access }),
-      onFailure: (error) => (trouble.last = errorMessage(error)),
-    });
+    const isNamedByPlace = digestOf === 'none' && record.identity === 'location';
+    const source = isNamedByPlace
+      ? await openLocation(record.origin, digest, new AbortController().signal)
+      : await openOrigin(record.origin, descriptor, {
+          ...(access === undefined ? {} : { access }),
+          onFailure: (error) => (trouble.last = errorMessage(error)),
+        });
     const place = placeOf(record.origin);
     return place === undefined ? source : this.#queues.ordering(source, place.host, place.flow);
   }

@@ -8,6 +8,7 @@ import { digestOf } from '#src/common/digest.js';
 import { ContentStore } from '#src/content/content-store.js';
 import { type Image, openImage } from '#src/content/image.js';
 import { openOrigin } from '#src/content/layer-origin.js';
+import { openLocation } from '#src/content/location.js';
 import { parseSource } from '#src/content/source.js';
 import { mediaTypes } from '#src/remote/descriptor.js';
 import { collect } from '../support/collect.js';
@@ -26,6 +27,10 @@ beforeEach(async () => {
 });
 afterEach(() => folder[Symbol.asyncDispose]());
 
+function fail(): never {
+  throw new Error('no layer');
+}
+
 function open(source: string, platform?: string): Promise<Image> {
   return openImage(parseSource(source), {
     store,
@@ -36,7 +41,7 @@ function open(source: string, platform?: string): Promise<Image> {
 
 async function bytesOf(image: Image): Promise<Buffer> {
   const [layer] = image.layers;
-  if (layer === undefined) throw new Error('no layer');
+  if (layer === undefined) return fail();
   const blob = await openOrigin(layer.origin, layer.descriptor);
   try {
     return await collect(blob.stream(signal));
@@ -52,9 +57,12 @@ describe('a tar file', () => {
     const image = await open(path, 'linux/arm64');
     expect(image.layers).toEqual([
       {
-        descriptor: { mediaType: mediaTypes.ociLayer, digest: digestOf(tar), size: tar.length },
-        identity: 'content',
-        diffId: digestOf(tar),
+        descriptor: {
+          mediaType: mediaTypes.ociLayer,
+          digest: expect.stringMatching(/^sha256:/) as string,
+          size: tar.length,
+        },
+        identity: 'location',
         origin: { kind: 'file', path },
       },
     ]);
@@ -75,13 +83,29 @@ describe('a tar file', () => {
   });
 
   test('is hashed anew when it has changed', async () => {
-    const path = join(folder.path, 'layer.tar');
-    await writeFile(path, tar);
+    const path = join(folder.path, 'layer.tar.gz');
+    await writeFile(path, gzipSync(tar));
     await open(path);
     const other = Buffer.from(tar);
     other[600] = (other[600] ?? 0) ^ 1;
-    await writeFile(path, other);
-    expect((await open(path)).layers[0]?.descriptor.digest).toBe(digestOf(other));
+    await writeFile(path, gzipSync(other));
+    expect((await open(path)).layers[0]?.descriptor.digest).toBe(digestOf(gzipSync(other)));
+  });
+
+  test('is another layer when it has changed, and is read in one version only', async () => {
+    const path = join(folder.path, 'layer.tar');
+    await writeFile(path, tar);
+    const nameOf = async () => (await open(path)).layers[0]?.descriptor.digest ?? digestOf('');
+    const name = await nameOf();
+    expect(await nameOf()).toBe(name);
+    const origin = { kind: 'file', path } as const;
+    const blob = await openLocation(origin, name, signal);
+    expect(await blob.read(0, 512, signal)).toEqual(tar.subarray(0, 512));
+    await writeFile(path, noise(tar.length));
+    await expect(blob.read(0, 512, signal)).rejects.toMatchObject({ code: 'corrupt' });
+    await expect(collect(blob.stream(signal))).rejects.toMatchObject({ code: 'corrupt' });
+    await blob.close();
+    expect(await nameOf()).not.toBe(name);
   });
 
   test('says so where there is none', async () => {
@@ -129,7 +153,11 @@ describe('a tar behind a URL', () => {
     expect(layer?.descriptor.digest).not.toBe(digestOf(tar));
     expect(await bytesOf(image)).toEqual(tar);
     expect((await open(url)).layers).toEqual(image.layers);
+    const { origin, descriptor } = image.layers[0] ?? fail();
+    const openAgain = () => openLocation(origin, descriptor.digest, signal);
+    await (await openAgain()).close();
     version = '"2"';
+    await expect(openAgain()).rejects.toMatchObject({ code: 'corrupt' });
     expect((await open(url)).layers[0]?.descriptor.digest).not.toBe(layer?.descriptor.digest);
   });
 

@@ -143,6 +143,7 @@ describe.each([
     expect(inSeconds(tree)).toEqual(inSeconds(expected));
     const indexes = await indexesOf(sandbox.root);
     expect(new Set(indexes.map((info) => info.format))).toEqual(new Set([format]));
+    succeeded(await sandbox.siphon('index', 'verify', reference));
   }, 60_000);
 
   it('is drawn in small parts', async () => {
@@ -185,6 +186,7 @@ describe('an image that buildah pushed as zstd:chunked', () => {
     expect(await withMount(sandbox, `oci:${layout}:latest`, readTree)).toEqual(expected);
     const indexes = await indexesOf(sandbox.root);
     expect(new Set(indexes.map((info) => info.format))).toEqual(new Set(['zstd-chunked']));
+    succeeded(await sandbox.siphon('index', 'verify', `oci:${layout}:latest`));
   }, 60_000);
 });
 
@@ -205,6 +207,7 @@ describe('an image with a SOCI index', () => {
         });
         expect(server.stats.blobBytesSent).toBeLessThan((await blobBytes(layout)) / 2);
         expect(await withMount(sandbox, reference, readTree)).toEqual(expected);
+        succeeded(await sandbox.siphon('index', 'verify', reference));
       } finally {
         await server.close();
       }

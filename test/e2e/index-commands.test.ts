@@ -4,8 +4,12 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { digestOf } from '#src/common/digest.js';
+import { type Digest, digestOf } from '#src/common/digest.js';
 import { Sqlite } from '#src/common/sqlite.js';
+import { ContentStore } from '#src/content/content-store.js';
+import { openImage } from '#src/content/image.js';
+import { publishIndexes } from '#src/content/index-artifact.js';
+import { parseSource } from '#src/content/source.js';
 import { dir, file, symlink, tarOf } from '../index/support/tar-bytes.js';
 import { LayoutBuilder } from '../support/oci-layout.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
@@ -111,6 +115,27 @@ describe('siphon index', () => {
     );
     const byJson = await index('verify', '--json', source);
     expect(byJson).toMatchObject({ code: 1, stdout: '' });
+  });
+
+  it('passes over a published index of another version of the format, and says so', async () => {
+    await index('build', source);
+    const store = await ContentStore.open(sandbox.root);
+    const { signal } = new AbortController();
+    const image = await openImage(parseSource(source), { store, signal });
+    onTestFinished(() => image.close());
+    const paths = image.layers.map(({ descriptor }, n): [Digest, string] => {
+      const path = join(sandbox.root, 'layers', String(n + 1), 'index.db');
+      const database = new Sqlite(path);
+      database.pragma('user_version = 99');
+      database.close();
+      return [descriptor.digest, path];
+    });
+    await publishIndexes(image, new Map(paths), signal);
+    await using other = await openSandbox();
+    const seen = await other.siphon('index', 'inspect', '--format', source);
+    expect(seen, seen.stderr).toMatchObject({ code: 0 });
+    expect(seen.stdout.match(/indexed from its own bytes/g)).toHaveLength(2);
+    expect(seen.stderr).toMatch(/its format is 99, expected \d+.*published index refused/);
   });
 
   it('takes a tar as well, and says what is wrong with the words it gets', async () => {

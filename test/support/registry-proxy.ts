@@ -11,6 +11,10 @@ export interface RegistryProxy extends AsyncDisposable {
   requests: string[];
   /** Waited for before a request is passed on; a status is answered instead of the registry. */
   before: (request: string) => Promise<number | void>;
+  /** Bytes of bodies that were passed on. */
+  sent: number;
+  /** Changes a body in place as it is passed on; `offset` is that of `bytes` in the blob. */
+  alter: (request: string, bytes: Buffer, at: { offset: number; range: boolean }) => void;
 }
 
 /** @param registry `127.0.0.1:PORT` */
@@ -24,6 +28,13 @@ export async function startRegistryProxy(registry: string): Promise<RegistryProx
       if (status !== undefined) return answer.writeHead(status).end();
       const onward = request({ hostname, port, method, path: url, headers }, (from) => {
         answer.writeHead(from.statusCode ?? 502, from.headers);
+        const range = from.statusCode === 206;
+        let offset = Number(/^bytes (\d+)-/.exec(from.headers['content-range'] ?? '')?.[1] ?? 0);
+        from.on('data', (bytes: Buffer) => {
+          proxy.alter(line, bytes, { offset, range });
+          offset += bytes.length;
+          proxy.sent += bytes.length;
+        });
         from.pipe(answer);
       });
       onward.once('error', () => answer.destroy());
@@ -35,6 +46,8 @@ export async function startRegistryProxy(registry: string): Promise<RegistryProx
   const proxy: RegistryProxy = {
     host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests: [],
+    sent: 0,
+    alter: () => undefined,
     before: () => Promise.resolve(),
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();

@@ -9,9 +9,15 @@ import { SiphonError } from '../../common/errors.js';
 import { BLOCK_SIZE, parseTarHeader } from '../tar-header.js';
 
 /** The name of the table in its tar, and of what else the format adds to a layer's root. */
-export const TOC_NAME = 'stargz.index.json';
+const TOC_NAME = 'stargz.index.json';
 export const PREFETCH_LANDMARK = '.prefetch.landmark';
-export const NO_PREFETCH_LANDMARK = '.no.prefetch.landmark';
+const NO_PREFETCH_LANDMARK = '.no.prefetch.landmark';
+/** What a layer's root has for the format's sake only. */
+export const TOC_MARKS: ReadonlySet<string> = new Set([
+  PREFETCH_LANDMARK,
+  NO_PREFETCH_LANDMARK,
+  TOC_NAME,
+]);
 
 /** Annotation of the layer in its manifest: the digest of the table's JSON. */
 export const TOC_DIGEST_ANNOTATION = 'containerd.io/snapshot/stargz/toc.digest';

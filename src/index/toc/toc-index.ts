@@ -16,7 +16,7 @@ import type { LayerInfo } from '../layer-model.js';
 import { streamDecoder } from '../stream-decoder.js';
 import { TreeBuilder } from '../tree-builder.js';
 import { type ChunkSpans, chunkSpans } from './chunk-spans.js';
-import { NO_PREFETCH_LANDMARK, PREFETCH_LANDMARK, TOC_NAME, unpackStargzToc } from './estargz.js';
+import { PREFETCH_LANDMARK, TOC_MARKS, unpackStargzToc } from './estargz.js';
 import { parseJsonToc } from './json-toc.js';
 import {
   MAX_TOC_SIZE,
@@ -36,9 +36,6 @@ export interface TocJob {
   toc: PackedToc;
   layer: TocLayer;
 }
-
-/** What a layer's root has for the format's sake only. */
-const MARKS: ReadonlySet<string> = new Set([PREFETCH_LANDMARK, NO_PREFETCH_LANDMARK, TOC_NAME]);
 
 /**
  * Writes the index; on failure nothing is left of it.
@@ -126,7 +123,7 @@ function fromEntries(
   for (const one of entries) {
     const path = components(one.entry.path).join('/');
     if (path === PREFETCH_LANDMARK) prefetchEnd = startOf(one, laidOut);
-    if (!MARKS.has(path)) addTo(tree, one, laidOut);
+    if (!TOC_MARKS.has(path)) addTo(tree, one, laidOut);
   }
   return {
     tarSize: laidOut.tarSize,

@@ -1,0 +1,65 @@
+/**
+ * The one pass over a layer of which only headers were read so far: begun by the first who needs contents,
+ * shared by all, and going on when they give up, since whoever comes next would have to begin it anew.
+ */
+
+import { SiphonError, errorCode } from '../common/errors.js';
+import { untilAborted } from '../common/until-aborted.js';
+
+/** How long what was not as it should be is taken to be so still: each try draws the whole layer, in ms. */
+const BAD_FOR = 30_000;
+
+/** `onBytes` is to be called whenever something has arrived. */
+export type CompletionWork = (onBytes: () => void, signal: AbortSignal) => Promise<void>;
+
+export class LayerCompletion {
+  readonly #work: CompletionWork;
+  readonly #closing: AbortSignal;
+  readonly #waiting = new Set<() => void>();
+  #running: Promise<void> | undefined;
+
+  /** @param closing ends the work */
+  constructor(work: CompletionWork, closing: AbortSignal) {
+    this.#work = work;
+    this.#closing = closing;
+  }
+
+  /**
+   * Resolves once the layer is complete.
+   * @param onProgress is called whenever something has arrived
+   * @throws what the work throws; for a while, nobody tries again where the layer was not what it should be.
+   * SiphonError `cancelled` as soon as `signal` is aborted
+   */
+  async wait(signal: AbortSignal, onProgress: () => void): Promise<void> {
+    this.#running ??= this.#begin();
+    this.#waiting.add(onProgress);
+    try {
+      await untilAborted(this.#running, signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      throw new SiphonError('cancelled', 'Cannot complete layer: nobody waits for it any more', {
+        cause: error,
+      });
+    } finally {
+      this.#waiting.delete(onProgress);
+    }
+  }
+
+  /** Resolves when nothing is under way, whatever came of it. */
+  async settled(): Promise<void> {
+    await this.#running?.catch(() => undefined);
+  }
+
+  #begin(): Promise<void> {
+    const tell = (): void => {
+      for (const onProgress of this.#waiting) onProgress();
+    };
+    const running = this.#work(tell, this.#closing);
+    running.catch((error: unknown) => {
+      const forget = (): void => void (this.#running = undefined);
+      if (errorCode(error) === 'corrupt') setTimeout(forget, BAD_FOR).unref();
+      else forget();
+    });
+    return running;
+  }
+}
