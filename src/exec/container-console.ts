@@ -54,7 +54,8 @@ export async function openConsole(
       log.error({ id: home.id, error: errorMessage(error) }, 'output is not kept');
     });
   };
-  const wiring = record.overrides.terminal === true ? wireTerminal(take) : wirePipes(record, take);
+  const wiring =
+    record.overrides.terminal === true ? wireTerminal(record, take) : wirePipes(record, take);
   // Nothing is printed before the process runs, which is later.
   const server = await AttachServer.listen(home.path, (frame) => {
     apply(frame, wiring, signalSource);
@@ -116,8 +117,9 @@ async function drain(sink: PassThrough, name: OutputName, take: Take): Promise<v
   for await (const chunk of sink) await take(name, chunk as Buffer); // of a stream without encoding
 }
 
-function wireTerminal(take: Take): Wiring {
+function wireTerminal({ terminalSize = [0, 0] }: ContainerRecord, take: Take): Wiring {
   const { master, slave } = openPty();
+  setWindowSize(slave, ...terminalSize);
   const screen = new ReadStream(master);
   let last = Promise.resolve();
   screen.on('data', (chunk: Buffer) => {

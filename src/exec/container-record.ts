@@ -18,6 +18,8 @@ export interface ContainerRecord {
   detached: boolean;
   /** The process has a standard input that can be written to. */
   interactive: boolean;
+  /** Columns and rows of the terminal that it was asked for at. */
+  terminalSize?: readonly [number, number];
   /** The container goes when its process ends. */
   autoRemove: boolean;
   /** RFC 3339. */

@@ -152,6 +152,7 @@ async function runOn(
       config: rootfs.config,
       runtime: record.runtime,
       onStart: options.onStart,
+      ...(record.terminalSize === undefined ? {} : { terminalSize: record.terminalSize }),
       signal: new AbortController().signal,
       log: options.log,
       ...streams,

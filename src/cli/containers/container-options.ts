@@ -11,6 +11,7 @@ import type { ContainerOverrides, Network } from '../../exec/run-options.js';
 import type { Mount, ResourceLimit } from '../../exec/runtime-spec.js';
 import type { Settings } from '../settings.js';
 import { collect } from './collect.js';
+import { terminalSize } from './terminal.js';
 import {
   parseCpus,
   parseDevice,
@@ -93,6 +94,7 @@ export async function containerRecord(
   { platform, plainHttp }: Pick<Settings, 'platform' | 'plainHttp'>,
 ): Promise<ContainerRecord> {
   const { source, args, options, detached } = request;
+  const size = terminalSize();
   return {
     id: options.name ?? `siphon-${randomBytes(6).toString('hex')}`,
     source: absoluteSource(source),
@@ -103,6 +105,7 @@ export async function containerRecord(
     labels: Object.fromEntries(options.label ?? []),
     detached,
     interactive: options.interactive === true,
+    ...(size === undefined ? {} : { terminalSize: size }),
     autoRemove: options.rm === true,
     createdAt: new Date().toISOString(),
   };

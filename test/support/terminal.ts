@@ -1,0 +1,57 @@
+/** A program on a terminal of its own, as a person would sit at it. */
+
+import { spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ReadStream } from 'node:tty';
+import { openPty, setWindowSize } from '#src/ffi/pty.js';
+
+const PATIENCE = 30_000; // ms
+
+export interface Terminal {
+  type(text: string): void;
+  /** Waits until `text` was shown; what came before it counts no more. @returns all up to its end */
+  see(text: string | RegExp): Promise<string>;
+  resize(columns: number, rows: number): void;
+  /** The exit code, 128 where a signal ended it. */
+  readonly ended: Promise<number>;
+}
+
+export function startInTerminal(program: string, args: readonly string[]): Terminal {
+  const { master, slave } = openPty();
+  setWindowSize(slave, 77, 33);
+  const child = spawn(program, args, { stdio: [slave, slave, slave] });
+  const screen = new ReadStream(master);
+  let shown = '';
+  screen.on('data', (chunk: Buffer) => (shown += chunk.toString()));
+  screen.on('error', () => screen.destroy()); // nobody has it open any more
+  const ended = new Promise<number>((done, fail) => {
+    child.once('error', fail);
+    child.once('exit', (code) => {
+      closeSync(slave);
+      done(code ?? 128);
+    });
+  });
+  return {
+    type: (text) => void screen.write(text),
+    async see(text) {
+      const deadline = Date.now() + PATIENCE;
+      for (;;) {
+        const found = typeof text === 'string' ? shown.indexOf(text) : shown.search(text);
+        const length = typeof text === 'string' ? text.length : (text.exec(shown)?.[0].length ?? 0);
+        if (found >= 0) {
+          const seen = shown.slice(0, found + length);
+          shown = shown.slice(found + length);
+          return seen;
+        }
+        if (Date.now() > deadline) throw new Error(`not shown: ${String(text)}; but ${shown}`);
+        await sleep(20);
+      }
+    },
+    resize(columns, rows) {
+      setWindowSize(slave, columns, rows);
+      child.kill('SIGWINCH'); // as the kernel does for those whose controlling terminal it is
+    },
+    ended,
+  };
+}
