@@ -62,6 +62,8 @@ const SETS = {
     { name: 'rsync', command: 'rsync', why: 'another' },
     { name: 'perl', command: 'prove', why: 'a reader that gets signals' },
     { name: 'pigz', command: 'pigz', why: 'gzip of another make' },
+    { name: 'libdeflate-tools', command: 'libdeflate-gzip', why: 'of a third' },
+    { name: 'zstd', command: 'zstd', why: 'zstd layers' },
     { name: 'python3', command: 'python3', why: 'system calls that Node lacks' },
     { name: 'procps', command: 'ps', why: 'looking at processes' },
     { name: 'libfuse2', library: 'libfuse.so.2', why: 'the optional fuse-native driver' },
