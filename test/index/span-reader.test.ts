@@ -118,3 +118,41 @@ test('a span that is fetched ahead becomes urgent when a read wants it', async (
   expect(reads).toHaveLength(1);
   expect(urgencies[0]?.class).toBe('waiting');
 });
+
+test.each([
+  [1, true],
+  [2, true],
+  [3, false],
+])('wrong bytes are asked for elsewhere: %d hosts flip a bit', async (liars, succeeds) => {
+  const index = indexOf(blob, { spanSize: SPAN_SIZE });
+  const cache = SpanCache.open(join(temporaryFolder(), 'cache'), index.spanBounds);
+  const memory = memorySource(blob);
+  const flipping: BlobSource = {
+    ...memory,
+    local: false,
+    read: async (offset, length, stop) => {
+      const bytes = Buffer.from(await memory.read(offset, length, stop));
+      const middle = bytes.length >> 1;
+      bytes[middle] = (bytes[middle] ?? 0) ^ 1;
+      return bytes;
+    },
+  };
+  const asked: number[] = [];
+  const source: BlobSource = {
+    ...flipping,
+    elsewhere: (rejected) => {
+      asked.push(rejected);
+      return rejected < liars ? flipping : memory;
+    },
+  };
+  const reader = new SpanReader({ index, cache, source });
+  onTestFinished(async () => {
+    await reader.close();
+    cache.close();
+  });
+  const outcome = reader.ensure(3, 3, signal);
+  if (succeeds) await outcome;
+  else await expect(outcome).rejects.toMatchObject({ code: 'corrupt' });
+  expect(cache.has(3)).toBe(succeeds);
+  expect(asked).toEqual([1, 2].slice(0, liars));
+});

@@ -2,9 +2,17 @@
 
 import { run } from './sandbox.js';
 
-const rule = (host: string): string[] => {
+/** `refuse` answers a new connection at once that there is nobody; `drop` answers nothing. */
+export type Loss = 'drop' | 'refuse';
+
+const targets: Readonly<Record<Loss, string[]>> = {
+  drop: ['DROP'],
+  refuse: ['REJECT', '--reject-with', 'tcp-reset'],
+};
+
+const rule = (host: string, how: Loss): string[] => {
   const [address = '', port = ''] = host.split(':');
-  return ['INPUT', '-i', 'lo', '-p', 'tcp', '-d', address, '--dport', port, '-j', 'DROP'];
+  return ['INPUT', '-i', 'lo', '-p', 'tcp', '-d', address, '--dport', port, '-j', ...targets[how]];
 };
 
 /** Why packets cannot be dropped here; `undefined` where they can. */
@@ -16,10 +24,10 @@ export async function droppingMissing(): Promise<string | undefined> {
   return code === 0 ? undefined : stderr.trim();
 }
 
-/** Drops what is sent to `host`, `address:port`, until disposed of. */
-export async function dropPacketsTo(host: string): Promise<AsyncDisposable> {
-  await iptables('-I', ...rule(host));
-  return { [Symbol.asyncDispose]: () => iptables('-D', ...rule(host)) };
+/** Loses what is sent to `host`, `address:port`, until disposed of. */
+export async function dropPacketsTo(host: string, how: Loss = 'drop'): Promise<AsyncDisposable> {
+  await iptables('-I', ...rule(host, how));
+  return { [Symbol.asyncDispose]: () => iptables('-D', ...rule(host, how)) };
 }
 
 async function iptables(...args: string[]): Promise<void> {

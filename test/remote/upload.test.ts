@@ -1,0 +1,70 @@
+/** Uploads in chunks, cut and gone on with, and mounts from other repositories, against docker-registry. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseReference } from '#src/remote/reference.js';
+import { Registry } from '#src/remote/registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { startRegistryProxy } from '../support/registry-proxy.js';
+import { openRegistry, patient, randomBlob, signal } from './helpers.js';
+
+const CHUNK = 16 * 1024 * 1024;
+let server: DockerRegistry;
+
+beforeAll(async () => {
+  server = await startDockerRegistry();
+});
+afterAll(() => server?.close());
+
+test('a blob of several chunks goes on after one that failed, without sending the others again', async () => {
+  await using proxy = await startRegistryProxy(server.host);
+  const registry = openRegistry(proxy.host);
+  const blob = randomBlob(2 * CHUNK + 1000);
+  let patches = 0;
+  const sent: [number, number][] = [];
+  proxy.before = async (request) => {
+    if (request.startsWith('PATCH') && (patches += 1) === 2) return 503;
+    return undefined;
+  };
+  try {
+    const body = (start: number, end: number): AsyncIterable<Uint8Array> => {
+      sent.push([start, end]);
+      return (async function* () {
+        yield blob.bytes.subarray(start, end);
+      })();
+    };
+    await registry.pushBlob(blob.descriptor, body, signal());
+    expect(sent).toEqual([
+      [0, CHUNK],
+      [CHUNK, 2 * CHUNK],
+      [CHUNK, 2 * CHUNK],
+      [2 * CHUNK, 2 * CHUNK + 1000],
+    ]);
+    expect((await registry.fetchBlob(blob.descriptor, signal())).equals(blob.bytes)).toBe(true);
+    // Whatever the registry answered, the last word of an upload is that it has the blob.
+    await registry.pushBlob(blob.descriptor, body, signal());
+    expect(sent).toHaveLength(4);
+  } finally {
+    await registry.close();
+  }
+}, 60_000);
+
+test('a blob of another repository is mounted, and one that is not there uploaded', async () => {
+  await using proxy = await startRegistryProxy(server.host);
+  const first = openRegistry(proxy.host);
+  const reference = parseReference(`${proxy.host}/team/other`);
+  const second = new Registry({ reference, ...patient });
+  const [there, absent] = [randomBlob(5000), randomBlob(5000)];
+  try {
+    await first.pushBlob(there.descriptor, there.bytes, signal());
+    proxy.requests.length = 0;
+    await second.pushBlob(there.descriptor, there.bytes, signal(), 'team/app');
+    expect(proxy.requests.map((line) => line.split(' ')[0])).toEqual(['HEAD', 'POST']);
+    await second.pushBlob(absent.descriptor, absent.bytes, signal(), 'team/app');
+    for (const { descriptor, bytes } of [there, absent]) {
+      expect((await second.fetchBlob(descriptor, signal())).equals(bytes)).toBe(true);
+    }
+  } finally {
+    await first.close();
+    await second.close();
+  }
+});
