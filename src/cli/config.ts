@@ -5,6 +5,7 @@ import { parse } from 'smol-toml';
 import { z } from 'zod';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import { defaultSmallestLazyLayer } from '../layers/layer-policy.js';
+import { defaultQueueLimits } from '../remote/fetch-queue.js';
 
 const configSchema = z.strictObject({
   /** Folder for content, layers, snapshots and state. */
@@ -23,6 +24,12 @@ const configSchema = z.strictObject({
   hosts_dir: z.string().optional(),
   /** How long a read waits for a registry before it fails, in seconds. */
   fetch_timeout: z.number().positive().max(3600).default(60),
+  /** Bytes of disk that what was read from lazy layers may take; half of the file system where it is not said. */
+  cache_size: z.number().int().positive().optional(),
+  /** Requests for layers' contents that one registry gets at a time. */
+  registry_requests: z.number().int().min(1).max(64).default(defaultQueueLimits.requests),
+  /** Bytes of layers' contents per second that are asked of one registry, on average; not limited by default. */
+  registry_rate: z.number().positive().optional(),
 });
 
 export type ServiceConfig = z.infer<typeof configSchema>;

@@ -96,8 +96,10 @@ async function openLayers(
   config: Service,
   { keeper, startMonitor, undo, log }: ServiceParts,
 ): Promise<{ lazy: LazySnapshots; server: LayerServer }> {
-  const { root, access } = config;
-  const { content, layers, open } = await openWorkplace({ root, undo, keeper, access, log });
+  const { root, access, cache_size: cacheSize } = config;
+  const requests = { requests: config.registry_requests, bytesPerSecond: config.registry_rate };
+  const workplace = { root, undo, keeper, access, requests, cacheSize, log };
+  const { content, layers, open } = await openWorkplace(workplace);
   const server = await LayerServer.start({
     mountPoint: join(root, 'fuse'),
     open,

@@ -44,6 +44,9 @@ const mount_ = process_.func(
 );
 const umount2_ = process_.func('int umount2(const char *target, int flags)');
 const syncfs_ = process_.func('int syncfs(int descriptor)');
+const fallocate_ = process_.func(
+  'int fallocate(int descriptor, int mode, int64_t offset, int64_t length)',
+);
 const flock_ = process_.func('int flock(int descriptor, int operation)');
 /** syscall(2), as open_tree takes it; older C libraries have no function for it. */
 const syscall_ = process_.func(
@@ -54,6 +57,9 @@ const SYS_open_tree = 428;
 const AT_FDCWD = -100;
 const OPEN_TREE_CLONE = 1;
 const O_CLOEXEC = 0o2000000;
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const LOCK_UN = 8;
@@ -102,6 +108,14 @@ export function syncFileSystem(descriptor: number): Promise<void> {
   });
 }
 
+/** fallocate(2): gives the bytes back to the file system; from then on they read as zeros. */
+export function punchHole(descriptor: number, offset: number, length: number): void {
+  const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  if (fallocate_(descriptor, mode, offset, length) !== 0) {
+    throw new SystemError('fallocate', koffi.errno(), String(descriptor));
+  }
+}
+
 /**
  * Waits for the exclusive lock on an open file (flock(2)) and takes it; it goes with {@link unlockFile},
  * the descriptor, or the process. Only for work of a moment: the thread stands still meanwhile.
@@ -117,6 +131,13 @@ export function tryLockFile(descriptor: number): boolean {
   if (flock_(descriptor, LOCK_EX | LOCK_NB) === 0) return true;
   if (koffi.errno() === constants.errno.EWOULDBLOCK) return false;
   throw new SystemError('flock', koffi.errno(), String(descriptor));
+}
+
+/** As {@link lockFile}, for a lock that several may have at once; in place of an exclusive one. */
+export function shareFile(descriptor: number): void {
+  if (flock_(descriptor, LOCK_SH) !== 0) {
+    throw new SystemError('flock', koffi.errno(), String(descriptor));
+  }
 }
 
 export function unlockFile(descriptor: number): void {

@@ -15,6 +15,8 @@ export interface OpenLayer {
   cachePath: string;
   /** One byte a span; non-zero: present. */
   presence: Uint8Array;
+  /** When each span was last read, in seconds since the epoch. */
+  used: Uint32Array;
 }
 
 export class LayerTable {
@@ -63,6 +65,7 @@ export class LayerTable {
         cache: openSync(served.cachePath, 'r'),
         cachePath: served.cachePath,
         presence: new Uint8Array(served.presence),
+        used: new Uint32Array(served.used ?? new SharedArrayBuffer(0)),
       };
       this.#open.set(number, open);
       return open;

@@ -25,7 +25,7 @@ import { MissedReads } from './missed-reads.js';
 import { encodeDevice, replyHeaderSize } from './protocol/reply.js';
 import { readSegments } from './read-segments.js';
 import type { ServedLayer } from './served-layer.js';
-import { absentSpans } from './span-presence.js';
+import { absentSpans, noteUse } from './span-presence.js';
 
 export interface LibfuseMountOptions {
   /** An existing directory of the user's own. */
@@ -225,8 +225,15 @@ class LibfuseServer {
     const [index, served] = [this.#indexes[layer], this.#layers[layer]];
     if (index === undefined || served === undefined) return -EIO;
     const segments = index.segments(inode.ino, position, into.length);
-    const absent = absentSpans(index, new Uint8Array(served.presence), segments);
-    if (absent === undefined) return (await readSegments(served.cachePath, segments, 0)).copy(into);
+    const presence = new Uint8Array(served.presence);
+    noteUse(index, new Uint32Array(served.used ?? new SharedArrayBuffer(0)), segments);
+    let absent = absentSpans(index, presence, segments);
+    if (absent === undefined) {
+      const bytes = await readSegments(served.cachePath, segments, 0);
+      // They may have been taken out of the cache meanwhile.
+      absent = absentSpans(index, presence, segments);
+      if (absent === undefined) return bytes.copy(into);
+    }
     this.#unique += 1;
     const message = await new Promise<Buffer>((resolve) => {
       this.#answers.set(this.#unique, resolve);

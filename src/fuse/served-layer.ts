@@ -8,4 +8,6 @@ export interface ServedLayer {
   cachePath: string;
   /** One byte for a span; non-zero: the span's bytes are in the cache. */
   presence: SharedArrayBuffer;
+  /** Four bytes for a span: when it was last read, in seconds since the epoch; absent where nobody asks. */
+  used?: SharedArrayBuffer;
 }

@@ -1,4 +1,4 @@
-/** Which spans a read needs and does not have. */
+/** Which spans a read needs and does not have, and which it has used. */
 
 import type { Segment, SpanRange } from '../index/layer-model.js';
 
@@ -25,4 +25,14 @@ export function absentSpans(
     }
   }
   return first < 0 ? undefined : { first, last };
+}
+
+/** Notes that the bytes under `segments` are read now. */
+export function noteUse(spans: SpanLocator, used: Uint32Array, segments: readonly Segment[]): void {
+  const now = Math.floor(Date.now() / 1000);
+  for (const segment of segments) {
+    if (segment.kind === 'hole' || segment.length === 0) continue;
+    const end = spans.spanAt(segment.tarOffset + segment.length - 1);
+    for (let span = spans.spanAt(segment.tarOffset); span <= end; span += 1) used[span] = now;
+  }
 }

@@ -1,16 +1,17 @@
 /**
  * Notices who reads a layer in order, by the spans that turn out to be missing, and says what to fetch
- * before it is asked for. Two steps forward make a sequence; from then on the window grows twofold with
- * each step. So what is fetched in vain is less than what was read, and reads here and there fetch nothing
- * ahead. Whoever is behind the window's middle gets more, so that the link never rests.
+ * before it is asked for. Two steps forward make a sequence; from then on the window grows with each step.
+ * Reads here and there fetch nothing ahead. Whoever is behind the window's middle gets more, so that the link never rests.
  */
 
 import type { SpanRange } from './layer-model.js';
 
 /** Bytes of the blob. */
-const FIRST_WINDOW = 1 << 20;
+const FIRST_WINDOW = 2 << 20;
 /** What comes in a round trip of 100 ms at 1.3 Gbit/s. */
 const LARGEST_WINDOW = 16 << 20;
+/** How much the window grows with each step. */
+const GROWTH = 4;
 /** Sequences that are followed at a time; the one that rests longest is dropped. */
 const MAX_SEQUENCES = 4;
 /** Steps forward that make a sequence. */
@@ -46,7 +47,7 @@ export class ReadAhead {
     sequence.ahead = Math.max(sequence.ahead, last);
     sequence.steps += 1;
     if (sequence.steps < STEPS) return undefined;
-    sequence.window = Math.min(LARGEST_WINDOW, Math.max(FIRST_WINDOW, sequence.window * 2));
+    sequence.window = Math.min(LARGEST_WINDOW, Math.max(FIRST_WINDOW, sequence.window * GROWTH));
     return this.#extend(sequence);
   }
 

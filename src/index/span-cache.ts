@@ -6,8 +6,10 @@
  * both. After a crash of the machine `data` may be older than `present`, so a byte there says either
  * "written, in the boot named in the header" or "synced": of the former kind only those of this boot count.
  *
- * Several processes may have one cache open. The files are made and brought to shape under a lock; from
- * then on both only ever gain spans, each by bytes that are the same whoever writes them.
+ * Several processes may have one cache open. The files are made and brought to shape under a lock on
+ * `present`; from then on both only gain spans, each by bytes that are the same whoever writes them. Whoever
+ * has a cache open has a shared lock on `data`, and spans are taken out only by one who can have it alone:
+ * first their presence goes, for good, then their bytes. A reader looks at presence before and after it reads.
  */
 
 import {
@@ -16,6 +18,7 @@ import {
   fdatasyncSync,
   fstatSync,
   ftruncateSync,
+  futimesSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -26,7 +29,7 @@ import { write } from 'node:fs';
 import { join } from 'node:path';
 import { isDiskFull } from '../common/disk-full.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
-import { lockFile, unlockFile } from '../ffi/libc.js';
+import { lockFile, punchHole, shareFile, tryLockFile, unlockFile } from '../ffi/libc.js';
 
 const STATE = { absent: 0, written: 1, synced: 2 } as const;
 
@@ -49,6 +52,9 @@ export class SpanCache implements Disposable {
   readonly fd: number;
   /** One byte a span, non-zero where it is present; shared with the threads that serve it. */
   readonly presence: SharedArrayBuffer;
+  /** Seconds since the epoch when each span was last read; shared likewise. Kept as one time a layer. */
+  readonly used: SharedArrayBuffer;
+  readonly #used: Uint32Array;
   readonly #present: Uint8Array;
   readonly #presentFd: number;
   readonly #shape: Shape;
@@ -91,8 +97,11 @@ export class SpanCache implements Disposable {
         : shape;
     this.presence = new SharedArrayBuffer(this.#shape.spanCount);
     this.#present = new Uint8Array(this.presence);
+    this.used = new SharedArrayBuffer(this.#shape.spanCount * Uint32Array.BYTES_PER_ELEMENT);
+    this.#used = new Uint32Array(this.used).fill(fstatSync(this.#presentFd).mtimeMs / 1000);
     lockFile(this.#presentFd);
     try {
+      shareFile(this.fd);
       this.#load();
     } finally {
       unlockFile(this.#presentFd);
@@ -112,8 +121,33 @@ export class SpanCache implements Disposable {
     await writeFully(this.fd, offset, bytes);
     if (this.#closed) return;
     writeSync(this.#presentFd, Uint8Array.of(STATE.written), 0, 1, HEADER_SIZE + span);
+    this.#used[span] = Date.now() / 1000;
     this.#present[span] = STATE.written;
     this.#presentBytes += bytes.length;
+  }
+
+  /** When the span was last read or written, in seconds since the epoch. */
+  lastUse(span: number): number {
+    return this.#used[span] ?? 0;
+  }
+
+  /**
+   * Gives the disk space of spans back.
+   * @returns false where another process has the cache open, and nothing is done
+   * @throws the system error, with presence gone and bytes perhaps still there
+   */
+  evict(spans: readonly number[]): boolean {
+    if (!tryLockFile(this.#presentFd)) return false;
+    try {
+      // No other process is between these two: each has the first lock before it asks for the second.
+      const isAlone = tryLockFile(this.fd);
+      // What is absent may be about to be written.
+      if (isAlone) this.#evictAll(spans.filter((span) => this.has(span)));
+      shareFile(this.fd);
+      return isAlone;
+    } finally {
+      unlockFile(this.#presentFd);
+    }
   }
 
   /** Looks for spans among `first` to `last` that another process has brought. */
@@ -150,6 +184,8 @@ export class SpanCache implements Disposable {
     this.#closed = true;
     try {
       this.sync();
+      const lastUse = this.#used.reduce((latest, time) => Math.max(latest, time), 0);
+      futimesSync(this.#presentFd, lastUse, lastUse);
     } catch {
       // What is not known to be synced counts until the machine starts anew.
     }
@@ -187,6 +223,22 @@ export class SpanCache implements Disposable {
     }
   }
 
+  #evictAll(spans: readonly number[]): void {
+    for (const span of spans) {
+      writeSync(this.#presentFd, Uint8Array.of(STATE.absent), 0, 1, HEADER_SIZE + span);
+      Atomics.store(this.#present, span, STATE.absent);
+      this.#presentBytes -= this.#lengthOf(span);
+    }
+    // A power cut must not bring presence back for bytes that are gone.
+    fdatasyncSync(this.#presentFd);
+    for (const span of spans) punchHole(this.fd, this.#startOf(span), this.#lengthOf(span));
+  }
+
+  #startOf(span: number): number {
+    if (this.#bounds !== undefined) return this.#bounds[span] ?? 0;
+    return span * (this.#shape.tarSize / this.#shape.spanCount);
+  }
+
   /** States go first: a crash in between leaves a record of the old boot, never one that promises more. */
   #rewrite(header: Buffer): void {
     ftruncateSync(this.#presentFd, HEADER_SIZE + this.#shape.spanCount);
@@ -204,9 +256,7 @@ export class SpanCache implements Disposable {
 
   /** Without bounds, what the span would have if all were alike. */
   #lengthOf(span: number): number {
-    if (this.#bounds !== undefined)
-      return (this.#bounds[span + 1] ?? 0) - (this.#bounds[span] ?? 0);
-    return this.#shape.tarSize / this.#shape.spanCount;
+    return this.#startOf(span + 1) - this.#startOf(span);
   }
 }
 

@@ -24,6 +24,8 @@ export interface SpanFetcherOptions {
   unkept: UnkeptSpans;
   /** Called at the first need, and again if it failed. */
   open: () => Promise<BlobSource>;
+  /** Is told of the bytes of each span that is written to the cache. */
+  onStored?: ((bytes: number) => void) | undefined;
   log: Logger;
 }
 
@@ -181,11 +183,12 @@ export class SpanFetcher {
   }
 
   async #store(span: Span, plain: Buffer, source: BlobSource): Promise<void> {
-    const { index, log } = this.#options;
+    const { index, onStored, log } = this.#options;
     if (index.info.digestOf === 'tar')
       await verify(span, plain, () => this.#mismatch(span, source));
     await this.keep({ number: span.number, tarOffset: span.tarOffset, bytes: plain });
     this.fetchedSpans += 1;
+    onStored?.(plain.length);
     log.trace({ span: span.number, bytes: plain.length }, 'span fetched');
   }
 

@@ -36,6 +36,8 @@ export interface SpanReaderOptions {
   source: BlobSource | (() => Promise<BlobSource>);
   /** What several readers share; default: one of its own. */
   unkept?: UnkeptSpans;
+  /** Is told of the bytes of each span that is written to the cache. */
+  onStored?: (bytes: number) => void;
   log?: Logger;
 }
 
@@ -56,13 +58,13 @@ export class SpanReader {
   #closed = false;
 
   constructor(options: SpanReaderOptions) {
-    const { index, cache, source, log = silentLogger } = options;
+    const { index, cache, source, onStored, log = silentLogger } = options;
     const unkept = options.unkept ?? new UnkeptSpans(log);
     this.#unkept = unkept;
     this.#index = index;
     this.#cache = cache;
     const open = typeof source === 'function' ? source : () => Promise.resolve(source);
-    this.#fetcher = new SpanFetcher({ index, cache, unkept, open, log });
+    this.#fetcher = new SpanFetcher({ index, cache, unkept, open, onStored, log });
     this.#readAhead = new ReadAhead(index.info.spanCount, (span) => endOf(index.span(span)));
   }
 

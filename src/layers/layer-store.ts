@@ -106,6 +106,11 @@ export class LayerStore implements Disposable {
     return recordOf(row);
   }
 
+  /** `<root>/layers`. */
+  get folder(): string {
+    return this.#root;
+  }
+
   /** `<root>/layers/<number>`, made where it is missing. */
   directory(number: number): string {
     const path = join(this.#root, String(number));

@@ -4,6 +4,7 @@
  * registry.
  */
 
+import { statfsSync } from 'node:fs';
 import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
@@ -18,6 +19,7 @@ import { type UnkeptSpan, UnkeptSpans } from '../index/unkept-spans.js';
 import type { QueueLimits } from '../remote/fetch-queue.js';
 import { FetchQueues } from '../remote/fetch-queues.js';
 import type { RegistryAccess } from '../remote/registry.js';
+import { CacheLimit } from './cache-limit.js';
 import { completeIndex } from './complete-index.js';
 import { LayerCompletion } from './layer-completion.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
@@ -50,8 +52,10 @@ export interface OpenLayersOptions {
   layers: LayerStore;
   content: ContentStore;
   /** What may be asked of each host. */
-  limits?: QueueLimits | undefined;
+  requests?: QueueLimits | undefined;
   access?: RegistryAccess | undefined;
+  /** Bytes that all span caches of the root may take; default: half of its file system. */
+  cacheSize?: number | undefined;
   /** Is told when the disk takes no more, and of layers whose contents cannot be given. */
   log: Logger;
 }
@@ -64,6 +68,7 @@ export class OpenLayers implements AsyncDisposable {
   readonly #log: Logger;
   readonly #open = new Map<number, OpenLayer>();
   readonly #queues: FetchQueues;
+  readonly cacheLimit: CacheLimit;
   #fetchedByClosed = 0;
 
   constructor(options: OpenLayersOptions) {
@@ -71,8 +76,11 @@ export class OpenLayers implements AsyncDisposable {
     this.#content = options.content;
     this.#access = options.access;
     this.#log = options.log;
-    this.#queues = new FetchQueues(options.limits);
+    this.#queues = new FetchQueues(options.requests);
     this.#unkept = new UnkeptSpans(options.log);
+    const directory = options.layers.folder;
+    const limit = options.cacheSize ?? halfOfFileSystem(directory);
+    this.cacheLimit = new CacheLimit({ directory, limit, open: this.#open, log: options.log });
   }
 
   has(number: number): boolean {
@@ -195,6 +203,7 @@ export class OpenLayers implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.cacheLimit.close();
     for (const number of this.#open.keys()) await this.close(number);
   }
 
@@ -213,8 +222,8 @@ export class OpenLayers implements AsyncDisposable {
       const trouble: Trouble = {};
       const reader = this.#reader({ record, index, cache, trouble });
       const { number } = record;
-      const { dataPath: cachePath, presence } = cache;
-      const served = { number, indexPath, cachePath, presence };
+      const { dataPath: cachePath, presence, used } = cache;
+      const served = { number, indexPath, cachePath, presence, used };
       const closing = new AbortController();
       const lacksDigests = index.info.digestOf === 'none' && record.identity === 'content';
       const completion = lacksDigests
@@ -244,7 +253,13 @@ export class OpenLayers implements AsyncDisposable {
   #reader(layer: LayerParts & { cache: SpanCache }): SpanReader {
     const { index, cache } = layer;
     const source = (): Promise<BlobSource> => this.#source(layer);
-    return new SpanReader({ index, cache, source, unkept: this.#unkept });
+    const onStored = (bytes: number): void => this.#stored(bytes);
+    return new SpanReader({ index, cache, source, unkept: this.#unkept, onStored });
+  }
+
+  /** Whoever waits for the span goes first. */
+  #stored(bytes: number): void {
+    setImmediate(() => this.cacheLimit.wrote(bytes));
   }
 
   async #complete(layer: OpenLayer, onBytes: () => void, signal: AbortSignal): Promise<void> {
@@ -304,6 +319,11 @@ export class OpenLayers implements AsyncDisposable {
     const place = placeOf(record.origin);
     return place === undefined ? source : this.#queues.ordering(source, place.host, place.flow);
   }
+}
+
+function halfOfFileSystem(directory: string): number {
+  const { blocks, bsize } = statfsSync(directory);
+  return (blocks * bsize) / 2;
 }
 
 /** The host that is asked, and what there takes turns with others; `undefined` where nobody is. */

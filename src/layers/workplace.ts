@@ -6,7 +6,7 @@ import { ContentStore } from '../content/content-store.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import type { Keeper } from './keeper.js';
 import { LayerStore } from './layer-store.js';
-import { OpenLayers } from './open-layers.js';
+import { OpenLayers, type OpenLayersOptions } from './open-layers.js';
 
 /** The parts of siphon's root that serving an image takes; closed by `undo`. */
 export interface Workplace {
@@ -15,7 +15,7 @@ export interface Workplace {
   open: OpenLayers;
 }
 
-export interface WorkplaceOptions {
+export interface WorkplaceOptions extends Pick<OpenLayersOptions, 'requests' | 'cacheSize'> {
   root: string;
   undo: UndoStack;
   /** In whose name layers are held, so that they stay while its server is replaced. */
@@ -26,11 +26,11 @@ export interface WorkplaceOptions {
 
 /** @throws SiphonError `unsupported` where a newer program wrote the root; the system error */
 export async function openWorkplace(options: WorkplaceOptions): Promise<Workplace> {
-  const { root, undo, keeper, access, log } = options;
+  const { root, undo, keeper, access, requests, cacheSize, log } = options;
   const content = await ContentStore.open(root);
   const layers = LayerStore.open(root, keeper?.pid, log);
   undo.defer(() => layers[Symbol.dispose]());
-  const open = new OpenLayers({ layers, content, access, log });
+  const open = new OpenLayers({ layers, content, access, requests, cacheSize, log });
   undo.defer(() => open[Symbol.asyncDispose]());
   return { content, layers, open };
 }

@@ -11,7 +11,12 @@ import type { LayerStore } from '../layers/layer-store.js';
 import type { LayerOutcome } from '../layers/lazy-snapshots.js';
 import type { OpenLayers } from '../layers/open-layers.js';
 import { traffic } from '../remote/traffic.js';
-import type { ServedLayerStatus, ServiceStatus } from './service-status.js';
+import type {
+  CacheStatus,
+  FetchStatus,
+  ServedLayerStatus,
+  ServiceStatus,
+} from './service-status.js';
 
 /** What serves lazy layers; absent where they are off. */
 export interface Watched {
@@ -86,6 +91,8 @@ export class ServiceMonitor {
         })),
         registryRequests: traffic.requests,
         registryBytes: traffic.receivedBytes,
+        fetches: this.#fetches(),
+        cache: this.#cache(),
         spansFetched: this.#watched?.open.fetchedSpans() ?? 0,
         readBytes: bytesRead,
         readsThatWaited: misses,
@@ -126,12 +133,54 @@ export class ServiceMonitor {
       () => this.#fuse().failedReads,
     );
     this.#operations();
-    const served = (): number => this.#watched?.open.numbers().length ?? 0;
-    const gauge: Gauge = new Gauge({
-      name: 'siphon_layers_served',
-      help: 'Layers in the FUSE mount',
+    this.#fetched('requests', 'Requests for the contents of layers, by why');
+    this.#fetched('bytes', 'Bytes of the contents of layers that were asked for, by why');
+    this.#gauges();
+  }
+
+  #gauges(): void {
+    this.#gauge(
+      'siphon_layers_served',
+      'Layers in the FUSE mount',
+      () => this.#watched?.open.numbers().length ?? 0,
+    );
+    this.#gauge('siphon_cache_bytes', 'Disk space of the span caches', () => this.#cache().size);
+    this.#gauge('siphon_cache_limit_bytes', 'What they may take', () => this.#cache().limit);
+    this.#total(
+      'siphon_cache_evicted_bytes_total',
+      'Bytes taken out of the span caches',
+      () => this.#cache().evictedBytes,
+    );
+    const queued: Gauge<'class'> = new Gauge({
+      name: 'siphon_fetches_queued',
+      help: 'Requests for the contents of layers that wait for their turn',
+      labelNames: ['class'],
       registers: [this.#registry],
-      collect: (): void => gauge.set(served()),
+      collect: (): void => {
+        for (const one of this.#fetches()) queued.set({ class: one.class }, one.queued);
+      },
+    });
+  }
+
+  #gauge(name: string, help: string, read: () => number): void {
+    const gauge: Gauge = new Gauge({
+      name,
+      help,
+      registers: [this.#registry],
+      collect: (): void => gauge.set(read()),
+    });
+  }
+
+  #fetched(what: 'requests' | 'bytes', help: string): void {
+    const counter: Counter<'class'> = new Counter({
+      name: `siphon_fetch_${what}_total`,
+      help,
+      labelNames: ['class'],
+      registers: [this.#registry],
+      collect: (): void => {
+        counter.reset();
+        for (const one of this.#fetches()) counter.inc({ class: one.class }, one[what]);
+      },
     });
   }
 
@@ -159,6 +208,18 @@ export class ServiceMonitor {
           counter.inc({ operation }, count);
       },
     });
+  }
+
+  #fetches(): FetchStatus[] {
+    const counts = this.#watched?.open.fetches();
+    if (counts === undefined) return [];
+    return Object.entries(counts).map(([of, numbers]) => ({ class: of, ...numbers }));
+  }
+
+  #cache(): CacheStatus {
+    const limit = this.#watched?.open.cacheLimit;
+    if (limit === undefined) return { size: 0, limit: 0, evictedBytes: 0 };
+    return { size: limit.size(), limit: limit.limit, evictedBytes: limit.evictedBytes };
   }
 
   #fuse(): ReturnType<LayerServer['stats']> {

@@ -30,10 +30,29 @@ export interface ServedLayerStatus {
   servedFrom: string;
 }
 
+export interface FetchStatus {
+  /** Why it is fetched: `waiting` (a read waits), `prefetch`, `fill`. */
+  class: string;
+  requests: number;
+  bytes: number;
+  /** Requests that wait for their turn now. */
+  queued: number;
+}
+
+export interface CacheStatus {
+  /** Bytes on disk, of all layers. */
+  size: number;
+  limit: number;
+  /** Taken out so far. */
+  evictedBytes: number;
+}
+
 export interface ServiceCounters {
   layers: { decision: string; reason: string; count: number }[];
   registryRequests: number;
   registryBytes: number;
+  fetches: FetchStatus[];
+  cache: CacheStatus;
   spansFetched: number;
   readBytes: number;
   readsThatWaited: number;

@@ -77,3 +77,49 @@ test('the shape can be given as numbers', async () => {
   await cache.write(1, 10, Buffer.alloc(10));
   expect(cache.presentBytes()).toBe(10);
 });
+
+test('what is evicted gives its disk space back, is absent from then on, and can be written again', async () => {
+  const folder = temporaryFolder();
+  const size = 1 << 20;
+  const large = Float64Array.of(0, size, 2 * size, 3 * size);
+  const cache = SpanCache.open(folder, large);
+  for (const span of [0, 1, 2]) await cache.write(span, span * size, Buffer.alloc(size, span + 1));
+  const before = statSync(cache.dataPath).blocks * 512;
+  expect(cache.evict([1])).toBe(true);
+  expect(before - statSync(cache.dataPath).blocks * 512).toBe(size);
+  expect(cache.presentBytes()).toBe(2 * size);
+  expect(statSync(cache.dataPath).size).toBe(3 * size);
+  cache.close();
+
+  using again = SpanCache.open(folder, large);
+  expect([again.has(0), again.has(1), again.has(2)]).toEqual([true, false, true]);
+  const bytes = readFileSync(again.dataPath);
+  expect([bytes[size - 1], bytes[size], bytes[2 * size - 1], bytes[2 * size]]).toEqual([
+    1, 0, 0, 3,
+  ]);
+  await again.write(1, size, Buffer.alloc(size, 2));
+  expect(readFileSync(again.dataPath)[size]).toBe(2);
+});
+
+test('nothing is evicted while another has the cache open', async () => {
+  const folder = temporaryFolder();
+  using cache = SpanCache.open(folder, bounds);
+  await cache.write(0, 0, Buffer.alloc(10, 'x'));
+  const other = SpanCache.open(folder, bounds);
+  expect(cache.evict([0])).toBe(false);
+  expect([cache.has(0), other.has(0)]).toEqual([true, true]);
+  expect(other.evict([0])).toBe(false);
+  other.close();
+  expect(cache.evict([0])).toBe(true);
+});
+
+test('the time of the last use is kept, as one for all spans', async () => {
+  const folder = temporaryFolder();
+  const cache = SpanCache.open(folder, bounds);
+  await cache.write(0, 0, Buffer.alloc(10));
+  new Uint32Array(cache.used).set([1_000, 2_000, 3_000]);
+  expect([0, 1, 2].map((span) => cache.lastUse(span))).toEqual([1_000, 2_000, 3_000]);
+  cache.close();
+  using again = SpanCache.open(folder, bounds);
+  expect([0, 1, 2].map((span) => again.lastUse(span))).toEqual([3_000, 3_000, 3_000]);
+});

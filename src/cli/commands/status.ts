@@ -15,12 +15,24 @@ export function statusCommand(): Command {
     });
 }
 
+/** How the reasons for fetching are told. */
+const FETCHES: Record<string, string> = {
+  waiting: 'for reads that wait',
+  prefetch: 'ahead of reads',
+  fill: 'to have layers whole',
+};
+
 function textOf(status: ServiceStatus): string {
   const { serverPid, keeperPid, version, root, address, lazy, uptimeSeconds, counters } = status;
   const facts = [
     `siphon ${version}, process ${serverPid}${keeperPid === undefined ? '' : ` (keeper ${keeperPid})`}, up ${Math.floor(uptimeSeconds)} s`,
     `root ${root}, for containerd at ${address}${lazy ? '' : ', lazy layers off'}`,
     `from registries: ${formatBytes(counters.registryBytes)} in ${counters.registryRequests} requests, ${counters.spansFetched} spans`,
+    ...counters.fetches.map(
+      (one) =>
+        `${FETCHES[one.class] ?? one.class}: ${formatBytes(one.bytes)} in ${one.requests} requests, ${one.queued} in the queue`,
+    ),
+    `cache: ${formatBytes(counters.cache.size)} of ${formatBytes(counters.cache.limit)}, ${formatBytes(counters.cache.evictedBytes)} taken out`,
     `read: ${formatBytes(counters.readBytes)}, ${counters.readsThatWaited} reads waited, ${counters.readErrors} failed`,
     ...counters.layers.map(
       ({ decision, reason, count }) => `layers ${decision} (${reason}): ${count}`,

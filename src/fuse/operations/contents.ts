@@ -11,7 +11,7 @@ import type { Segment, SpanRange } from '../../index/layer-model.js';
 import type { OpenLayer } from '../layer-table.js';
 import { type Reply, replyHeaderSize } from '../protocol/reply.js';
 import type { Request } from '../protocol/request.js';
-import { absentSpans } from '../span-presence.js';
+import { absentSpans, noteUse } from '../span-presence.js';
 import {
   DEFERRED,
   type Operation,
@@ -33,6 +33,7 @@ export const read: Operation = (serving, request, reply) => {
     if (absentSpans(layer.index, layer.presence, segments) === undefined) break;
     reply.clear();
   }
+  noteUse(layer.index, layer.used, segments);
   serving.countBytes(reply.length - replyHeaderSize);
   return 0;
 };

@@ -1,0 +1,116 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, statSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { expect, onTestFinished, test } from 'vitest';
+import { silentLogger } from '#src/common/log.js';
+import type { LayerIndex } from '#src/index/layer-index.js';
+import { SpanCache } from '#src/index/span-cache.js';
+import { CacheLimit, type CachedLayer } from '#src/layers/cache-limit.js';
+import { indexOf, temporaryFolder } from '../index/support/layers.js';
+import { file, tarOf } from '../index/support/tar-bytes.js';
+
+const SPAN_SIZE = 256 << 10;
+const tar = tarOf(file('random', randomBytes(2 << 20)));
+const index = (): LayerIndex => indexOf(gzipSync(tar, { level: 1 }), { spanSize: SPAN_SIZE });
+/** Long ago. */
+const PAST = 1_000_000;
+
+/** A root's layers, of which this process has some open. */
+function layersOf(limit: number) {
+  const directory = temporaryFolder();
+  const open = new Map<number, CachedLayer>();
+  const cacheLimit = new CacheLimit({ directory, limit, open, log: silentLogger });
+  onTestFinished(() => cacheLimit.close());
+  /** Opens a layer whose spans are all here, the last of them used most recently. */
+  const add = async (number: number, of = index()): Promise<SpanCache> => {
+    const folder = join(directory, String(number));
+    mkdirSync(folder);
+    const cache = SpanCache.open(folder, of.spanBounds);
+    onTestFinished(() => cache.close());
+    for (let span = 0; span < of.info.spanCount; span += 1) {
+      const { tarOffset, tarLength } = of.span(span);
+      await cache.write(span, tarOffset, tar.subarray(tarOffset, tarOffset + tarLength));
+      new Uint32Array(cache.used)[span] = PAST + number * 1000 + span;
+    }
+    open.set(number, { index: of, cache });
+    return cache;
+  };
+  const close = (number: number): void => {
+    open.get(number)?.cache.close();
+    open.delete(number);
+  };
+  const sizeOf = (number: number) => statSync(join(directory, String(number), 'data')).blocks * 512;
+  return { directory, open, cacheLimit, add, close, sizeOf };
+}
+
+function presentIn(cache: SpanCache): number[] {
+  return [...new Uint8Array(cache.presence)].flatMap((state, span) => (state === 0 ? [] : [span]));
+}
+
+test('what was used least recently goes first, as much as must', async () => {
+  const { cacheLimit, add } = layersOf(3 << 20);
+  const older = await add(1);
+  const newer = await add(2);
+  new Uint32Array(older.used)[0] = PAST * 2;
+  const all = presentIn(newer);
+  expect(cacheLimit.enforce()).toBeLessThanOrEqual(0);
+  expect(cacheLimit.size()).toBeLessThanOrEqual(3 << 20);
+  expect(cacheLimit.size()).toBeGreaterThan(2 << 20);
+  expect(presentIn(newer)).toEqual(all);
+  expect(presentIn(older)).toContain(0);
+  expect(presentIn(older)).not.toContain(1);
+  expect(presentIn(older)).toContain(all.at(-1));
+});
+
+test('nothing goes below the limit', async () => {
+  const { cacheLimit, add } = layersOf(8 << 20);
+  const cache = await add(1);
+  expect(cacheLimit.enforce()).toBe(0);
+  expect(presentIn(cache)).toHaveLength(index().info.spanCount);
+});
+
+test('what was read a moment ago stays, and goes later', async () => {
+  const { cacheLimit, add } = layersOf(1 << 20);
+  const cache = await add(1);
+  new Uint32Array(cache.used).fill(Date.now() / 1000);
+  const before = presentIn(cache);
+  cacheLimit.wrote(1);
+  expect(presentIn(cache)).toEqual(before);
+  await expect.poll(() => cacheLimit.size(), { timeout: 10_000 }).toBeLessThanOrEqual(1 << 20);
+});
+
+test('a layer that nobody has open goes whole, and is opened empty', async () => {
+  const { directory, cacheLimit, add, close, sizeOf } = layersOf(3 << 20);
+  await add(1);
+  const open = await add(2);
+  close(1);
+  utimesSync(join(directory, '1', 'present'), PAST, PAST);
+  cacheLimit.enforce();
+  expect(sizeOf(1)).toBe(0);
+  expect(presentIn(open)).toHaveLength(index().info.spanCount);
+  using again = SpanCache.open(join(directory, '1'), index().spanBounds);
+  expect(presentIn(again)).toEqual([]);
+});
+
+test('a layer that another process has open is left alone, and the next in line goes', async () => {
+  const { directory, cacheLimit, add } = layersOf(3 << 20);
+  const shared = await add(1);
+  const own = await add(2);
+  using other = SpanCache.open(join(directory, '1'), index().spanBounds);
+  expect(cacheLimit.enforce()).toBeLessThanOrEqual(0);
+  expect(presentIn(shared)).toHaveLength(index().info.spanCount);
+  expect(presentIn(other)).toEqual(presentIn(shared));
+  expect(presentIn(own).length).toBeLessThan(index().info.spanCount);
+});
+
+test('spans of a group go together', async () => {
+  const blob = execFileSync('zstd', ['-c', '-q'], { input: tar, maxBuffer: 8 << 20 });
+  const grouped = indexOf(blob, { spanSize: SPAN_SIZE });
+  expect(grouped.hasOwnEntry(0)).toBe(false);
+  const { cacheLimit, add } = layersOf(2 << 20);
+  const cache = await add(1, grouped);
+  cacheLimit.enforce();
+  expect(presentIn(cache)).toEqual([]);
+});
