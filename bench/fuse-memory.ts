@@ -1,100 +1,136 @@
 /**
- * How much memory serving takes: ten layers of 40,400 entries in one mount, walked and read again and again.
+ * How much memory serving takes: ten images of 40,400 entries, walked and read again and again.
  *
- *     npm run build && node dist/bench/fuse-memory.js [--layers N] [--rounds N] [--folder DIR]
+ *     npm run build && node dist/bench/fuse-memory.js [--images N] [--rounds N] [--folder DIR]
  *
- * Each round walks every layer and reads its small files with the kernel's caches dropped, so that all of it
- * reaches the server. Prints what is resident at the start, with all layers mounted, and after each round. The
- * keeper is a shell script beside it (under 2 MB). Needs root, 1 GB in the temporary folder, and a built `dist`.
+ * `siphon serve` prepares the images from a registry that has no indexes, as containerd asks for it. Each round
+ * walks every layer and reads its small files with the kernel's caches dropped, so that all of it reaches
+ * the server. Prints what the keeper and the server have resident, together: before the first image, with all of them
+ * there, and after each round. Needs root, 2 GB in the temporary folder, and a built `dist`.
  */
 
-import { execFile, execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { Metadata, credentials, status } from '@grpc/grpc-js';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
-import { FuseSession } from '#src/fuse/fuse-session.js';
-import { LayerIndex } from '#src/index/layer-index.js';
+import { SnapshotsClient } from '#src/generated/containerd/services/snapshots/v1/snapshots.js';
+import { serveLayout } from '#src/registry-server/serve-layout.js';
+import { type Entry, directory as folder, file } from '../demo/image/entry.js';
+import { writeLayout } from '../demo/image/write-layout.js';
 
 const folders = 400;
 const filesPerFolder = 100;
+const prefix = 'containerd.io/snapshot';
+const siphon = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
 
 const { values } = parseArgs({
   options: {
-    layers: { type: 'string', default: '10' },
-    rounds: { type: 'string', default: '5' },
+    images: { type: 'string', default: '10' },
+    rounds: { type: 'string', default: '10' },
     folder: { type: 'string', default: tmpdir() },
   },
 });
 
 const run = promisify(execFile);
 const directory = mkdtempSync(join(values.folder, 'siphon-measure-'));
+const address = join(directory, 'siphon.sock');
+const root = join(directory, 'root');
 try {
-  await measure();
+  const service = await startService();
+  try {
+    await measure(service);
+  } finally {
+    service.kill('SIGTERM');
+    if (service.exitCode === null) await once(service, 'exit');
+  }
 } finally {
   rmSync(directory, { recursive: true });
 }
 
-async function measure(): Promise<void> {
-  const tar = pack();
-  report('before');
-  const session = await mount(tar);
+async function startService(): Promise<ChildProcess> {
+  const args = [siphon, '--root', root, 'serve', '--address', address];
+  const service = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  while (!existsSync(address)) {
+    if (service.exitCode !== null) throw new Error('siphon serve does not start');
+    await delay(50);
+  }
+  await delay(2000);
+  return service;
+}
+
+async function measure(service: ChildProcess): Promise<void> {
+  const keeper = service.pid ?? 0;
+  report('no image', keeper);
+  for (let number = 1; number <= Number(values.images); number += 1) await prepareImage(number);
+  await delay(5000);
+  report(`${values.images} images mounted`, keeper);
+  for (let round = 1; round <= Number(values.rounds); round += 1) {
+    writeFileSync('/proc/sys/vm/drop_caches', '3');
+    const script =
+      'find "$1" -printf %s > /dev/null; printf "%s\\0" "$1"/*/[0-4]?/* | xargs -0 cat > /dev/null';
+    await run('bash', ['-ec', script, 'work', join(root, 'fuse')]);
+    report(`round ${round}`, keeper);
+  }
+}
+
+/** Makes an image of one layer and has it prepared; the blob is drawn whole, since nothing has indexed it. */
+async function prepareImage(number: number): Promise<void> {
+  const layout = join(directory, `layout-${number}`);
+  const plan = { title: 'files', entries: entriesOf(number) };
+  const image = await writeLayout({ layout, tag: 'latest', layers: [plan], process: {} });
+  const [layer] = image.layers;
+  if (layer === undefined) throw new Error('the image has no layer');
+  const registry = await serveLayout({ layout });
   try {
-    report(`${values.layers} layers mounted`);
-    for (let round = 1; round <= Number(values.rounds); round += 1) {
-      writeFileSync('/proc/sys/vm/drop_caches', '3');
-      await run('bash', [
-        '-ec',
-        'find "$1" -printf %s > /dev/null; printf "%s\\0" "$1"/*/[0-4]?/* | xargs -0 cat > /dev/null',
-        'work',
-        session.mountPoint,
-      ]);
-      report(`round ${round}`);
-    }
-    const { requests } = session.stats();
-    console.log(`requests: ${Object.values(requests).reduce((sum, count) => sum + count, 0)}`);
+    await prepare(`key-${number}`, {
+      [`${prefix}.ref`]: `chain-${number}`,
+      [`${prefix}/cri.image-ref`]: `${registry.host}/app:latest`,
+      [`${prefix}/cri.layer-digest`]: layer.digest,
+      [`${prefix}/cri.manifest-digest`]: image.manifest,
+      [`${prefix}/cri.image-layers`]: layer.digest,
+    });
   } finally {
-    await session.unmount();
+    await registry.close();
   }
 }
 
-/** One tar stands for all layers; it is also their span cache. */
-function pack(): string {
-  const plain = join(directory, 'plain');
-  for (let folder = 0; folder < folders; folder += 1) {
-    const path = join(plain, String(folder).padStart(2, '0'));
-    mkdirSync(path, { recursive: true });
-    for (let file = 0; file < filesPerFolder; file += 1)
-      writeFileSync(join(path, `module-${file}.py`), `${folder} ${file}\n`);
+function* entriesOf(image: number): Generator<Entry> {
+  for (let at = 0; at < folders; at += 1) {
+    const path = String(at).padStart(2, '0');
+    yield folder(path);
+    for (let n = 0; n < filesPerFolder; n += 1)
+      yield file(`${path}/module-${n}.py`, `${image} ${at} ${n}\n`);
   }
-  const tar = join(directory, 'layer.tar');
-  execFileSync('tar', ['-C', plain, '-cf', tar, '.']);
-  // In a process of its own: what indexing takes is not what serving takes.
-  const build = `
-    import('#src/index/build-index.js').then(({ buildIndex }) =>
-      buildIndex(require('node:fs').createReadStream(process.argv[1]), { output: process.argv[2] }));`;
-  execFileSync(process.execPath, ['-e', build, tar, `${tar}.index`]);
-  return tar;
 }
 
-async function mount(tar: string): Promise<FuseSession> {
-  const mountPoint = join(directory, 'mnt');
-  mkdirSync(mountPoint);
-  const session = await FuseSession.mount({
-    mountPoint,
-    fetch: () => Promise.reject(new Error('everything is present')),
-  });
-  for (let number = 1; number <= Number(values.layers); number += 1) {
-    const indexPath = join(directory, `index-${number}`);
-    copyFileSync(`${tar}.index`, indexPath);
-    using index = LayerIndex.open(indexPath);
-    const presence = new SharedArrayBuffer(index.info.spanCount);
-    new Uint8Array(presence).fill(1);
-    session.addLayer({ number, indexPath, cachePath: tar, presence });
-  }
-  return session;
+/** Fails where the layer did not become a remote snapshot. */
+async function prepare(key: string, labels: Record<string, string>): Promise<void> {
+  const client = new SnapshotsClient(`unix:${address}`, credentials.createInsecure());
+  const metadata = new Metadata();
+  metadata.set('containerd-namespace', 'measure');
+  const request = { snapshotter: '', key, parent: '', labels };
+  await new Promise<void>((resolve, reject) => {
+    client.prepare(request, metadata, (error) => {
+      if (error?.code === status.ALREADY_EXISTS) resolve();
+      else reject(new Error(`the layer is not lazy: ${error?.message ?? 'it was prepared empty'}`));
+    });
+  }).finally(() => client.close());
 }
 
-function report(when: string): void {
-  console.log(`${when.padEnd(20)} ${Math.round(process.memoryUsage.rss() / 2 ** 20)} MiB`);
+function report(when: string, keeper: number): void {
+  const children = readFileSync(`/proc/${keeper}/task/${keeper}/children`, 'utf8');
+  const servers = children.split(' ').filter((pid) => pid.trim() !== '');
+  const server = servers.reduce((sum, pid) => sum + residentOf(pid), 0);
+  const all = server + residentOf(String(keeper));
+  console.log(`${when.padEnd(20)} ${(all / 1024).toFixed(0)} MiB`);
+}
+
+/** In KiB. */
+function residentOf(pid: string): number {
+  return Number(/VmRSS:\s*(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
