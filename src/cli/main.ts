@@ -13,15 +13,22 @@ import {
   waitCommand,
 } from './commands/control.js';
 import { execCommand } from './commands/exec.js';
+import { exportCommand } from './commands/export.js';
+import { gcCommand } from './commands/gc.js';
+import { imagesCommand } from './commands/images.js';
+import { importCommand } from './commands/import.js';
 import { indexCommand } from './commands/layer-index.js';
 import { mountCommand } from './commands/mount.js';
 import { logsCommand } from './commands/logs.js';
 import { psCommand } from './commands/ps.js';
 import { pullCommand } from './commands/pull.js';
+import { pushCommand } from './commands/push.js';
+import { rmiCommand } from './commands/rmi.js';
 import { createCommand, runCommand } from './commands/run.js';
 import { serveCommand } from './commands/serve.js';
 import { keepContainerCommand, startCommand } from './commands/start.js';
 import { statusCommand } from './commands/status.js';
+import { tagCommand } from './commands/tag.js';
 import { umountCommand } from './commands/umount.js';
 import { unpackCommand } from './commands/unpack.js';
 import { reportFailureToParent } from './background.js';
@@ -75,6 +82,13 @@ function createProgram(): Command {
     createCommand,
     startCommand,
     unpackCommand,
+    imagesCommand,
+    tagCommand,
+    rmiCommand,
+    gcCommand,
+    importCommand,
+    exportCommand,
+    pushCommand,
     indexCommand,
     statusCommand,
     doctorCommand,

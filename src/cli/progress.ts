@@ -40,6 +40,30 @@ export function createProgress(name?: string, output: Output = process.stderr): 
   return output.isTTY === true ? terminalProgress(name, output) : lineProgress(output);
 }
 
+/** As {@link createProgress}, or each event as a line of JSON where that is what a person wants. */
+export function createProgressOrEvents(
+  { json, name }: { json: boolean; name?: string },
+  output: Output = process.stderr,
+): ProgressDisplay {
+  return json ? eventLog(output) : createProgress(name, output);
+}
+
+/** Every change of a status, and of bytes as often as a bar would be drawn anew. */
+function eventLog(output: Output): ProgressDisplay {
+  const started = Date.now();
+  const last = new Map<Digest, { status: string; at: number }>();
+  return {
+    update(event) {
+      const now = Date.now();
+      const { status, at } = last.get(event.digest) ?? { status: '', at: 0 };
+      if (status === event.status && now - at < redrawInterval) return;
+      last.set(event.digest, { status: event.status, at: now });
+      output.write(`${JSON.stringify({ ...event, elapsed: (now - started) / 1000 })}\n`);
+    },
+    end() {},
+  };
+}
+
 function lineProgress(output: Output): ProgressDisplay {
   const seen = new Map<Digest, string>();
   return {

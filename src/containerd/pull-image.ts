@@ -12,7 +12,7 @@ import type { Logger } from '../common/log.js';
 import { UndoStack } from '../common/undo-stack.js';
 import { ContentStore } from '../content/content-store.js';
 import { diffIdsOf } from '../content/image-config.js';
-import { openImage } from '../content/image.js';
+import { useImage } from '../content/recorded-image.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import { type Reference, formatReference } from '../remote/reference.js';
 import type { RegistryAccess } from '../remote/registry.js';
@@ -97,9 +97,10 @@ async function pull(
 
 async function openParts(options: ContainerdPullOptions, undo: UndoStack): Promise<RegistryImage> {
   const { reference, signal, log, platform, plainHttp, access } = options;
-  const image = await openImage(
+  const used = await useImage(
     { kind: 'registry', reference },
     {
+      root: options.root,
       store: await ContentStore.open(options.root),
       signal,
       log,
@@ -108,7 +109,8 @@ async function openParts(options: ContainerdPullOptions, undo: UndoStack): Promi
       access,
     },
   );
-  undo.defer(() => image.close());
+  undo.defer(() => used.close());
+  const { image } = used;
   const { home, target, descriptor, manifest, config } = image;
   if (
     home === undefined ||

@@ -1,23 +1,21 @@
 /**
  * Blobs by digest on this disk. `blobs/sha256/<hex>` holds whole, verified blobs only: a blob is
  * written under `ingest/`, hashed on the way, synced, and renamed into place when size and digest are
- * right. Several processes may share a store. A file under `ingest/` belongs to the process whose id
- * its name holds; one that nobody owns, or whose owner is gone, is taken over by renaming it, which
- * only one can win, and the ingest goes on where it ends.
+ * right. Several processes may share a store: of those that want one blob, one brings it, and another
+ * goes on where that one ends.
  */
 
-import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { mkdir, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../common/atomic-file.js';
 import type { BlobSource, ProgressListener } from '../common/blob-source.js';
 import { type Digest, digestHex, digestOf, isDigest } from '../common/digest.js';
-import { SiphonError, systemCode } from '../common/errors.js';
+import { SiphonError, errorCode, systemCode } from '../common/errors.js';
 import { FileBlob } from '../common/file-blob.js';
-import { processIsAlive } from '../common/process.js';
 import { SharedWork } from '../common/shared-work.js';
-import { Ingest } from './ingest.js';
+import type { Ingest } from './ingest.js';
+import { type Expected, IngestFolder, type IngestStatus } from './ingest-folder.js';
 import { Memo } from './memo.js';
 
 /** Digest and size of a blob; a descriptor will do. */
@@ -36,27 +34,51 @@ export type BlobInput = AsyncIterable<Uint8Array> | ((offset: number) => AsyncIt
 export interface IngestOptions {
   signal: AbortSignal;
   onProgress?: ProgressListener;
+  /** Is handed the blob in order, also what an earlier attempt had brought. */
+  onBytes?: (piece: Uint8Array) => Promise<void>;
+}
+
+/** A blob of the store. */
+export interface StoredBlob extends BlobId {
+  /** Milliseconds since 1970. */
+  written: number;
+}
+
+/** One ingest as its writer sees it; closing it keeps what has arrived for the next writer. */
+export interface ContentWriter {
+  status(): Promise<IngestStatus>;
+  /** Writes `input` where the bytes so far end. Errors as {@link ContentStore.ingest} */
+  append(input: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
+  /** Forgets all bytes. */
+  restart(): Promise<void>;
+  /**
+   * Puts the blob into the store under its digest. Nothing else may be called after.
+   * @throws SiphonError `corrupt` where size or digest are not as expected, now or when it was opened:
+   * the ingest stays; `already-exists`, and the ingest goes
+   */
+  commit(expected?: { size?: number; digest?: Digest }): Promise<BlobId>;
+  close(): Promise<void>;
 }
 
 export class ContentStore {
   readonly memo: Memo;
   readonly #blobs: string;
-  readonly #ingests: string;
+  readonly #ingests: IngestFolder;
   readonly #running = new SharedWork<Digest, void>();
 
   private constructor(directory: string) {
     this.#blobs = join(directory, 'blobs', 'sha256');
-    this.#ingests = join(directory, 'ingest');
+    this.#ingests = new IngestFolder(join(directory, 'ingest'));
     this.memo = new Memo(join(directory, 'memo'));
   }
 
   /** Opens or creates the store in `<root>/content`. @throws the system error where that fails */
   static async open(root: string): Promise<ContentStore> {
     const store = new ContentStore(join(root, 'content'));
-    for (const folder of [store.#blobs, store.#ingests, store.memo.directory]) {
+    for (const folder of [store.#blobs, store.memo.directory]) {
       await mkdir(folder, { recursive: true, mode: 0o700 });
     }
-    await store.#sweep();
+    await store.#ingests.prepare();
     return store;
   }
 
@@ -104,7 +126,7 @@ export class ContentStore {
 
   /** Stores bytes whose digest nobody knows yet. @throws as {@link ingest} */
   async add(input: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<BlobId> {
-    const ingest = await Ingest.open(this.#ownPath('new'));
+    const ingest = await this.#ingests.anonymous();
     try {
       await ingest.append(input, { signal });
       const blob = { digest: ingest.digest(), size: ingest.size };
@@ -117,20 +139,67 @@ export class ContentStore {
   }
 
   /**
-   * Stores a blob once its size and digest are right. Concurrent resumable ingests of one digest in
-   * this process share the work.
+   * Stores a blob once its size and digest are right. Concurrent resumable ingests of one digest
+   * share the work, those of other processes included.
+   * @returns whether this call's input brought it; if not, nothing was handed to `onBytes`
    * @throws SiphonError `corrupt` (other bytes, too few, too many), `no-space`, `cancelled`; what the
    * input throws, and then what arrived so far is kept for the next attempt where that can resume
    */
-  async ingest(blob: BlobId, input: BlobInput, options: IngestOptions): Promise<void> {
+  async ingest(blob: BlobId, input: BlobInput, options: IngestOptions): Promise<boolean> {
     if (typeof input !== 'function') {
-      return this.#ingestOnce(blob, input, options);
+      await this.#ingestOnce(blob, input, options);
+      return true;
     }
+    let isBrought = false;
     await this.#running.run(blob.digest, options.signal, async (signal) => {
-      if (!(await this.has(blob.digest))) {
-        await this.#ingestResumable(blob, input, { ...options, signal });
-      }
+      isBrought = await this.#ingestResumable(blob, input, { ...options, signal });
     });
+    return isBrought;
+  }
+
+  /**
+   * Begins the ingest `ref`, or goes on with it.
+   * @throws SiphonError `busy` while somebody else writes it; `already-exists` where the blob is here
+   */
+  async write(ref: string, expected: Expected = {}): Promise<ContentWriter> {
+    const { digest } = expected;
+    if (digest !== undefined && (await this.has(digest))) throw exists(digest);
+    const ingest = await this.#ingests.tryOpen(ref, expected);
+    if (ingest === undefined) {
+      throw new SiphonError('busy', `Cannot write ingest "${ref}": somebody else does`);
+    }
+    return this.#writer(ref, ingest);
+  }
+
+  /** What is on its way, by reference. */
+  ingests(): Promise<IngestStatus[]> {
+    return this.#ingests.list();
+  }
+
+  /** `undefined` where there is no such ingest. */
+  ingestStatus(ref: string): Promise<IngestStatus | undefined> {
+    return this.#ingests.status(ref);
+  }
+
+  /** Removes an ingest. @throws SiphonError `not-found`; `busy` while somebody works on it */
+  abort(ref: string): Promise<void> {
+    return this.#ingests.abort(ref);
+  }
+
+  /** Removes the ingests that nobody works on, but for those that `isWanted`. */
+  async abandonIngests(isWanted: (ref: string) => boolean): Promise<void> {
+    for (const { ref } of await this.ingests()) {
+      if (isWanted(ref)) continue;
+      await this.abort(ref).catch((error: unknown) => {
+        const code = errorCode(error);
+        if (code !== 'busy' && code !== 'not-found') throw error;
+      });
+    }
+  }
+
+  /** Forgets what is remembered about blobs and files that are gone. */
+  async forgetFacts(): Promise<void> {
+    await this.memo.prune((digest) => this.has(digest));
   }
 
   async delete(digest: Digest): Promise<void> {
@@ -143,11 +212,13 @@ export class ContentStore {
   }
 
   /** All blobs, in no order. */
-  async *list(): AsyncGenerator<BlobId> {
+  async *list(): AsyncGenerator<StoredBlob> {
     for (const name of await readdir(this.#blobs)) {
       const digest = `sha256:${name}`;
-      const size = isDigest(digest) ? await this.#sizeOf(digest) : undefined;
-      if (isDigest(digest) && size !== undefined) yield { digest, size };
+      const stats = isDigest(digest) ? await this.#statOf(digest) : undefined;
+      if (isDigest(digest) && stats !== undefined) {
+        yield { digest, size: stats.size, written: stats.mtimeMs };
+      }
     }
   }
 
@@ -156,7 +227,7 @@ export class ContentStore {
     input: AsyncIterable<Uint8Array>,
     options: IngestOptions,
   ): Promise<void> {
-    const ingest = await Ingest.open(this.#ownPath('new'));
+    const ingest = await this.#ingests.anonymous();
     try {
       await ingest.append(input, { ...options, total: blob.size });
       requireWhole(ingest, blob);
@@ -171,59 +242,54 @@ export class ContentStore {
     blob: BlobId,
     input: (offset: number) => AsyncIterable<Uint8Array>,
     options: IngestOptions,
-  ): Promise<void> {
-    const ingest = await Ingest.open(await this.#takeOver(digestHex(blob.digest)));
-    const append = { ...options, total: blob.size };
+  ): Promise<boolean> {
+    const { digest, size: total } = blob;
+    const isDone = (): Promise<boolean> => this.has(digest);
+    const { signal } = options;
+    const ingest = await this.#ingests.open(digest, { digest, total }, { isDone, signal });
+    if (ingest === undefined) return false;
     try {
-      const resumed = ingest.size > 0;
-      if (ingest.size > blob.size) await ingest.restart();
-      if (ingest.size < blob.size) await ingest.append(input(ingest.size), append);
-      if (resumed && ingest.digest() !== blob.digest && ingest.size === blob.size) {
-        // What an earlier run left may be what is wrong: a power cut can lose bytes that were not synced.
-        await ingest.restart();
-        await ingest.append(input(0), append);
-      }
+      await fill(ingest, blob, input, options);
       requireWhole(ingest, blob);
-      await ingest.commit(this.path(blob.digest));
+      await ingest.commit(this.path(digest));
+      return true;
     } catch (error) {
-      await this.#setAside(ingest, blob);
+      // Kept, unless it is known to be wrong.
+      if (ingest.size === 0 || ingest.size >= total) await ingest.discard();
+      else await ingest.suspend();
       throw error;
     }
   }
 
-  /** Keeps what a failed ingest has, unless it is known to be wrong. */
-  async #setAside(ingest: Ingest, blob: BlobId): Promise<void> {
-    if (ingest.size === 0 || ingest.size >= blob.size) return ingest.discard();
-    await ingest.suspend();
-    await rename(ingest.path, join(this.#ingests, `${digestHex(blob.digest)}.idle`));
-  }
-
-  /** A path of this process's own, where what others left of the same blob has been moved. */
-  async #takeOver(hex: string): Promise<string> {
-    const own = this.#ownPath(hex);
-    const names = (await readdir(this.#ingests)).filter((name) => name.startsWith(`${hex}.`));
-    for (const name of names.filter(isAbandoned)) {
-      try {
-        await rename(join(this.#ingests, name), own);
-        break;
-      } catch (error) {
-        if (systemCode(error) !== 'ENOENT') throw error;
-      }
-    }
-    return own;
-  }
-
-  #ownPath(name: string): string {
-    return join(this.#ingests, `${name}.${process.pid}.${randomBytes(4).toString('hex')}`);
-  }
-
-  /** Removes what processes that are gone left of ingests that cannot go on. */
-  async #sweep(): Promise<void> {
-    for (const name of await readdir(this.#ingests)) {
-      if (name.startsWith('new.') && isAbandoned(name)) {
-        await rm(join(this.#ingests, name), { force: true });
-      }
-    }
+  #writer(ref: string, ingest: Ingest): ContentWriter {
+    const status = async (): Promise<IngestStatus> => {
+      const found = await this.#ingests.status(ref);
+      if (found !== undefined) return found;
+      throw new SiphonError('not-found', `Cannot find ingest "${ref}": there is none`);
+    };
+    return {
+      status,
+      append: async (input, signal) => {
+        const { total } = await status();
+        await ingest.append(input, { signal, ...(total === undefined ? {} : { total }) });
+      },
+      restart: () => ingest.restart(),
+      commit: async (asked = {}) => {
+        const known = await status();
+        const blob = { digest: ingest.digest(), size: ingest.size };
+        requireWhole(ingest, {
+          digest: asked.digest ?? known.expected ?? blob.digest,
+          size: asked.size ?? known.total ?? blob.size,
+        });
+        if (await this.has(blob.digest)) {
+          await ingest.discard();
+          throw exists(blob.digest);
+        }
+        await ingest.commit(this.path(blob.digest));
+        return blob;
+      },
+      close: () => ingest.suspend(),
+    };
   }
 
   async #readFile(digest: Digest): Promise<Buffer> {
@@ -235,8 +301,12 @@ export class ContentStore {
   }
 
   async #sizeOf(digest: Digest): Promise<number | undefined> {
+    return (await this.#statOf(digest))?.size;
+  }
+
+  async #statOf(digest: Digest): Promise<{ size: number; mtimeMs: number } | undefined> {
     try {
-      return (await stat(this.path(digest))).size;
+      return await stat(this.path(digest));
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return undefined;
       throw error;
@@ -244,10 +314,26 @@ export class ContentStore {
   }
 }
 
-/** `<name>.idle`, or `<name>.<pid>.<random>` of a process that is gone. */
-function isAbandoned(name: string): boolean {
-  const owner = name.split('.')[1] ?? '';
-  return owner === 'idle' || !processIsAlive(Number(owner));
+/** Brings what is missing. */
+async function fill(
+  ingest: Ingest,
+  blob: BlobId,
+  input: (offset: number) => AsyncIterable<Uint8Array>,
+  options: IngestOptions,
+): Promise<void> {
+  const append = { ...options, total: blob.size };
+  const resumed = ingest.size > 0;
+  if (ingest.size > blob.size) await ingest.restart();
+  if (options.onBytes !== undefined) {
+    for await (const piece of ingest.bytes()) await options.onBytes(piece);
+  }
+  if (ingest.size < blob.size) await ingest.append(input(ingest.size), append);
+  const isDamaged = resumed && ingest.size === blob.size && ingest.digest() !== blob.digest;
+  // What was handed on cannot be taken back.
+  if (!isDamaged || options.onBytes !== undefined) return;
+  // What an earlier run left may be what is wrong: a power cut can lose bytes that were not synced.
+  await ingest.restart();
+  await ingest.append(input(0), append);
 }
 
 function requireWhole(ingest: Ingest, blob: BlobId): void {
@@ -258,6 +344,13 @@ function requireWhole(ingest: Ingest, blob: BlobId): void {
       ? `its bytes have digest ${ingest.digest()}`
       : `it ended after ${size} bytes, expected ${blob.size}`;
   throw new SiphonError('corrupt', `Cannot store blob "${blob.digest}": ${problem}`);
+}
+
+function exists(digest: Digest): SiphonError {
+  return new SiphonError(
+    'already-exists',
+    `Cannot store blob "${digest}": it is in the content store already`,
+  );
 }
 
 function missing(digest: Digest): SiphonError {

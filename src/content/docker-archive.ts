@@ -42,20 +42,42 @@ const entrySchema = z.object({
 const manifestSchema = z.array(entrySchema);
 type Entry = z.infer<typeof entrySchema>;
 
+/** What an archive says of one of its images. */
+export interface ArchivedImage {
+  name: string;
+  /** `name:tag` each, as the archive has them. */
+  tags: string[];
+  config: ImageConfig;
+  configBytes: Buffer;
+  /** Bottom first. */
+  layers: ImageLayer[];
+}
+
 /** @throws SiphonError as openArchive; `not-found`, `usage` (several images), `corrupt`, `invalid` */
-export async function openDockerArchive(
+export async function readDockerArchive(
   source: DockerArchiveSource,
   options: DockerArchiveOptions,
-): Promise<Image> {
+): Promise<ArchivedImage> {
   const name = formatSource(source);
   const files = await openArchive(source.path, options);
   const entry = chooseEntry(await readManifest(files, options.signal), source);
-  const config = await readConfig(files, entry, name, options);
+  const configBytes = await readConfig(files, entry, name, options);
+  const config = parseImageConfig(configBytes, name);
+  requirePlatform(config, { platform: options.platform, name });
   const diffIds = diffIdsOf(config, entry.Layers.length, name);
   const layers: ImageLayer[] = [];
   for (const [at, diffId] of diffIds.entries()) {
     layers.push(await describeLayer(files, entry.Layers[at] ?? '', diffId, options));
   }
+  return { name, tags: entry.RepoTags, config, configBytes, layers };
+}
+
+/** Errors as {@link readDockerArchive}. */
+export async function openDockerArchive(
+  source: DockerArchiveSource,
+  options: DockerArchiveOptions,
+): Promise<Image> {
+  const { name, config, layers } = await readDockerArchive(source, options);
   return new OpenedImage({
     name,
     config,
@@ -121,8 +143,8 @@ async function readConfig(
   files: FileSet,
   entry: Entry,
   name: string,
-  { platform, signal }: DockerArchiveOptions,
-): Promise<ImageConfig> {
+  { signal }: DockerArchiveOptions,
+): Promise<Buffer> {
   const bytes = await readSmallFile(files, entry.Config, signal);
   if (bytes === undefined) throw noMember(files, entry.Config);
   const named = `sha256:${baseName(entry.Config)}`;
@@ -132,9 +154,7 @@ async function readConfig(
       `Cannot read config of "${name}": its bytes have digest ${digestOf(bytes)}, expected ${named}`,
     );
   }
-  const config = parseImageConfig(bytes, name);
-  requirePlatform(config, { platform, name });
-  return config;
+  return bytes;
 }
 
 async function describeLayer(

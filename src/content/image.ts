@@ -4,6 +4,7 @@ import type { Logger } from '../common/log.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import type { ContentStore } from './content-store.js';
 import { openDockerArchive } from './docker-archive.js';
+import type { ImageHome } from './image-home.js';
 import type { Image } from './image-model.js';
 import { LayoutHome } from './layout-home.js';
 import { openManifestImage } from './manifest-image.js';
@@ -25,25 +26,37 @@ export interface OpenImageOptions {
   log?: Logger;
 }
 
+/** Sources whose images have manifests. */
+export type HomeSource = Extract<Source, { kind: 'registry' | 'oci-layout' | 'oci-archive' }>;
+
+export function isHomeSource(source: Source): source is HomeSource {
+  return ['registry', 'oci-layout', 'oci-archive'].includes(source.kind);
+}
+
+/** Where the source's image lies with its documents; nothing is asked of a registry yet. */
+export async function openHome(
+  source: HomeSource,
+  options: Omit<OpenImageOptions, 'platform'>,
+): Promise<ImageHome> {
+  const { store, plainHttp, access, log } = options;
+  if (source.kind !== 'registry') return LayoutHome.open(source, options);
+  return new RegistryHome({ reference: source.reference, store, plainHttp, access, log });
+}
+
 /**
  * Reads and checks manifest and config; layers are not touched. Close the image when done.
  * @throws SiphonError `usage`, `not-found` (also: not for this platform), `unauthorized`,
  * `unavailable`, `timeout`, `corrupt`, `invalid`, `unsupported`, `cancelled`
  */
 export async function openImage(source: Source, options: OpenImageOptions): Promise<Image> {
-  const { store, signal, plainHttp, access, log } = options;
-  const { platform: name } = options;
+  const { store, signal, log, platform: name } = options;
   const platform = name === undefined ? hostPlatform() : parsePlatform(name);
   const common = { store, platform, signal, log };
   switch (source.kind) {
-    case 'registry': {
-      const { reference } = source;
-      const home = new RegistryHome({ reference, store, plainHttp, access, log });
-      return openManifestImage(home, common);
-    }
+    case 'registry':
     case 'oci-layout':
     case 'oci-archive':
-      return openManifestImage(await LayoutHome.open(source, common), common);
+      return openManifestImage(await openHome(source, options), common);
     case 'docker-archive':
       return openDockerArchive(source, common);
     case 'tar-file':

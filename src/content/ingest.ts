@@ -14,25 +14,37 @@ export interface AppendOptions {
   /** Bytes the blob will have; unlimited where nobody knows. */
   total?: number;
   onProgress?: ProgressListener | undefined;
+  /** Is handed each piece once it is written. */
+  onBytes?: ((piece: Uint8Array) => Promise<void>) | undefined;
 }
 
 export class Ingest {
   readonly path: string;
   readonly #file: FileHandle;
+  /** Goes with the ingest. */
+  readonly #beside: string | undefined;
   #hash: Hash = createHash('sha256');
   #size = 0;
 
-  private constructor(path: string, file: FileHandle) {
+  private constructor(path: string, file: FileHandle, beside: string | undefined) {
     this.path = path;
     this.#file = file;
+    this.#beside = beside;
   }
 
-  /** Goes on with the file at `path`, which is made where it is missing; hashes what is there. */
+  /** Goes on with the file at `path`, which is made where it is missing. */
   static async open(path: string, mode = 0o600): Promise<Ingest> {
-    const file = await open(path, 'a+', mode);
-    const ingest = new Ingest(path, file);
+    return Ingest.resume(path, await open(path, 'a+', mode));
+  }
+
+  /**
+   * Takes `file` over, which is the one at `path`, and hashes what it holds.
+   * @param beside path of a file about this one, which goes when it is committed or discarded
+   */
+  static async resume(path: string, file: FileHandle, beside?: string): Promise<Ingest> {
+    const ingest = new Ingest(path, file, beside);
     try {
-      for await (const chunk of createReadStream(path)) ingest.#take(chunk as Buffer);
+      for await (const chunk of ingest.bytes()) ingest.#take(chunk);
       return ingest;
     } catch (error) {
       await file.close();
@@ -45,6 +57,11 @@ export class Ingest {
     return this.#size;
   }
 
+  /** The bytes so far. */
+  async *bytes(): AsyncGenerator<Buffer> {
+    for await (const chunk of createReadStream(this.path)) yield chunk as Buffer;
+  }
+
   /** Digest of the bytes so far. */
   digest(): Digest {
     return digestFromHash(this.#hash.copy().digest());
@@ -55,13 +72,14 @@ export class Ingest {
    * @throws SiphonError `corrupt` past `total`, `no-space`, `cancelled`; what `input` throws
    */
   async append(input: AsyncIterable<Uint8Array>, options: AppendOptions): Promise<void> {
-    const { signal, total = Infinity, onProgress } = options;
+    const { signal, total = Infinity, onProgress, onBytes } = options;
     for await (const chunk of input) {
       if (signal.aborted) throw cancelled(signal);
       if (this.#size + chunk.byteLength > total) throw tooLong(total);
       await this.#write(chunk);
       this.#take(chunk);
       onProgress?.(this.#size, total);
+      await onBytes?.(chunk);
     }
     if (signal.aborted) throw cancelled(signal);
   }
@@ -76,8 +94,8 @@ export class Ingest {
   /** Puts the file where it belongs, safe from a power cut. Nothing else may be called after. */
   async commit(path: string): Promise<void> {
     await this.#file.sync();
-    await this.#file.close();
     await renameDurably(this.path, path);
+    await this.#end();
   }
 
   /** Closes and keeps the file, for a later {@link open}. */
@@ -87,8 +105,14 @@ export class Ingest {
 
   /** Closes and removes the file. */
   async discard(): Promise<void> {
-    await this.#file.close();
     await rm(this.path, { force: true });
+    await this.#end();
+  }
+
+  /** Closed last: until then nobody else takes the file for one that was left. */
+  async #end(): Promise<void> {
+    if (this.#beside !== undefined) await rm(this.#beside, { force: true });
+    await this.#file.close();
   }
 
   async #write(chunk: Uint8Array): Promise<void> {

@@ -16,6 +16,7 @@ import { type LayerOrigin, foreignUrl, openOrigin } from './layer-origin.js';
 import { OciLayout, wrongDigest } from './layout.js';
 import { writeArtifact } from './layout-writer.js';
 import { type Source, formatSource } from './source.js';
+import { streamAndClose } from './stream-blob.js';
 
 export type LayoutSource = Extract<Source, { kind: 'oci-layout' | 'oci-archive' }>;
 
@@ -117,12 +118,4 @@ async function requireFolder(path: string): Promise<void> {
     : new SiphonError('invalid', `Cannot open OCI layout "${path}": it is not a folder`, {
         hint: 'An archive of a layout is named oci-archive:FILE.',
       });
-}
-
-async function* streamAndClose(blob: BlobSource, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  try {
-    yield* blob.stream(signal);
-  } finally {
-    await blob.close();
-  }
 }

@@ -3,11 +3,12 @@
  * when it was last asked for, which digest a local file has. One file each, named by its key's hash.
  */
 
-import { readFile } from 'node:fs/promises';
+import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { writeFileAtomic } from '../common/atomic-file.js';
-import { digestHex, digestOf } from '../common/digest.js';
+import { type Digest, digestHex, digestOf, parseDigest } from '../common/digest.js';
+import { fileExists } from '../common/file-exists.js';
 
 export class Memo {
   readonly directory: string;
@@ -32,7 +33,28 @@ export class Memo {
     await writeFileAtomic(this.#path(key), JSON.stringify({ key, value }));
   }
 
+  /** Forgets what is about no blob that `isHere`, and about no file that is still there. */
+  async prune(isHere: (digest: Digest) => Promise<boolean>): Promise<void> {
+    for (const name of await readdir(this.directory)) {
+      const path = join(this.directory, name);
+      if (!(await isStillAbout(path, isHere))) await rm(path, { force: true });
+    }
+  }
+
   #path(key: string): string {
     return join(this.directory, `${digestHex(digestOf(key))}.json`);
   }
+}
+
+/** Blobs and files are named in keys and values as they are. */
+async function isStillAbout(
+  path: string,
+  isHere: (digest: Digest) => Promise<boolean>,
+): Promise<boolean> {
+  const text = await readFile(path, 'utf8').catch(() => '');
+  for (const [digest] of text.matchAll(/sha256:[0-9a-f]{64}/g)) {
+    if (await isHere(parseDigest(digest))) return true;
+  }
+  const file = /^\{"key":"digest \[\\"(.*?)\\"/.exec(text)?.[1];
+  return file !== undefined && (await fileExists(file));
 }

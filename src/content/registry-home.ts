@@ -23,6 +23,7 @@ import { type ManifestTarget, Registry, type RegistryAccess } from '../remote/re
 import type { ContentStore } from './content-store.js';
 import type { Artifact, ImageHome } from './image-home.js';
 import { type LayerOrigin, foreignUrl, openOrigin } from './layer-origin.js';
+import { streamFrom } from './stream-blob.js';
 
 export interface RegistryHomeOptions {
   reference: Reference;
@@ -32,9 +33,6 @@ export interface RegistryHomeOptions {
   access?: RegistryAccess | undefined;
   log?: Logger | undefined;
 }
-
-/** Bytes asked for at a time when a download goes on where an earlier one stopped. */
-const RESUME_CHUNK = 4 * 1024 * 1024;
 
 export class RegistryHome implements ImageHome {
   readonly name: string;
@@ -236,19 +234,4 @@ function requireSize(descriptor: Descriptor, actual: number): void {
     'corrupt',
     `Cannot read manifest "${descriptor.digest}": it has ${actual} bytes, expected ${descriptor.size}`,
   );
-}
-
-/** The blob from `offset` on. */
-async function* streamFrom(
-  source: BlobSource,
-  offset: number,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
-  if (offset === 0) {
-    yield* source.stream(signal);
-    return;
-  }
-  for (let at = offset; at < source.size; at += RESUME_CHUNK) {
-    yield await source.read(at, Math.min(RESUME_CHUNK, source.size - at), signal);
-  }
 }

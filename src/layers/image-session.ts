@@ -61,11 +61,11 @@ async function open(options: ImageSessionOptions, undo: UndoStack): Promise<Imag
   await makeOwnFolder(directory);
   undo.defer(() => rm(directory, { recursive: true, force: true }));
   const workplace = await openWorkplace({ root, undo, keeper, access, log });
-  const image = await openImageAt(workplace, options, undo);
+  const used = await openImageAt(workplace, options, undo);
   const mountPoint = join(directory, 'fuse');
   const server = await LayerServer.start({ mountPoint, open: workplace.open, keeper, log });
   undo.defer(() => server[Symbol.asyncDispose]());
-  const records = await prepareLayers(workplace, image, options);
+  const records = await prepareLayers(workplace, used, options);
   for (const record of records) server.serve(record);
   // Overlay refuses a folder twice; the upper one says all that a lower one of the same layer could.
   const numbers = [...new Set(records.map(({ number }) => number))];
@@ -78,7 +78,7 @@ async function open(options: ImageSessionOptions, undo: UndoStack): Promise<Imag
   await mkdir(join(directory, 'empty'), { mode: 0o755 });
   lowerdirs.push('empty');
   return {
-    image,
+    image: used.image,
     stack: { base: directory, lowerdirs },
     decisions: await Promise.all(
       records.map(async ({ blobDigest }) =>

@@ -98,7 +98,8 @@ async function withIndexes<T>(
   const { signal, log, onEvent } = options;
   const workplace = await openWorkplace({ root: options.root, undo, access: options.access, log });
   const { content, layers } = workplace;
-  const opened = await openImageAt(workplace, options, undo);
+  const used = await openImageAt(workplace, options, undo);
+  const opened = used.image;
   const preparer = new LayerPreparer({ layers, content, keep: true, log });
   const how = { signal, ...(onEvent === undefined ? {} : { onEvent }) };
   const indexed = await Promise.all(
@@ -107,6 +108,7 @@ async function withIndexes<T>(
       return describeIndex(layers.indexPath(record.number));
     }),
   );
+  await used.record();
   return await use({ opened, image: { name: opened.name, layers: indexed }, signal });
 }
 

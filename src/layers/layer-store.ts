@@ -97,6 +97,10 @@ export class LayerStore implements Disposable {
     return row === undefined ? undefined : recordOf(row);
   }
 
+  /** Where the layer with this name can be had, where one is known. */
+  readonly originOf = (blobDigest: Digest): LayerOrigin | undefined =>
+    this.find(blobDigest)?.origin;
+
   /** @throws SiphonError `not-found` */
   get(number: number): LayerRecord {
     const row = this.#database
@@ -159,23 +163,44 @@ export class LayerStore implements Disposable {
       .map((row) => row.number);
   }
 
+  /** All layers, held, kept or neither. */
+  list(): LayerRecord[] {
+    return this.#database
+      .prepare<[], LayerRow>('SELECT * FROM layer ORDER BY number')
+      .all()
+      .map(recordOf);
+  }
+
+  /** Nobody asks for the layer any more. @returns whether somebody did */
+  unkeep(number: number): boolean {
+    const [row] = this.#database
+      .prepare<[number], LayerRow>(
+        'UPDATE layer SET kept = 0 WHERE number = ? AND kept = 1 RETURNING *',
+      )
+      .all(number);
+    if (row !== undefined) describeLayer(this.directory(number), row);
+    return row !== undefined;
+  }
+
   /**
    * Removes a layer and its files, unless it is kept or a living process holds it. A crash leaves the
    * layer without files or files without a layer; {@link removeOrphans} finds those.
    * @param alongside removes what else is the layer's; from then on nobody else finds it
+   * @returns whether it was removed
    * @throws SiphonError `not-found`, what `alongside` throws
    */
-  async remove(number: number, alongside: (layer: LayerRecord) => void): Promise<void> {
+  async remove(number: number, alongside: (layer: LayerRecord) => void): Promise<boolean> {
     const folder = join(this.#root, String(number));
     const removal = this.#database.transaction(() => {
       const layer = this.get(number);
-      if (this.#isKept(number) || this.#holders(number).length > 0) return;
+      if (this.#isKept(number) || this.#holders(number).length > 0) return false;
       alongside(layer);
       moveAside(folder);
       this.#database.prepare('DELETE FROM layer WHERE number = ?').run(number);
+      return true;
     });
     try {
-      removal.immediate();
+      return removal.immediate();
     } finally {
       await rm(`${folder}${GONE}`, { recursive: true, force: true });
     }

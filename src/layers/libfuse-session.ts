@@ -19,8 +19,8 @@ export async function mountThroughLibfuse(
   const undo = new UndoStack();
   try {
     const workplace = await openWorkplace({ root, undo, access, log });
-    const image = await openImageAt(workplace, options, undo);
-    const records = await prepareLayers(workplace, image, options);
+    const used = await openImageAt(workplace, options, undo);
+    const records = await prepareLayers(workplace, used, options);
     const layers = records.map((record) => workplace.open.open(record));
     // libfuse gives an operation 15 s, whatever arrives meanwhile.
     await Promise.all(layers.map(({ number }) => workplace.open.complete(number, options.signal)));

@@ -3,7 +3,7 @@
 import { setMaxListeners } from 'node:events';
 import type { Logger } from '../common/log.js';
 import type { UndoStack } from '../common/undo-stack.js';
-import { type Image, openImage } from '../content/image.js';
+import { type UsedImage, useImage } from '../content/recorded-image.js';
 import type { Source } from '../content/source.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import type { Keeper } from './keeper.js';
@@ -19,6 +19,8 @@ export interface ImageOptions {
   platform?: string;
   plainHttp?: boolean;
   access?: RegistryAccess;
+  /** The image's source is asked also where the name was given here. */
+  askAnew?: boolean;
   signal: AbortSignal;
   onEvent?: LayerListener;
   /** Holds the mount of the kernel driver, where there is one. */
@@ -28,29 +30,33 @@ export interface ImageOptions {
 
 /** Manifest and config are read; layers are not touched. `undo` closes the image. */
 export async function openImageAt(
-  { content }: Workplace,
+  { content, layers }: Pick<Workplace, 'content' | 'layers'>,
   options: ImageOptions,
   undo: UndoStack,
-): Promise<Image> {
-  const { source, signal, log, platform, plainHttp, access } = options;
-  const image = await openImage(source, {
+): Promise<UsedImage> {
+  const { root, source, signal, log, platform, plainHttp, access, askAnew = false } = options;
+  const used = await useImage(source, {
+    root,
     store: content,
+    locate: layers.originOf,
+    askAnew,
     signal,
     log,
     ...(platform === undefined ? {} : { platform }),
     ...(plainHttp === undefined ? {} : { plainHttp }),
     access,
   });
-  undo.defer(() => image.close());
-  return image;
+  undo.defer(() => used.close());
+  return used;
 }
 
-/** Brings every layer's index here. @returns the layers' records, topmost first */
+/** Brings every layer's index here, and records the image. @returns the layers' records, topmost first */
 export async function prepareLayers(
-  { content, layers }: Workplace,
-  image: Image,
+  { content, layers }: Pick<Workplace, 'content' | 'layers'>,
+  used: UsedImage,
   options: ImageOptions,
 ): Promise<LayerRecord[]> {
+  const { image } = used;
   const { onEvent, log } = options;
   for (const { descriptor } of image.layers) {
     onEvent?.({ digest: descriptor.digest, status: 'waiting', done: 0, total: descriptor.size });
@@ -63,10 +69,10 @@ export async function prepareLayers(
   const work = image.layers.map((layer) => preparer.prepare(image, layer, how));
   for (const one of work) one.catch((error: unknown) => failed.abort(error));
   const outcomes = await Promise.allSettled(work);
-  return outcomes
-    .map((outcome) => {
-      if (outcome.status === 'rejected') throw failed.signal.reason;
-      return outcome.value;
-    })
-    .toReversed();
+  const records = outcomes.map((outcome) => {
+    if (outcome.status === 'rejected') throw failed.signal.reason;
+    return outcome.value;
+  });
+  await used.record();
+  return records.toReversed();
 }

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { ContentStore } from '../content/content-store.js';
-import { type Image, type ImageLayer, openImage } from '../content/image.js';
+import type { Image, ImageLayer } from '../content/image.js';
+import { useImage } from '../content/recorded-image.js';
 import type { Source } from '../content/source.js';
 import type { ExpectedLayer } from '../index/layer-index.js';
 import { type UnpackedLayer, unpackLayer } from '../unpack/unpack-layer.js';
@@ -43,7 +44,8 @@ const ROOT_MODE = 0o755;
 export async function unpackImage(options: UnpackImageOptions): Promise<UnpackedImage> {
   const { source, signal, log, platform, plainHttp, access, target } = options;
   const store = await ContentStore.open(options.root);
-  const image = await openImage(source, {
+  const used = await useImage(source, {
+    root: options.root,
     store,
     signal,
     log,
@@ -51,6 +53,7 @@ export async function unpackImage(options: UnpackImageOptions): Promise<Unpacked
     ...(plainHttp === undefined ? {} : { plainHttp }),
     access,
   });
+  const { image } = used;
   try {
     const undo = await makeRoot(target);
     try {
@@ -60,7 +63,7 @@ export async function unpackImage(options: UnpackImageOptions): Promise<Unpacked
       throw error;
     }
   } finally {
-    await image.close();
+    await used.close();
   }
 }
 

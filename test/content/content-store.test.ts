@@ -1,5 +1,8 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, readFile, readdir, rename, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { digestOf } from '#src/common/digest.js';
@@ -7,6 +10,7 @@ import { ContentStore } from '#src/content/content-store.js';
 import { noise } from '../support/images.js';
 import { type TemporaryFolder, temporaryFolder } from '../support/temporary-folder.js';
 
+const holdIngest = fileURLToPath(new URL('../support/hold-ingest.mjs', import.meta.url));
 const { signal } = new AbortController();
 const bytes = noise(100_000);
 const blob = { digest: digestOf(bytes), size: bytes.length };
@@ -58,7 +62,7 @@ describe('ContentStore', () => {
     expect(await ingests()).toEqual([]);
     const listed = [];
     for await (const one of store.list()) listed.push(one);
-    expect(listed).toEqual([blob]);
+    expect(listed).toEqual([{ ...blob, written: expect.any(Number) }]);
   });
 
   test.each([
@@ -84,23 +88,63 @@ describe('ContentStore', () => {
     expect(await ingests()).toEqual([]);
   });
 
-  test('takes over what a process that is gone left, and leaves alone what a living one has', async () => {
+  test('goes on with what a process that was killed left', async () => {
     const left = join(folder.path, 'content/ingest', blob.digest.slice(7));
-    await writeFile(`${left}.4194304.aa`, bytes.subarray(0, 500));
-    await writeFile(`${left}.1.bb`, bytes.subarray(0, 700));
+    await writeFile(left, bytes.subarray(0, 500));
     const { from, offsets } = source();
     await store.ingest(blob, from, { signal });
     expect(offsets).toEqual([500]);
-    expect(await ingests()).toEqual([`${blob.digest.slice(7)}.1.bb`]);
+    expect(await ingests()).toEqual([]);
+  });
+
+  test('waits for the process that is bringing the blob, and takes what that has brought', async () => {
+    await using child = await startWriter();
+    const { from, offsets } = source();
+    const waiting = store.ingest(blob, from, { signal });
+    expect((await store.ingestStatus(blob.digest))?.ref).toBe(blob.digest);
+    await expect(store.abort(blob.digest)).rejects.toMatchObject({ code: 'busy' });
+    await expect(store.write(blob.digest)).rejects.toMatchObject({ code: 'busy' });
+    child.finish();
+    expect(await waiting).toBe(false);
+    expect(offsets).toEqual([]);
+    expect(digestOf(await store.read(blob.digest))).toBe(blob.digest);
+    expect(await ingests()).toEqual([]);
+  });
+
+  test('goes on where the process that was bringing the blob is killed', async () => {
+    await using child = await startWriter();
+    const { from, offsets } = source();
+    const waiting = store.ingest(blob, from, { signal });
+    await child.kill();
+    expect(await waiting).toBe(true);
+    expect(offsets).toEqual([10]);
+  });
+
+  test('gives up waiting when cancelled', async () => {
+    await using _ = await startWriter();
+    const abort = new AbortController();
+    const waiting = store.ingest(blob, source().from, { signal: abort.signal });
+    abort.abort();
+    await expect(waiting).rejects.toMatchObject({ code: 'cancelled' });
   });
 
   test('starts anew where what was left is damaged', async () => {
-    const idle = join(folder.path, 'content/ingest', `${blob.digest.slice(7)}.idle`);
-    await writeFile(idle, Buffer.alloc(20_000));
+    const left = join(folder.path, 'content/ingest', blob.digest.slice(7));
+    await writeFile(left, Buffer.alloc(20_000));
     const { from, offsets } = source();
     await store.ingest(blob, from, { signal });
     expect(offsets).toEqual([20_000, 0]);
     expect(await store.has(blob.digest)).toBe(true);
+  });
+
+  test('hands on every byte in order, also those of an earlier attempt', async () => {
+    await expect(store.ingest(blob, source(30_000).from, { signal })).rejects.toThrow();
+    const seen: Uint8Array[] = [];
+    await store.ingest(blob, source().from, {
+      signal,
+      onBytes: async (piece) => void seen.push(Buffer.from(piece)),
+    });
+    expect(Buffer.concat(seen)).toEqual(bytes);
   });
 
   test('shares the work of two resumable ingests of one digest', async () => {
@@ -159,6 +203,57 @@ describe('ContentStore', () => {
     expect(await again.recall('tag b', z.string())).toBeUndefined();
   });
 
+  test('forgets facts about blobs and files that are gone', async () => {
+    const file = join(folder.path, 'file');
+    await writeFile(file, 'x');
+    await store.put(bytes);
+    const facts = {
+      'tag here': { digest: blob.digest },
+      'tag gone': { digest: digestOf('gone') },
+      [`digest ${JSON.stringify([file, '1'])} 0 1`]: digestOf('x'),
+      [`digest ${JSON.stringify([`${file}-gone`, '1'])} 0 1`]: digestOf('y'),
+    };
+    for (const [key, value] of Object.entries(facts)) await store.memo.remember(key, value);
+    await store.forgetFacts();
+    const left = await Promise.all(
+      Object.keys(facts).map(async (key) => (await store.memo.recall(key, z.any())) !== undefined),
+    );
+    expect(left).toEqual([true, false, true, false]);
+  });
+
+  test('writes by reference: status, going on, commit, abort', async () => {
+    const writer = await store.write('layer-1', { digest: blob.digest, total: blob.size });
+    await writer.append(chunks(bytes.subarray(0, 100)), signal);
+    expect(await writer.status()).toEqual({
+      ref: 'layer-1',
+      offset: 100,
+      total: blob.size,
+      expected: blob.digest,
+      started: expect.any(Number),
+      updated: expect.any(Number),
+    });
+    await expect(writer.commit()).rejects.toMatchObject({ code: 'corrupt' });
+    await writer.close();
+    const other = await ContentStore.open(folder.path);
+    expect(await other.ingests()).toMatchObject([{ ref: 'layer-1', offset: 100 }]);
+    const again = await other.write('layer-1');
+    await expect(again.append(chunks(bytes), signal)).rejects.toThrow(/expected 100000 bytes/);
+    await again.restart();
+    await again.append(chunks(bytes), signal);
+    expect(await again.commit({ size: blob.size })).toEqual(blob);
+    expect(await other.ingests()).toEqual([]);
+    await expect(store.write('layer-2', { digest: blob.digest })).rejects.toMatchObject({
+      code: 'already-exists',
+    });
+    const third = await store.write('layer-3');
+    await third.append(chunks(bytes), signal);
+    await expect(third.commit()).rejects.toMatchObject({ code: 'already-exists' });
+    await (await store.write('layer-4')).close();
+    await store.abort('layer-4');
+    await expect(store.abort('layer-4')).rejects.toMatchObject({ code: 'not-found' });
+    expect(await ingests()).toEqual([]);
+  });
+
   test('opens beside folders that are there', async () => {
     await mkdir(join(folder.path, 'other'));
     await rename(join(folder.path, 'content/memo'), join(folder.path, 'other/memo'));
@@ -166,6 +261,28 @@ describe('ContentStore', () => {
     expect(await readdir(join(folder.path, 'content'))).toContain('memo');
   });
 });
+
+interface IngestHolder extends AsyncDisposable {
+  /** Lets it write the rest and commit. */
+  finish(): void;
+  kill(): Promise<void>;
+}
+
+/** Another process that has written ten bytes of the blob and goes on when it is told to. */
+async function startWriter(): Promise<IngestHolder> {
+  const file = join(folder.path, 'bytes');
+  await writeFile(file, bytes);
+  const child = spawn(process.execPath, [holdIngest, folder.path, blob.digest, file], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const ended = once(child, 'close');
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await ended;
+  };
+  await Promise.race([once(child.stdout, 'data'), ended]);
+  return { finish: () => child.stdin.write('x'), kill, [Symbol.asyncDispose]: kill };
+}
 
 function disposable<T extends { close(): Promise<void> }>(value: T): T & AsyncDisposable {
   return Object.assign(value, { [Symbol.asyncDispose]: () => value.close() });

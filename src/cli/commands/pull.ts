@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import type { ContainerdPull } from '../../containerd/pull-image.js';
 import { formatBytes } from '../format.js';
 import { onInterrupt } from '../interruption.js';
-import { createProgress } from '../progress.js';
+import { createProgressOrEvents } from '../progress.js';
 import { requireRoot, settingsOf } from '../settings.js';
 
 interface PullOptions {
@@ -32,13 +32,14 @@ export function pullCommand(): Command {
 }
 
 async function pullHere(text: string, command: Command): Promise<void> {
-  const { parseSource } = await import('../../content/source.js');
+  const { formatSource, parseSource } = await import('../../content/source.js');
   const { pullImage } = await import('../../layers/pull-image.js');
   const { json, ...settings } = settingsOf(command);
-  const progress = createProgress();
+  const source = parseSource(text);
+  const progress = createProgressOrEvents({ json, name: formatSource(source) });
   const image = await pullImage({
     ...settings,
-    source: parseSource(text),
+    source,
     signal: onInterrupt(),
     onEvent: (event) => progress.update(event),
   }).finally(() => progress.end());
@@ -58,7 +59,7 @@ async function pullThere(
   const { pullIntoContainerd } = await import('../../containerd/pull-image.js');
   const { json, ...settings } = settingsOf(command);
   const reference = requireRegistry(parseSource(text), 'pull into containerd');
-  const progress = createProgress(formatReference(reference));
+  const progress = createProgressOrEvents({ json, name: formatReference(reference) });
   const pulled = await pullIntoContainerd({
     ...settings,
     reference,

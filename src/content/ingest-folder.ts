@@ -1,0 +1,228 @@
+/**
+ * Blobs on their way into a content store, by reference. Of each there is a file that grows, and beside it
+ * what is known about it. Whoever works on one holds its lock (flock(2)), which ends with the process; so
+ * what nobody has locked was left by somebody and can be gone on with, and of two who want the same the
+ * second waits for the first.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, mkdir, open, readFile, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { writeFileAtomic } from '../common/atomic-file.js';
+import { type Digest, digestHex, digestOf, isDigest } from '../common/digest.js';
+import { SiphonError, systemCode } from '../common/errors.js';
+import { field, fieldsOf } from '../common/own-json.js';
+import { tryLockFile } from '../ffi/libc.js';
+import { Ingest } from './ingest.js';
+
+/** What is known beforehand about what will arrive. */
+export interface Expected {
+  digest?: Digest;
+  /** Bytes. */
+  total?: number;
+}
+
+/** As containerd's content service tells it. */
+export interface IngestStatus {
+  ref: string;
+  /** Bytes that have arrived. */
+  offset: number;
+  total?: number;
+  expected?: Digest;
+  /** Milliseconds since 1970. */
+  started: number;
+  updated: number;
+}
+
+interface Facts {
+  ref: string;
+  expected?: Digest;
+  total?: number;
+  started: number;
+}
+
+const ANONYMOUS = 'new-';
+const NAMED = /^[0-9a-f]{64}$/;
+/** Milliseconds between looks at an ingest that another process is busy with. */
+const TURN = 50;
+
+export class IngestFolder {
+  readonly #directory: string;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** Makes the folder, and removes what ended processes left that cannot be gone on with. */
+  async prepare(): Promise<void> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    const names = await readdir(this.#directory);
+    for (const name of names) {
+      if (NAMED.test(name)) continue;
+      const data = name.endsWith('.json') ? name.slice(0, -'.json'.length) : name;
+      if (data !== name && names.includes(data)) continue;
+      await this.#removeLeft(name);
+    }
+  }
+
+  /** An ingest of what nobody knows beforehand; it cannot be gone on with. */
+  async anonymous(): Promise<Ingest> {
+    const path = join(this.#directory, `${ANONYMOUS}${randomBytes(8).toString('hex')}`);
+    const file = await open(path, 'a+', 0o600);
+    tryLockFile(file.fd);
+    return Ingest.resume(path, file);
+  }
+
+  /**
+   * The ingest `ref`, begun or gone on with.
+   * @returns `undefined` while somebody else works on it
+   */
+  async tryOpen(ref: string, expected: Expected = {}): Promise<Ingest | undefined> {
+    const path = this.#path(ref);
+    const file = await lockedFile(path);
+    if (file === undefined) return undefined;
+    try {
+      await this.#describe(ref, expected);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    return Ingest.resume(path, file, factsPath(path));
+  }
+
+  /**
+   * As {@link tryOpen}, when it is one's turn.
+   * @param isDone looked at whenever it might be; then there is nothing to do
+   * @throws SiphonError `cancelled`
+   */
+  async open(
+    ref: string,
+    expected: Expected,
+    { isDone, signal }: { isDone: () => Promise<boolean>; signal: AbortSignal },
+  ): Promise<Ingest | undefined> {
+    for (;;) {
+      if (await isDone()) return undefined;
+      const ingest = await this.tryOpen(ref, expected);
+      if (ingest === undefined) await turn(ref, signal);
+      else if (await isDone()) await ingest.discard();
+      else return ingest;
+    }
+  }
+
+  /** All that have a reference, by it. */
+  async list(): Promise<IngestStatus[]> {
+    const names = (await readdir(this.#directory)).filter((name) => NAMED.test(name));
+    const found = await Promise.all(names.map((name) => this.#read(join(this.#directory, name))));
+    return found
+      .filter((status) => status !== undefined)
+      .toSorted((a, b) => (a.ref < b.ref ? -1 : 1));
+  }
+
+  /** `undefined` where there is no such ingest. */
+  status(ref: string): Promise<IngestStatus | undefined> {
+    return this.#read(this.#path(ref));
+  }
+
+  /** @throws SiphonError `not-found`; `busy` while somebody works on it */
+  async abort(ref: string): Promise<void> {
+    if ((await this.status(ref)) === undefined) {
+      throw new SiphonError('not-found', `Cannot abort ingest "${ref}": there is none`);
+    }
+    const ingest = await this.tryOpen(ref);
+    if (ingest === undefined) {
+      throw new SiphonError('busy', `Cannot abort ingest "${ref}": somebody works on it`);
+    }
+    await ingest.discard();
+  }
+
+  #path(ref: string): string {
+    return join(this.#directory, digestHex(isDigest(ref) ? ref : digestOf(ref)));
+  }
+
+  async #describe(ref: string, { digest, total }: Expected): Promise<void> {
+    if ((await readFacts(this.#path(ref))) !== undefined) return;
+    const facts: Facts = {
+      ref,
+      ...(digest === undefined ? {} : { expected: digest }),
+      ...(total === undefined ? {} : { total }),
+      started: Date.now(),
+    };
+    await writeFileAtomic(factsPath(this.#path(ref)), JSON.stringify(facts));
+  }
+
+  async #read(path: string): Promise<IngestStatus | undefined> {
+    const [facts, stats] = await Promise.all([readFacts(path), statOf(path)]);
+    if (facts === undefined || stats === undefined) return undefined;
+    return { ...facts, offset: stats.size, updated: Math.round(stats.mtimeMs) };
+  }
+
+  async #removeLeft(name: string): Promise<void> {
+    const path = join(this.#directory, name);
+    const file = name.startsWith(ANONYMOUS) ? await lockedFile(path) : undefined;
+    if (file === undefined && name.startsWith(ANONYMOUS)) return;
+    await rm(path, { force: true });
+    await file?.close();
+  }
+}
+
+/** The file, made where it is missing and locked; `undefined` where another has the lock. */
+async function lockedFile(path: string): Promise<FileHandle | undefined> {
+  for (;;) {
+    const file = await open(path, 'a+', 0o600);
+    try {
+      if (!tryLockFile(file.fd)) {
+        await file.close();
+        return undefined;
+      }
+      // Who had the lock before may have put the file where it belongs, or removed it.
+      const [own, there] = [await file.stat(), await statOf(path)];
+      if (own.ino === there?.ino) return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    await file.close();
+  }
+}
+
+function factsPath(path: string): string {
+  return `${path}.json`;
+}
+
+async function readFacts(path: string): Promise<Facts | undefined> {
+  try {
+    const facts = fieldsOf(JSON.parse(await readFile(factsPath(path), 'utf8')), 'an ingest');
+    const { expected, total } = facts;
+    return {
+      ref: field(facts, 'ref', 'string'),
+      started: field(facts, 'started', 'number'),
+      ...(typeof expected === 'string' && isDigest(expected) ? { expected } : {}),
+      ...(typeof total === 'number' ? { total } : {}),
+    };
+  } catch {
+    // An ingest that nothing is known about is one that was just begun.
+    return undefined;
+  }
+}
+
+async function statOf(
+  path: string,
+): Promise<{ size: number; ino: number; mtimeMs: number } | undefined> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function turn(ref: string, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(TURN, undefined, { signal });
+  } catch (cause) {
+    throw new SiphonError('cancelled', `Cannot wait for ingest "${ref}": it was cancelled`, {
+      cause,
+    });
+  }
+}
