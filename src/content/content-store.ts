@@ -6,7 +6,7 @@
  */
 
 import { rmSync } from 'node:fs';
-import { mkdir, readFile, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../common/atomic-file.js';
 import type { BlobSource, ProgressListener } from '../common/blob-source.js';
@@ -17,6 +17,7 @@ import { SharedWork } from '../common/shared-work.js';
 import type { Ingest } from './ingest.js';
 import { type Expected, IngestFolder, type IngestStatus } from './ingest-folder.js';
 import { Memo } from './memo.js';
+import { removeOlder, statOf } from './remove-older.js';
 
 /** Digest and size of a blob; a descriptor will do. */
 export interface BlobId {
@@ -197,9 +198,16 @@ export class ContentStore {
     }
   }
 
-  /** Forgets what is remembered about blobs and files that are gone. */
-  async forgetFacts(): Promise<void> {
-    await this.memo.prune((digest) => this.has(digest));
+  /**
+   * Forgets what is remembered about blobs and files that are gone, and removes what writers left that
+   * were killed. To be called while nobody writes, but for those who began at `before` or later.
+   */
+  async tidy(before: number): Promise<void> {
+    await this.memo.prune((digest) => this.has(digest), before);
+    const names = await readdir(this.#blobs);
+    const strays = names.filter((name) => !isDigest(`sha256:${name}`));
+    await removeOlder(this.#blobs, strays, before);
+    await this.#ingests.removeStrays(before);
   }
 
   async delete(digest: Digest): Promise<void> {
@@ -215,7 +223,7 @@ export class ContentStore {
   async *list(): AsyncGenerator<StoredBlob> {
     for (const name of await readdir(this.#blobs)) {
       const digest = `sha256:${name}`;
-      const stats = isDigest(digest) ? await this.#statOf(digest) : undefined;
+      const stats = isDigest(digest) ? await statOf(this.path(digest)) : undefined;
       if (isDigest(digest) && stats !== undefined) {
         yield { digest, size: stats.size, written: stats.mtimeMs };
       }
@@ -301,16 +309,7 @@ export class ContentStore {
   }
 
   async #sizeOf(digest: Digest): Promise<number | undefined> {
-    return (await this.#statOf(digest))?.size;
-  }
-
-  async #statOf(digest: Digest): Promise<{ size: number; mtimeMs: number } | undefined> {
-    try {
-      return await stat(this.path(digest));
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
-      throw error;
-    }
+    return (await statOf(this.path(digest)))?.size;
   }
 }
 

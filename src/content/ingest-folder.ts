@@ -6,15 +6,16 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readFile, readdir, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { writeFileAtomic } from '../common/atomic-file.js';
 import { type Digest, digestHex, digestOf, isDigest } from '../common/digest.js';
-import { SiphonError, systemCode } from '../common/errors.js';
+import { SiphonError } from '../common/errors.js';
 import { field, fieldsOf } from '../common/own-json.js';
 import { tryLockFile } from '../ffi/libc.js';
 import { Ingest } from './ingest.js';
+import { removeOlder, statOf } from './remove-older.js';
 
 /** What is known beforehand about what will arrive. */
 export interface Expected {
@@ -57,13 +58,19 @@ export class IngestFolder {
   /** Makes the folder, and removes what ended processes left that cannot be gone on with. */
   async prepare(): Promise<void> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    const names = await readdir(this.#directory);
-    for (const name of names) {
-      if (NAMED.test(name)) continue;
-      const data = name.endsWith('.json') ? name.slice(0, -'.json'.length) : name;
-      if (data !== name && names.includes(data)) continue;
-      await this.#removeLeft(name);
+    for (const name of await readdir(this.#directory)) {
+      if (name.startsWith(ANONYMOUS)) await this.#removeLeft(name);
     }
+  }
+
+  /** Removes what belongs to no ingest; to be called while nobody begins one. */
+  async removeStrays(before: number): Promise<void> {
+    const names = await readdir(this.#directory);
+    const isStray = (name: string): boolean => {
+      if (NAMED.test(name) || name.startsWith(ANONYMOUS)) return false;
+      return !(name.endsWith('.json') && names.includes(name.slice(0, -'.json'.length)));
+    };
+    await removeOlder(this.#directory, names.filter(isStray), before);
   }
 
   /** An ingest of what nobody knows beforehand; it cannot be gone on with. */
@@ -159,10 +166,10 @@ export class IngestFolder {
 
   async #removeLeft(name: string): Promise<void> {
     const path = join(this.#directory, name);
-    const file = name.startsWith(ANONYMOUS) ? await lockedFile(path) : undefined;
-    if (file === undefined && name.startsWith(ANONYMOUS)) return;
+    const file = await lockedFile(path);
+    if (file === undefined) return;
     await rm(path, { force: true });
-    await file?.close();
+    await file.close();
   }
 }
 
@@ -203,17 +210,6 @@ async function readFacts(path: string): Promise<Facts | undefined> {
   } catch {
     // An ingest that nothing is known about is one that was just begun.
     return undefined;
-  }
-}
-
-async function statOf(
-  path: string,
-): Promise<{ size: number; ino: number; mtimeMs: number } | undefined> {
-  try {
-    return await stat(path);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
   }
 }
 

@@ -3,12 +3,13 @@
  * when it was last asked for, which digest a local file has. One file each, named by its key's hash.
  */
 
-import { readFile, readdir, rm } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { writeFileAtomic } from '../common/atomic-file.js';
 import { type Digest, digestHex, digestOf, parseDigest } from '../common/digest.js';
 import { fileExists } from '../common/file-exists.js';
+import { removeOlder } from './remove-older.js';
 
 export class Memo {
   readonly directory: string;
@@ -33,12 +34,18 @@ export class Memo {
     await writeFileAtomic(this.#path(key), JSON.stringify({ key, value }));
   }
 
-  /** Forgets what is about no blob that `isHere`, and about no file that is still there. */
-  async prune(isHere: (digest: Digest) => Promise<boolean>): Promise<void> {
+  /**
+   * Forgets what is about no blob that `isHere`, and about no file that is still there; what was
+   * remembered at `before` or later stays.
+   */
+  async prune(isHere: (digest: Digest) => Promise<boolean>, before: number): Promise<void> {
+    const forgotten: string[] = [];
     for (const name of await readdir(this.directory)) {
+      const isFact = name.endsWith('.json');
       const path = join(this.directory, name);
-      if (!(await isStillAbout(path, isHere))) await rm(path, { force: true });
+      if (!isFact || !(await isStillAbout(path, isHere))) forgotten.push(name);
     }
+    await removeOlder(this.directory, forgotten, before);
   }
 
   #path(key: string): string {

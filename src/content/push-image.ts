@@ -5,7 +5,7 @@ import pLimit from 'p-limit';
 import type { Logger } from '../common/log.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import { type Reference, isLoopbackHost } from '../remote/reference.js';
-import { Registry } from '../remote/registry.js';
+import { Registry, type RegistryAccess } from '../remote/registry.js';
 import type { BlobListener } from './blob-event.js';
 import { readTree } from './image-tree.js';
 import type { StoredHome } from './stored-home.js';
@@ -17,6 +17,7 @@ export interface PushOptions {
   reference: Reference;
   /** Implied for loopback hosts. */
   plainHttp?: boolean | undefined;
+  access?: RegistryAccess | undefined;
   signal: AbortSignal;
   onEvent?: BlobListener;
   log: Logger;
@@ -29,7 +30,7 @@ const CONCURRENT_UPLOADS = 4;
 export async function pushImage(options: PushOptions): Promise<void> {
   const { home, root, reference, signal, log } = options;
   const plainHttp = options.plainHttp ?? isLoopbackHost(reference.host);
-  const registry = new Registry({ reference, plainHttp, log });
+  const registry = new Registry({ reference, plainHttp, ...options.access, log });
   try {
     const { documents, blobs } = await readTree(home, root, { signal });
     await pushBlobs(registry, blobs, options);

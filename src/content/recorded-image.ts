@@ -66,7 +66,7 @@ export function openRecorded(record: ImageRecord, options: UseImageOptions): Pro
 
 /** Nothing is asked of the place the image came from before something is missing. */
 export function recordedHome(record: ImageRecord, options: UseImageOptions): StoredHome {
-  const { store, locate } = options;
+  const { store, locate, access } = options;
   const { origin, plainHttp } = record;
   const source = origin === undefined ? undefined : parseSource(origin);
   const { plainHttp: _, ...others } = options;
@@ -75,6 +75,7 @@ export function recordedHome(record: ImageRecord, options: UseImageOptions): Sto
     record,
     store,
     locate,
+    access,
     ...(source !== undefined && isHomeSource(source)
       ? { openOriginHome: () => openHome(source, how) }
       : {}),

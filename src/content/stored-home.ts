@@ -7,6 +7,7 @@ import type { BlobSource } from '../common/blob-source.js';
 import type { Digest } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
 import type { Descriptor } from '../remote/descriptor.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import type { ContentStore } from './content-store.js';
 import type { Artifact, ImageHome } from './image-home.js';
 import type { ImageRecord } from './image-database.js';
@@ -20,6 +21,7 @@ export interface StoredHomeOptions {
   openOriginHome?: (() => Promise<ImageHome>) | undefined;
   /** Where a layer lies by what is known of layers. */
   locate?: ((digest: Digest) => LayerOrigin | undefined) | undefined;
+  access?: RegistryAccess | undefined;
 }
 
 export class StoredHome implements ImageHome {
@@ -76,8 +78,9 @@ export class StoredHome implements ImageHome {
   async openBlob(descriptor: Descriptor, signal: AbortSignal): Promise<BlobSource> {
     const { digest } = descriptor;
     if (await this.store.has(digest)) return this.store.source(descriptor);
-    const located = this.#options.locate?.(digest);
-    if (located !== undefined) return openOrigin(located, descriptor, { signal });
+    const { locate, access = {} } = this.#options;
+    const located = locate?.(digest);
+    if (located !== undefined) return openOrigin(located, descriptor, { signal, access });
     return (await this.#origin(digest)).openBlob(descriptor, signal);
   }
 

@@ -21,6 +21,7 @@ import type { Logger } from '../common/log.js';
 import { ContentStore } from '../content/content-store.js';
 import { ImageDatabase, type LiveLease } from '../content/image-database.js';
 import { reachableFrom } from '../content/reachable.js';
+import { walkBlobs } from '../content/walk-blobs.js';
 import { LayerIndex } from '../index/layer-index.js';
 import { type LayerRecord, LayerStore } from './layer-store.js';
 
@@ -85,9 +86,12 @@ class Collection {
     const used = await reachableFrom(content, roots);
     await this.#collectLayers(used);
     await layers.removeOrphans();
-    await this.#collectBlobs(used);
+    const unsettled = leases.filter(({ settled }) => !settled).map(({ created }) => created);
+    // Infinity where all have what they need.
+    const since = Math.min(...unsettled);
+    await this.#collectBlobs(used, since);
     await content.abandonIngests((ref) => isDigest(ref) && used.has(ref));
-    await content.forgetFacts();
+    await content.tidy(since);
     return this.#collected;
   }
 
@@ -103,17 +107,16 @@ class Collection {
     }
   }
 
-  async #collectBlobs(used: ReadonlySet<Digest>): Promise<void> {
-    const { images, content, layers, leases } = this.#parts;
-    const unsettled = leases.filter(({ settled }) => !settled).map(({ created }) => created);
-    const since = Math.min(...unsettled);
+  /** @param since blobs that came then or later are in use */
+  async #collectBlobs(used: ReadonlySet<Digest>, since: number): Promise<void> {
+    const { images, content, layers } = this.#parts;
     // A layer is recorded before its blob comes, so the blobs are listed first.
     const blobs = [];
-    for await (const blob of content.list()) blobs.push(blob);
+    for await (const blob of walkBlobs(content, images)) blobs.push(blob);
     const ofLayers = new Set(layers.list().flatMap((layer) => blobsOf(layer, this.#parts)));
-    for (const { digest, size, written } of blobs) {
+    for (const { digest, size, written, labels } of blobs) {
       const isInUse = used.has(digest) || ofLayers.has(digest) || written >= since;
-      if (isInUse || ROOT_LABEL in images.labelsOf(digest)) continue;
+      if (isInUse || ROOT_LABEL in labels) continue;
       await content.delete(digest);
       images.dropLabels(digest);
       this.#collected.blobs.push(digest);

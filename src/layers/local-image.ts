@@ -13,6 +13,7 @@ import { openRecorded, recordedHome } from '../content/recorded-image.js';
 import type { StoredHome } from '../content/stored-home.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import type { Reference } from '../remote/reference.js';
+import type { RegistryAccess } from '../remote/registry.js';
 import { decompress } from '../unpack/decompress.js';
 import { LayerStore } from './layer-store.js';
 
@@ -22,6 +23,7 @@ export interface LocalImageOptions {
   name: string;
   platform?: string;
   plainHttp?: boolean;
+  access?: RegistryAccess;
   /** All that the name stands for, not the image for one platform alone. */
   allPlatforms: boolean;
   signal: AbortSignal;

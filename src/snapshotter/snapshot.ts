@@ -20,6 +20,20 @@ export interface Snapshot {
   readonly lazyNumber: number | undefined;
 }
 
+/** The snapshot's fields by the names that containerd's filters know. */
+export function snapshotField(snapshot: Snapshot, name: string): string | undefined {
+  switch (name) {
+    case 'name':
+      return snapshot.name;
+    case 'parent':
+      return snapshot.parent;
+    case 'kind':
+      return snapshot.kind;
+    default:
+      return undefined;
+  }
+}
+
 export interface Usage {
   /** Bytes on disk. */
   size: number;

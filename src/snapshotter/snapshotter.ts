@@ -15,7 +15,7 @@ import { wallClock } from '../ffi/clock.js';
 import { Descriptions } from './descriptions.js';
 import { SnapshotDirectories } from './directories.js';
 import { diskUsage } from './disk-usage.js';
-import { parseFilters } from './filters.js';
+import { parseFilters } from '../common/filters.js';
 import { applyLabelMask } from './label-mask.js';
 import { idMappingOf } from './id-mapping.js';
 import type { LazyLayers } from './lazy-layers.js';
@@ -23,7 +23,13 @@ import { RemoteSnapshots } from './remote-snapshots.js';
 import type { CommitChange, Metadata } from './metadata.js';
 import { type Mount, checkMountable, overlayMounts, overlayOptions } from './overlay.js';
 import { openMetadata } from './recover-metadata.js';
-import type { Labels, Snapshot, SnapshotKind, Usage } from './snapshot.js';
+import {
+  type Labels,
+  type Snapshot,
+  type SnapshotKind,
+  type Usage,
+  snapshotField,
+} from './snapshot.js';
 
 export interface CreateRequest {
   key: string;
@@ -172,7 +178,7 @@ export class Snapshotter implements AsyncDisposable {
 
   /** All snapshots that match one of the filters, oldest first. @throws SiphonError `invalid` */
   list(filters: readonly string[]): Snapshot[] {
-    return this.#metadata.list().filter(parseFilters(filters));
+    return this.#metadata.list().filter(parseFilters(filters, snapshotField));
   }
 
   /** What the snapshot itself takes on disk, without its parents. @throws SiphonError `not-found` */

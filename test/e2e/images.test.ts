@@ -40,7 +40,7 @@ beforeEach(async () => {
     `oci:${layout}:v1`,
     `docker://${registry.host}/app:v1`,
   );
-}, 30_000);
+}, 60_000);
 afterEach(async () => {
   await proxy[Symbol.asyncDispose]();
   await registry.close();
@@ -123,7 +123,7 @@ describe('images', () => {
       code: 1,
       stderr: expect.stringContaining(`Cannot remove image "${name}"`),
     });
-  }, 30_000);
+  }, 60_000);
 
   it('pulled lazily are exported, copied and pushed whole', async () => {
     await publish();
@@ -141,7 +141,7 @@ describe('images', () => {
     await siphon('push', name, `${registry.host}/copy/app:v2`);
     const raw = ['--raw', '--tls-verify=false', `docker://${registry.host}/copy/app:v2`];
     expect(await must('skopeo', 'inspect', ...raw)).toBe(manifest.toString());
-  }, 30_000);
+  }, 60_000);
 
   it('pulled lazily are pushed to where the layers are without fetching them', async () => {
     await publish();
@@ -150,7 +150,7 @@ describe('images', () => {
     const statuses = new Set(events(stderr).map(({ status }) => status));
     expect(statuses).toEqual(new Set(['exists']));
     expect(await list()).toMatchObject([{ fetched: 0 }]);
-  }, 30_000);
+  }, 60_000);
 
   it.each([
     ['docker-archive', 'docker-archive'],
@@ -194,7 +194,7 @@ describe('images', () => {
       stderr: expect.stringContaining("it does not say the image's name"),
     });
     expect(await sandbox.siphon('import', name)).toMatchObject({ code: 2 });
-  }, 30_000);
+  }, 60_000);
 
   it('for several platforms are handed on for one, or for all', async () => {
     const layout = join(sandbox.directory, 'multi');
@@ -226,7 +226,7 @@ describe('images', () => {
       `${registry.host}/all:1`,
     );
     expect(digest).toBe(index.digest);
-  }, 30_000);
+  }, 60_000);
 
   it('tell how they come, an event a line', async () => {
     const { stderr, stdout } = await siphon('--json', 'pull', name);
@@ -237,7 +237,7 @@ describe('images', () => {
       expect(own.at(-1)).toMatchObject({ status: 'ready', done: size, total: size });
       expect(own.every(({ elapsed }) => elapsed >= 0)).toBe(true);
     }
-  }, 30_000);
+  }, 60_000);
 });
 
 describe('siphon gc', () => {
@@ -254,7 +254,7 @@ describe('siphon gc', () => {
       .poll(async () => (await json<{ layers: string[] }>('gc'), layersHere()), { timeout: 20_000 })
       .toEqual([]);
     expect(await blobsHere()).toEqual([]);
-  }, 40_000);
+  }, 90_000);
 
   it('waits for a process that is looking an image up, and spares what that brings', async () => {
     await siphon('pull', name);
@@ -270,7 +270,7 @@ describe('siphon gc', () => {
       blobs: { length: 4 },
       layers: { length: 2 },
     });
-  }, 30_000);
+  }, 60_000);
 });
 
 interface Event {

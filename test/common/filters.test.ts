@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { parseFilters } from '#src/snapshotter/filters.js';
-import type { Snapshot } from '#src/snapshotter/snapshot.js';
+import { parseFilters } from '#src/common/filters.js';
+import { type Snapshot, snapshotField } from '#src/snapshotter/snapshot.js';
 
 const snapshot: Snapshot = {
   id: 1,
@@ -72,25 +72,27 @@ const malformed: readonly string[] = [
 
 describe('parseFilters', () => {
   test.each(matching)('%s matches', (filter) => {
-    expect(parseFilters([filter])(snapshot)).toBe(true);
+    expect(parseFilters([filter], snapshotField)(snapshot)).toBe(true);
   });
 
   test.each(otherwise)('%s does not match', (filter) => {
-    expect(parseFilters([filter])(snapshot)).toBe(false);
+    expect(parseFilters([filter], snapshotField)(snapshot)).toBe(false);
   });
 
   test.each(malformed)('%s is refused', (filter) => {
-    expect(() => parseFilters([filter])).toThrow(expect.objectContaining({ code: 'invalid' }));
+    expect(() => parseFilters([filter], snapshotField)).toThrow(
+      expect.objectContaining({ code: 'invalid' }),
+    );
   });
 
   test('one of several is enough, none is everything', () => {
-    expect(parseFilters([])(snapshot)).toBe(true);
-    expect(parseFilters(['kind==active', 'kind==committed'])(snapshot)).toBe(true);
-    expect(parseFilters(['kind==active', 'kind==view'])(snapshot)).toBe(false);
+    expect(parseFilters([], snapshotField)(snapshot)).toBe(true);
+    expect(parseFilters(['kind==active', 'kind==committed'], snapshotField)(snapshot)).toBe(true);
+    expect(parseFilters(['kind==active', 'kind==view'], snapshotField)(snapshot)).toBe(false);
   });
 
   test('the error tells the place', () => {
     const message = 'Cannot read filter "name==": at character 7, expected a value';
-    expect(() => parseFilters(['name=='])).toThrow(message);
+    expect(() => parseFilters(['name=='], snapshotField)).toThrow(message);
   });
 });

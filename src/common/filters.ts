@@ -1,5 +1,5 @@
 /**
- * containerd's filter expressions, as List takes them.
+ * containerd's filter expressions, as List and Walk take them.
  *
  *     filter   = selector { "," selector }          all must match
  *     selector = path [ ( "==" | "!=" | "~=" ) value ]
@@ -11,51 +11,62 @@
  * `/` or `|`. White space may stand before a selector and around an operator.
  */
 
-import { SiphonError, errorMessage } from '../common/errors.js';
+import { SiphonError, errorMessage } from './errors.js';
 import { unquoteGo } from './go-string.js';
-import type { Snapshot } from './snapshot.js';
 
-export type SnapshotFilter = (snapshot: Snapshot) => boolean;
+/** What can be filtered: things with labels, and other fields by name. */
+export interface Filterable {
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export type FieldReader<T> = (thing: T, name: string) => string | undefined;
+
+type Filter<T> = (thing: T) => boolean;
 
 /**
  * One predicate for several filters, any of which may match; none of them matches everything.
+ * @param read the value of a field; `undefined` where the thing has none
  * @throws SiphonError `invalid` naming the place in the filter
  */
-export function parseFilters(filters: readonly string[]): SnapshotFilter {
-  const parsed = filters.map(parseFilter);
+export function parseFilters<T extends Filterable>(
+  filters: readonly string[],
+  read: FieldReader<T>,
+): Filter<T> {
+  const parsed = filters.map((text) => parseFilter(text, read));
   if (parsed.length === 0) return () => true;
-  return (snapshot) => parsed.some((matches) => matches(snapshot));
+  return (thing) => parsed.some((matches) => matches(thing));
 }
 
 /** The predicate of one filter; an empty text matches everything. */
-function parseFilter(text: string): SnapshotFilter {
+function parseFilter<T extends Filterable>(text: string, read: FieldReader<T>): Filter<T> {
   const cursor = new Cursor(text);
-  const selectors: SnapshotFilter[] = [];
+  const selectors: Filter<T>[] = [];
   if (cursor.atEnd()) return () => true;
-  do selectors.push(parseSelector(cursor));
+  do selectors.push(parseSelector(cursor, read));
   while (cursor.take(/,/y) !== undefined);
   if (!cursor.atEnd()) cursor.fail('expected "," or the end');
-  return (snapshot) => selectors.every((matches) => matches(snapshot));
+  return (thing) => selectors.every((matches) => matches(thing));
 }
 
-function parseSelector(cursor: Cursor): SnapshotFilter {
+function parseSelector<T extends Filterable>(cursor: Cursor, read: FieldReader<T>): Filter<T> {
   cursor.take(/\s+/y);
   const path = parsePath(cursor);
+  const value = (thing: T): string | undefined => fieldOf(thing, path, read);
   const operator = cursor.take(/\s*[=!~]+\s*/y)?.trim();
   switch (operator) {
     case undefined:
-      return (snapshot) => fieldOf(snapshot, path) !== undefined;
+      return (thing) => value(thing) !== undefined;
     case '==': {
-      const value = parseValue(cursor);
-      return (snapshot) => fieldOf(snapshot, path) === value;
+      const wanted = parseValue(cursor);
+      return (thing) => value(thing) === wanted;
     }
     case '!=': {
-      const value = parseValue(cursor);
-      return (snapshot) => (fieldOf(snapshot, path) ?? '') !== value;
+      const unwanted = parseValue(cursor);
+      return (thing) => (value(thing) ?? '') !== unwanted;
     }
     case '~=': {
       const pattern = parsePattern(cursor);
-      return (snapshot) => pattern.test(fieldOf(snapshot, path) ?? '');
+      return (thing) => pattern.test(value(thing) ?? '');
     }
     default:
       return cursor.fail(`found operator "${operator}", expected "==", "!=" or "~="`);
@@ -94,25 +105,18 @@ function goPattern(pattern: string): RegExp {
   return new RegExp(pattern.slice(prefix.length).replaceAll('(?P<', '(?<'), flags);
 }
 
-/** The value of a field, or `undefined` where the snapshot has none. */
-function fieldOf(snapshot: Snapshot, path: readonly string[]): string | undefined {
-  const [first, ...rest] = path;
-  if (first === 'labels') return rest.length === 0 ? undefined : ownLabel(snapshot, rest.join('.'));
-  if (rest.length > 0) return undefined;
-  switch (first) {
-    case 'name':
-      return snapshot.name;
-    case 'parent':
-      return snapshot.parent;
-    case 'kind':
-      return snapshot.kind;
-    default:
-      return undefined;
-  }
+function fieldOf<T extends Filterable>(
+  thing: T,
+  path: readonly string[],
+  read: FieldReader<T>,
+): string | undefined {
+  const [first = '', ...rest] = path;
+  if (first === 'labels') return rest.length === 0 ? undefined : ownLabel(thing, rest.join('.'));
+  return rest.length > 0 ? undefined : read(thing, first);
 }
 
-function ownLabel(snapshot: Snapshot, label: string): string | undefined {
-  return Object.hasOwn(snapshot.labels, label) ? snapshot.labels[label] : undefined;
+function ownLabel({ labels }: Filterable, label: string): string | undefined {
+  return Object.hasOwn(labels, label) ? labels[label] : undefined;
 }
 
 /** A place in the text. */
