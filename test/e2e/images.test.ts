@@ -1,6 +1,6 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { digestOf } from '#src/common/digest.js';
 import { ImageDatabase } from '#src/content/image-database.js';
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
@@ -19,6 +19,9 @@ const layers = [
   [file('etc/a', 'a'), file('data', noise(5_000_000))],
   [file('b', noise(300_000, 'b'))],
 ];
+
+/** Each test runs up to nine commands. */
+vi.setConfig({ testTimeout: 120_000 });
 
 let sandbox: Sandbox;
 let registry: DockerRegistry;
@@ -123,7 +126,7 @@ describe('images', () => {
       code: 1,
       stderr: expect.stringContaining(`Cannot remove image "${name}"`),
     });
-  }, 60_000);
+  });
 
   it('pulled lazily are exported, copied and pushed whole', async () => {
     await publish();
@@ -141,7 +144,7 @@ describe('images', () => {
     await siphon('push', name, `${registry.host}/copy/app:v2`);
     const raw = ['--raw', '--tls-verify=false', `docker://${registry.host}/copy/app:v2`];
     expect(await must('skopeo', 'inspect', ...raw)).toBe(manifest.toString());
-  }, 60_000);
+  });
 
   it('pulled lazily are pushed to where the layers are without fetching them', async () => {
     await publish();
@@ -150,38 +153,29 @@ describe('images', () => {
     const statuses = new Set(events(stderr).map(({ status }) => status));
     expect(statuses).toEqual(new Set(['exists']));
     expect(await list()).toMatchObject([{ fetched: 0 }]);
-  }, 60_000);
+  });
 
-  it.each([
-    ['docker-archive', 'docker-archive'],
-    ['oci', 'oci'],
-    ['oci-archive', 'oci-archive'],
-  ])(
-    'go out as %s, which skopeo reads, and come in again',
-    async (_, transport) => {
-      await siphon('pull', name);
-      const target = `${transport}:${join(sandbox.directory, `out-${transport}`)}`;
-      await siphon('export', name, target);
-      const inspected = JSON.parse(await must('skopeo', 'inspect', '--config', target)) as {
-        rootfs: { diff_ids: string[] };
-      };
-      expect(inspected.rootfs.diff_ids).toEqual(built.diffIds);
-      await siphon('rmi', name);
-      expect(await blobsHere()).toEqual([]);
-      await siphon('import', target, 'again:1');
-      const [image] = await list();
-      expect(image).toMatchObject({ name: 'docker.io/library/again:1', presence: 'whole' });
-      await siphon('gc');
-      const folder = await sandbox.folder('mnt');
-      await siphon('mount', 'again:1', folder);
-      try {
-        expect(await readFile(join(folder, 'etc/a'), 'utf8')).toBe('a');
-      } finally {
-        await siphon('umount', folder);
-      }
-    },
-    30_000,
-  );
+  it.each(['docker-archive', 'oci'])('go out as %s and come in again', async (transport) => {
+    await siphon('pull', name);
+    const target = `${transport}:${join(sandbox.directory, `out-${transport}`)}`;
+    await siphon('export', name, target);
+    const inspected = JSON.parse(await must('skopeo', 'inspect', '--config', target)) as {
+      rootfs: { diff_ids: string[] };
+    };
+    expect(inspected.rootfs.diff_ids).toEqual(built.diffIds);
+    await siphon('rmi', name);
+    await siphon('import', target, 'again:1');
+    await siphon('gc');
+    const [image] = await list();
+    expect(image).toMatchObject({ name: 'docker.io/library/again:1', presence: 'whole' });
+    const folder = await sandbox.folder('mnt');
+    await siphon('mount', 'again:1', folder);
+    try {
+      expect(await readFile(join(folder, 'etc/a'), 'utf8')).toBe('a');
+    } finally {
+      await siphon('umount', folder);
+    }
+  });
 
   it('keep the name that their archive gives them, and say so where there is none', async () => {
     const archive = join(sandbox.directory, 'saved.tar');
@@ -194,7 +188,7 @@ describe('images', () => {
       stderr: expect.stringContaining("it does not say the image's name"),
     });
     expect(await sandbox.siphon('import', name)).toMatchObject({ code: 2 });
-  }, 60_000);
+  });
 
   it('for several platforms are handed on for one, or for all', async () => {
     const layout = join(sandbox.directory, 'multi');
@@ -226,7 +220,7 @@ describe('images', () => {
       `${registry.host}/all:1`,
     );
     expect(digest).toBe(index.digest);
-  }, 60_000);
+  });
 
   it('tell how they come, an event a line', async () => {
     const { stderr, stdout } = await siphon('--json', 'pull', name);
@@ -237,7 +231,7 @@ describe('images', () => {
       expect(own.at(-1)).toMatchObject({ status: 'ready', done: size, total: size });
       expect(own.every(({ elapsed }) => elapsed >= 0)).toBe(true);
     }
-  }, 60_000);
+  });
 });
 
 describe('siphon gc', () => {
@@ -254,7 +248,7 @@ describe('siphon gc', () => {
       .poll(async () => (await json<{ layers: string[] }>('gc'), layersHere()), { timeout: 20_000 })
       .toEqual([]);
     expect(await blobsHere()).toEqual([]);
-  }, 90_000);
+  });
 
   it('waits for a process that is looking an image up, and spares what that brings', async () => {
     await siphon('pull', name);
@@ -270,7 +264,7 @@ describe('siphon gc', () => {
       blobs: { length: 4 },
       layers: { length: 2 },
     });
-  }, 60_000);
+  });
 });
 
 interface Event {
