@@ -78,9 +78,12 @@ export class StoredHome implements ImageHome {
   async openBlob(descriptor: Descriptor, signal: AbortSignal): Promise<BlobSource> {
     const { digest } = descriptor;
     if (await this.store.has(digest)) return this.store.source(descriptor);
-    const { locate, access = {} } = this.#options;
+    const { locate, openOriginHome, access = {} } = this.#options;
     const located = locate?.(digest);
-    if (located !== undefined) return openOrigin(located, descriptor, { signal, access });
+    // A registry that is away is waited for without end there, as readers of a mount want it.
+    const isBetterHome = located?.kind === 'registry' && openOriginHome !== undefined;
+    if (located !== undefined && !isBetterHome)
+      return openOrigin(located, descriptor, { signal, access });
     return (await this.#origin(digest)).openBlob(descriptor, signal);
   }
 

@@ -107,7 +107,7 @@ async function unpack(options: RootfsOptions, reason: string): Promise<Container
 async function unpackedBefore(options: RootfsOptions): Promise<ContainerRootfs> {
   const undo = new UndoStack();
   try {
-    const image = await openImageAt(await openWorkplace({ ...options, undo }), options, undo);
+    const { image } = await openImageAt(await openWorkplace({ ...options, undo }), options, undo);
     return unpacked(image, unpackedIn(options.folder), 'it is there from before');
   } finally {
     await undo[Symbol.asyncDispose]();
