@@ -31,10 +31,14 @@ export async function isMounted(path: string): Promise<boolean> {
   return (await listMounts()).some((entry) => entry.mountPoint === path);
 }
 
-/** Detaches whatever an earlier process left mounted on `path`. */
+/**
+ * Detaches whatever an earlier process left mounted on `path`, and ends the connection where that is a
+ * FUSE mount: a server that was killed while it looked into its own mount waits for itself otherwise,
+ * and keeps its descriptor of the device open for ever.
+ */
 export async function clearStaleMount(path: string): Promise<void> {
   for (const entry of await listMounts()) {
-    if (entry.mountPoint === path) umount(path, MNT.DETACH);
+    if (entry.mountPoint === path) umount(path, MNT.DETACH | MNT.FORCE);
   }
 }
 

@@ -170,7 +170,7 @@ describe('read', () => {
       async ({ source }) => {
         await expect(source.read(0, 1, signal())).rejects.toMatchObject({
           code: 'timeout',
-          message: containing('no answer for 0.1 s'),
+          message: containing('no answer for 0.3 s'),
         });
       },
     );
