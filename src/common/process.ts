@@ -8,6 +8,9 @@ export interface ProcessIdentity {
   startTime: string;
 }
 
+/** In the masks of proc(5), status. */
+const SIGKILL_BIT = 1n << 8n;
+
 /** Whether a process with this id exists (it may belong to somebody else). */
 export function processIsAlive(pid: number): boolean {
   try {
@@ -23,14 +26,22 @@ export async function processIdentity(pid: number): Promise<ProcessIdentity> {
   return { pid, startTime: (await readStat(pid)).startTime };
 }
 
-/** Whether the very process is still there, zombies not counted. */
+/** Whether the very process is still there; zombies, and what is about to be killed, do not count. */
 export async function isRunning(identity: ProcessIdentity): Promise<boolean> {
   try {
     const { state, startTime } = await readStat(identity.pid);
-    return startTime === identity.startTime && !/[ZX]/.test(state);
+    if (startTime !== identity.startTime || /[ZX]/.test(state)) return false;
+    return !(await isBeingKilled(identity.pid));
   } catch {
     return false;
   }
+}
+
+/** SIGKILL has come, and will be heeded once a system call ends: which may be never. */
+async function isBeingKilled(pid: number): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/status`, 'latin1');
+  const pending = [...status.matchAll(/^(?:Sig|Shd)Pnd:\s*([0-9a-f]+)/gm)];
+  return pending.some(([, mask]) => (BigInt(`0x${mask ?? '0'}`) & SIGKILL_BIT) !== 0n);
 }
 
 async function readStat(pid: number): Promise<{ state: string; startTime: string }> {

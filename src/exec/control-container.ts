@@ -80,7 +80,9 @@ export async function removeContainer(
     if (status === 'starting' && state.monitor !== undefined) terminate(state.monitor.pid);
     else await killContainer(home, 'SIGKILL').catch(() => {});
   }
-  const claim = await claimAfterEnd(home, isActive(status) ? END_PATIENCE : 0);
+  // Who was killed while it looked into its own mount ends, and lets the lock go, when the mount does.
+  if (status === 'lost') await rootfs.clear(home.path);
+  const claim = await claimAfterEnd(home, isActive(status) || status === 'lost' ? END_PATIENCE : 0);
   if (claim === undefined) return; // The keeper has removed it.
   try {
     await cleanUpContainer(home, record?.runtime ?? 'runc', rootfs);
