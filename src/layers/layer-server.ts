@@ -91,7 +91,8 @@ export class LayerServer implements AsyncDisposable {
     options: LayerServerOptions,
   ): Promise<LayerServer> {
     const { open, keeper, log } = options;
-    const layers = open.openHeld((layer, error) => {
+    // Requests wait in the kernel meanwhile; without its layer one would get an error.
+    const layers = await open.openHeld((layer, error) => {
       log.error({ layer, err: error }, `layer is not served any more: ${errorMessage(error)}`);
     });
     const session = await FuseSession.serve(connection, { ...serving, layers, resume: true });
@@ -123,6 +124,20 @@ export class LayerServer implements AsyncDisposable {
       this.#prefetch(record);
     }
     return this.path(record.number);
+  }
+
+  /**
+   * As {@link serve}, for a layer that was served before: where its index cannot be trusted any more, another
+   * is built of the blob that is kept here.
+   * @throws as {@link serve}, where the blob is not kept or no better
+   */
+  async restore(record: LayerRecord): Promise<string> {
+    try {
+      return this.serve(record);
+    } catch (error) {
+      if (!(await this.#open.repair(record, error))) throw error;
+      return this.serve(record);
+    }
   }
 
   /** Nobody waits for it, and what fails is fetched when it is read. */

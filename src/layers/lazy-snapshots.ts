@@ -143,7 +143,7 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     const { layers, server } = this.#options;
     const record = layers.get(number);
     try {
-      return { path: server.serve(record) };
+      return { path: await server.restore(record) };
     } catch (error) {
       const from = record.origin.kind === 'registry' ? ` from "${record.origin.host}"` : '';
       const message = `Cannot serve layer "${record.blobDigest}"${from}: ${errorMessage(error)}`;

@@ -21,6 +21,7 @@ import { FetchQueues } from '../remote/fetch-queues.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import { CacheLimit } from './cache-limit.js';
 import { completeIndex } from './complete-index.js';
+import { IndexRepair } from './index-repair.js';
 import { LayerCompletion } from './layer-completion.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
 
@@ -68,6 +69,7 @@ export class OpenLayers implements AsyncDisposable {
   readonly #log: Logger;
   readonly #open = new Map<number, OpenLayer>();
   readonly #queues: FetchQueues;
+  readonly #repair: IndexRepair;
   readonly cacheLimit: CacheLimit;
   #fetchedByClosed = 0;
 
@@ -78,6 +80,7 @@ export class OpenLayers implements AsyncDisposable {
     this.#log = options.log;
     this.#queues = new FetchQueues(options.requests);
     this.#unkept = new UnkeptSpans(options.log);
+    this.#repair = new IndexRepair(options);
     const directory = options.layers.folder;
     const limit = options.cacheSize ?? halfOfFileSystem(directory);
     this.cacheLimit = new CacheLimit({ directory, limit, open: this.#open, log: options.log });
@@ -100,19 +103,25 @@ export class OpenLayers implements AsyncDisposable {
     return layer.served;
   }
 
+  /** Whether a layer that {@link open} refused with `error` has an index now that is worth another try. */
+  repair(record: LayerRecord, error: unknown): Promise<boolean> {
+    return this.#repair.repair(record, error);
+  }
+
   /**
-   * Opens what an earlier process with the same holder had open.
+   * Opens what an earlier process with the same holder had open, repaired where that is needed.
    * @param failed is told of each layer that cannot be opened any more
    */
-  openHeld(failed: (number: number, error: unknown) => void): ServedLayer[] {
-    return this.#layers.held().flatMap((record) => {
+  async openHeld(failed: (number: number, error: unknown) => void): Promise<ServedLayer[]> {
+    const opened = this.#layers.held().map(async (record) => {
       try {
-        return [this.open(record)];
+        return [await this.#openRepaired(record)];
       } catch (error) {
         failed(record.number, error);
         return [];
       }
     });
+    return (await Promise.all(opened)).flat();
   }
 
   /** Nothing is open yet, whatever an earlier process of the same id left. */
@@ -204,7 +213,17 @@ export class OpenLayers implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.cacheLimit.close();
+    await this.#repair[Symbol.asyncDispose]();
     for (const number of this.#open.keys()) await this.close(number);
+  }
+
+  async #openRepaired(record: LayerRecord): Promise<ServedLayer> {
+    try {
+      return this.open(record);
+    } catch (error) {
+      if (!(await this.repair(record, error))) throw error;
+      return this.open(record);
+    }
   }
 
   #get(number: number): OpenLayer {

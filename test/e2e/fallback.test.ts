@@ -213,6 +213,8 @@ describe.skipIf(absent.length > 0)(`falling back: ${absent.join(', ')}`, () => {
     await siphon.stop();
     const { number } = served.find(({ digest }) => digest === image.layers[0]?.digest) ?? {};
     await rm(join(sandbox.root, 'layers', String(number), 'index.db'));
+    const blobs = join(sandbox.root, 'content/blobs/sha256');
+    await rm(join(blobs, image.layers[0]?.digest.slice('sha256:'.length) ?? ''));
     await start();
     await expect
       .poll(() => foldersOf('siphon').catch(() => []), { timeout: 30_000, interval: 500 })

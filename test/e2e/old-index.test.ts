@@ -1,0 +1,128 @@
+/**
+ * Indexes that the siphon of now does not read, of another version or damaged, while their blobs are kept:
+ * no registry is asked, and a running container reads on.
+ */
+
+import { readFile, readdir, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { serveLayout } from '#src/registry-server/serve-layout.js';
+import { type Containerd, startContainerd } from '../support/containerd.js';
+import { type Sandbox, openSandbox } from '../support/sandbox.js';
+import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SurvivalImage, readers, writeSurvivalImage } from '../support/survival-image.js';
+
+/** Where SQLite's header has the format's version (sqlite.org/fileformat.html, section 1.3). */
+const versionAt = 60;
+const rebuilt = /index built again of the blob kept here/g;
+
+let sandbox: Sandbox;
+let siphon: SiphonService;
+let containerd: Containerd;
+let image: SurvivalImage;
+let reference: string;
+
+beforeAll(async () => {
+  sandbox = await openSandbox();
+  image = await writeSurvivalImage(sandbox);
+  const registry = await serveLayout({ layout: image.layout });
+  siphon = await startSiphonService(sandbox);
+  containerd = await startContainerd({ siphonAddress: siphon.address });
+  reference = `${registry.host}/survival:latest`;
+  const pull = ['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference];
+  await containerd.ctrRemote(pull);
+  await registry.close();
+}, 120_000);
+
+afterAll(async () => {
+  await containerd?.close();
+  await siphon?.stop();
+  const left = await sandbox.mounts();
+  await sandbox[Symbol.asyncDispose]();
+  expect(left).toEqual([]);
+}, 60_000);
+
+async function indexes(): Promise<string[]> {
+  const folder = join(sandbox.root, 'layers');
+  const names = (await readdir(folder)).filter((name) => /^\d+$/.test(name));
+  return names.map((name) => join(folder, name, 'index.db'));
+}
+
+async function replaceIndexes(change: (index: Buffer, at: number) => Buffer): Promise<void> {
+  for (const [at, path] of (await indexes()).entries()) {
+    await writeFile(`${path}.changed`, change(await readFile(path), at));
+    await rename(`${path}.changed`, path);
+  }
+}
+
+function ofVersion2(index: Buffer): Buffer {
+  index.writeUInt32BE(2, versionAt);
+  return index;
+}
+
+async function serverOf(keeper: number): Promise<number> {
+  const text = await readFile(`/proc/${keeper}/task/${keeper}/children`, 'utf8');
+  for (const pid of text.split(' ').filter(Boolean).map(Number)) {
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (command.includes('bin/siphon')) return pid;
+  }
+  throw new Error('there is no server');
+}
+
+async function waitUntil(met: () => Promise<boolean> | boolean): Promise<void> {
+  for (const end = Date.now() + 30_000; !(await met()); await delay(50)) {
+    if (Date.now() > end) throw new Error('It does not come to pass');
+  }
+}
+
+const connected = (): Promise<void> =>
+  waitUntil(() =>
+    containerd.ctr(['snapshots', '--snapshotter', 'siphon', 'ls']).then(
+      () => true,
+      () => false,
+    ),
+  );
+
+async function inContainer(name: string, script: string): Promise<string> {
+  const args = ['run', '--rm', '--snapshotter', 'siphon', reference, name, 'sh', '-c', script];
+  return (await containerd.ctr(args)).stdout;
+}
+
+const pass = Object.values(readers).join('\n');
+
+describe('siphon serve with indexes that it does not read', () => {
+  it('builds those of another version again, and a running container reads on', async () => {
+    const script = `cd /data; while :; do ${pass}\n[ ! -e /tmp/stop ] || exit 0; done`;
+    const reading = inContainer('upgraded', script);
+    await waitUntil(async () => (await containerd.ctr(['tasks', 'ls', '-q'])).stdout !== '');
+    const server = await serverOf(siphon.pid);
+    // Nothing is asked of the old one any more once its indexes are others.
+    process.kill(server, 'SIGSTOP');
+    await replaceIndexes(ofVersion2);
+    await writeFile('/proc/sys/vm/drop_caches', '3');
+    process.kill(server, 'SIGKILL');
+    await waitUntil(() => siphon.log().match(rebuilt)?.length === 3);
+    await connected();
+    const touch = ['tasks', 'exec', '--exec-id', 'stop', 'upgraded', 'sh', '-c', ': >/tmp/stop'];
+    await containerd.ctr(touch);
+    const output = await reading;
+    expect(output.length).toBeGreaterThan(0);
+    const one = Object.values(image.expected).join('');
+    expect(output).toBe(one.repeat(Math.round(output.length / one.length)));
+  }, 90_000);
+
+  it('restores layers without a registry where they are damaged, cut or of another version', async () => {
+    await siphon.stop();
+    await replaceIndexes((index, at) => {
+      if (at === 0) return ofVersion2(index);
+      return at === 1 ? Buffer.from('nothing of use') : index.subarray(0, index.length / 2);
+    });
+    siphon = await startSiphonService(sandbox);
+    await connected();
+    expect(await inContainer('restored', `cd /data; ${pass}`)).toBe(
+      Object.values(image.expected).join(''),
+    );
+    expect(siphon.log().match(rebuilt)).toHaveLength(3);
+  }, 90_000);
+});
