@@ -3,7 +3,7 @@
  * beside the image; it is made of a table of contents that others made; it is made of the headers of an
  * uncompressed tar; or the blob is streamed once.
  *
- * Two requests for one layer share the work; the work ends when the last of them gives up, and a failed
+ * Two requests for one layer share the work, unless their images claim different tars; the work ends when the last of them gives up, and a failed
  * attempt leaves nothing that the next one could trip over.
  */
 
@@ -46,7 +46,10 @@ export class LayerPreparer {
   readonly #content: ContentStore;
   readonly #kept: boolean;
   readonly #log: Logger;
-  readonly #work = new SharedWork<Digest, LayerRecord>();
+  /** By digest and claimed diff id: whose claim is wrong, fails alone. */
+  readonly #work = new SharedWork<string, LayerRecord>();
+  /** The last one of each blob that is under way. */
+  readonly #turns = new Map<Digest, Promise<LayerRecord>>();
   readonly #limit = pLimit(Math.max(concurrentDownloads, availableParallelism()));
 
   /** @param options.keep whether layers stay when nobody uses them any more */
@@ -62,8 +65,12 @@ export class LayerPreparer {
    * @throws SiphonError `unsupported` (no format of ours), `corrupt`, `unavailable`, `cancelled`, …
    */
   async prepare(image: Image, layer: ImageLayer, options: PrepareOptions): Promise<LayerRecord> {
-    const record = await this.#work.run(layer.descriptor.digest, options.signal, (signal) =>
-      this.#limit(() => this.#prepare(image, layer, { ...options, signal })),
+    const { digest } = layer.descriptor;
+    const key = `${digest} ${layer.diffId ?? ''}`;
+    const record = await this.#work.run(key, options.signal, (signal) =>
+      this.#inTurn(digest, () =>
+        this.#limit(() => this.#prepare(image, layer, { ...options, signal })),
+      ),
     );
     this.#checkDiffId(layer, record);
     return record;
@@ -114,7 +121,20 @@ export class LayerPreparer {
     LayerIndex.open(path, indexExpectation(record, diffId)).close();
   }
 
+  /** One attempt at a blob after the other: they write to the same place. */
+  async #inTurn(digest: Digest, attempt: () => Promise<LayerRecord>): Promise<LayerRecord> {
+    const before = this.#turns.get(digest);
+    const turn = before === undefined ? attempt() : before.then(attempt, attempt);
+    this.#turns.set(digest, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(digest) === turn) this.#turns.delete(digest);
+    }
+  }
+
   async #prepare(image: Image, layer: ImageLayer, options: PrepareOptions): Promise<LayerRecord> {
+    options.signal.throwIfAborted();
     const task = this.#begin(image, layer, options);
     try {
       if ((await this.#usable(task)) === undefined && !(await this.#takePublished(task))) {

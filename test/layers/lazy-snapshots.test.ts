@@ -152,6 +152,9 @@ describe('LazySnapshots', () => {
         await lazy.unpack({ ...request, urls: new Map(), signal }, await place(name));
     };
     const refused = { code: 'corrupt', message: expect.stringContaining('diff id') as string };
+    const [lie, truth] = await Promise.allSettled([take(liar, 'a'), take(image, 'b')]);
+    expect([lie, truth]).toMatchObject([{ reason: refused }, { status: 'fulfilled' }]);
+    await lazy.release(layers.find(digestAt(0))?.number ?? 0).catch(() => undefined);
     await expect(take(liar, 'first')).rejects.toMatchObject(refused);
     await take(image, 'second');
     await expect(take(liar, 'third')).rejects.toMatchObject(refused);
