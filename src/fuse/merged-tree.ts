@@ -39,6 +39,19 @@ const characterType = 0o020000;
 /** Entries taken from an index at a time. */
 const page = 1024;
 
+const emptyRoot: Inode = {
+  ino: rootIno,
+  mode: directoryType | 0o755,
+  nlink: 2,
+  uid: 0,
+  gid: 0,
+  size: 0,
+  mtimeSeconds: 0,
+  mtimeNanoseconds: 0,
+  rdevMajor: 0,
+  rdevMinor: 0,
+};
+
 export class MergedTree {
   readonly #layers: readonly TreeLayer[];
   /** Directories, by layer, whose attributes a lower layer knows better. */
@@ -47,7 +60,7 @@ export class MergedTree {
   readonly #firstNumber: number[] = [];
   readonly root: MergedNode;
 
-  /** @param layers topmost first, at least one */
+  /** @param layers topmost first; of none the union is an empty directory */
   constructor(layers: readonly TreeLayer[]) {
     this.#layers = layers;
     this.#implicit = layers.map((layer) => new Set(layer.implicitDirectories().map((d) => d.ino)));
@@ -58,8 +71,7 @@ export class MergedTree {
     }
     const roots = layers.flatMap((layer, at) => this.#part(at, layer.inode(rootIno)));
     const [first, ...others] = this.#untilOpaque(roots);
-    if (first === undefined) throw new Error('Cannot merge layers: there is none');
-    this.root = [first, ...others];
+    this.root = [first ?? { layer: 0, inode: emptyRoot }, ...others];
   }
 
   lookup(parent: MergedNode, name: Buffer): MergedNode | undefined {

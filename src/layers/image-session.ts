@@ -75,8 +75,9 @@ async function open(options: ImageSessionOptions, undo: UndoStack): Promise<Imag
     lowerdirs.unshift('implied');
   }
   // Overlay wants two folders at least, and only it hides whiteouts.
-  await mkdir(join(directory, 'empty'), { mode: 0o755 });
-  lowerdirs.push('empty');
+  const padding = lowerdirs.length === 0 ? ['empty', 'emptier'] : ['empty'];
+  for (const name of padding) await mkdir(join(directory, name), { mode: 0o755 });
+  lowerdirs.push(...padding);
   return {
     image: used.image,
     stack: { base: directory, lowerdirs },

@@ -8,6 +8,7 @@ import { digestHex } from '#src/common/digest.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { buildLayout } from '../support/images.js';
 import { type Outcome, type Sandbox, must, openSandbox } from '../support/sandbox.js';
 import { type Tree, readTree } from '../support/tree.js';
 
@@ -66,6 +67,17 @@ describe('siphon mount', () => {
     const tree = await withMount(sandbox, image.source, readTree, '--driver', 'libfuse');
     expect(tree).toEqual(expected);
   });
+
+  it.each(['kernel', 'libfuse'])(
+    'shows an image without layers as an empty folder: %s',
+    async (driver) => {
+      await using sandbox = await openSandbox();
+      const layout = join(sandbox.directory, 'bare');
+      await buildLayout(layout, { tag: 'bare', layers: [] });
+      const names = await withMount(sandbox, `oci:${layout}:bare`, readdir, '--driver', driver);
+      expect(names).toEqual([]);
+    },
+  );
 
   it('stays in the foreground on request, until somebody unmounts the folder, with either driver', async () => {
     for (const driver of ['kernel', 'libfuse']) {
