@@ -128,7 +128,7 @@ function summary(events: readonly ProgressEvent[], seconds: number): string {
 }
 
 /** Statuses after which nothing more happens. */
-const ends: ReadonlySet<string> = new Set(['done', 'exists', 'lazy', 'ready']);
+const ends: ReadonlySet<string> = new Set(['done', 'exists', 'prepared', 'ready']);
 
 function bar(event: ProgressEvent, width: number): string {
   const isOver = ends.has(event.status);

@@ -1,8 +1,8 @@
 /**
- * Layers into containerd's snapshots, bottom first: a layer that the snapshotter serves by itself needs
+ * Layers into containerd's snapshots, bottom first: a layer that the snapshotter prepares by itself needs
  * nothing more; any other is fetched into the content store and unpacked by containerd's diff service.
  *
- * As long as the snapshotter has not served any layer, it is taken for one that never does, and the
+ * As long as the snapshotter has not prepared any layer, it is taken for one that never does, and the
  * layers above are fetched ahead; from one that has, each layer is asked for first.
  */
 
@@ -27,8 +27,8 @@ export interface PlacedLayer {
   chainId: ChainId;
   /** Bytes of the blob. */
   size: number;
-  /** `lazy`: served by the snapshotter; `unpacked`: by containerd; `exists`: it was there. */
-  how: 'lazy' | 'unpacked' | 'exists';
+  /** `prepared`: by the snapshotter, lazily or as files; `unpacked`: by containerd; `exists`: it was there. */
+  how: 'prepared' | 'unpacked' | 'exists';
 }
 
 export interface PlacerOptions extends StoreOptions {
@@ -59,7 +59,7 @@ export class LayerPlacer {
   readonly #parts: RegistryImage;
   readonly #downloads = pLimit(DOWNLOADS);
   readonly #fetches = new Map<Digest, { done: Promise<void>; stop: AbortController }>();
-  #anyLazy = false;
+  #anyPrepared = false;
 
   constructor(parts: RegistryImage, options: PlacerOptions) {
     this.#parts = parts;
@@ -75,9 +75,9 @@ export class LayerPlacer {
       for (const [at, task] of tasks.entries()) {
         const { descriptor } = task.layer;
         const how = await this.#place(task, tasks.slice(at + 1));
-        if (how === 'lazy') this.#anyLazy = true;
+        if (how === 'prepared') this.#anyPrepared = true;
         if (how !== 'unpacked') await this.#stopFetch(descriptor.digest);
-        const here = how === 'lazy' ? 0 : descriptor.size;
+        const here = how === 'prepared' ? 0 : descriptor.size;
         this.#tell(descriptor, how === 'unpacked' ? 'done' : how, here);
         placed.push({
           digest: descriptor.digest,
@@ -121,7 +121,7 @@ export class LayerPlacer {
       const key = `extract-${Date.now()}-${randomBytes(4).toString('hex')} ${task.chainId}`;
       const mounts = await this.#prepare(key, task);
       if (mounts !== undefined) return this.#unpackInto(key, mounts, task, above);
-      if (await this.#exists(task.chainId)) return 'lazy';
+      if (await this.#exists(task.chainId)) return 'prepared';
     }
     throw new SiphonError(
       'busy',
@@ -154,7 +154,7 @@ export class LayerPlacer {
   ): Promise<PlacedLayer['how']> {
     try {
       const fetched = this.#fetch(task.layer);
-      if (!this.#anyLazy) for (const { layer } of above) this.#fetch(layer).catch(() => {});
+      if (!this.#anyPrepared) for (const { layer } of above) this.#fetch(layer).catch(() => {});
       await fetched;
       this.#tell(task.layer.descriptor, 'unpacking', task.layer.descriptor.size);
       await this.#apply(mounts, task);

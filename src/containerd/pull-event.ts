@@ -10,7 +10,7 @@ export interface PullEvent {
     | 'downloading'
     | 'downloaded'
     | 'unpacking'
-    | 'lazy'
+    | 'prepared'
     | 'exists'
     | 'done';
   /** Bytes that arrived in containerd, out of `total`. */

@@ -26,14 +26,14 @@ describe('createProgress on a terminal', () => {
   it('shows what is looked up, then a line a blob, then what came', () => {
     const output = terminal();
     const progress = createProgress('host/app:1', output);
-    progress.update({ ...layer, status: 'lazy', done: 0 });
+    progress.update({ ...layer, status: 'prepared', done: 0 });
     progress.update({ ...left, status: 'downloading', done: 512 });
     progress.update({ ...config, status: 'done' });
     progress.end();
     const [name, first, second, third, summary] = output.screen();
     expect(name).toMatch(/^host\/app:1: +resolved$/);
     expect(first).toMatch(/^config-sha256:[0-9a-f]{12}: +done +\|\++\| 5 B$/);
-    expect(second).toMatch(/^layer-sha256:[0-9a-f]{12}: +lazy +\|\++\| 2\.0 KiB$/);
+    expect(second).toMatch(/^layer-sha256:[0-9a-f]{12}: +prepared +\|\++\| 2\.0 KiB$/);
     expect(third).toMatch(/^layer-\S+ +downloading +\|\++-+\| 512 B\/1\.0 KiB$/);
     expect(summary).toMatch(/^elapsed: 0\.\d s {2}total: 517 B \(.*\/s\)$/);
   });

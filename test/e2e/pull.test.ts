@@ -124,7 +124,7 @@ describe('siphon pull --containerd', () => {
         expect(built, built.stderr).toMatchObject({ code: 0 });
       }
       const pulled = await pullWell(reference);
-      expect(ways(pulled)).toEqual(['lazy']);
+      expect(ways(pulled)).toEqual(['prepared']);
       expect(await lines('images', 'ls', '-q')).toEqual([reference]);
       await nothingIsUnderWay();
       expect(await runIn(reference)).toBe('small files: 5\n');
@@ -167,7 +167,7 @@ describe('siphon pull --containerd', () => {
       expect.stringMatching(/complete \(\d+\/\d+\).*true/),
     ]);
     expect(await runIn(reference, 'overlayfs')).toBe('small files: 5\n');
-    expect(ways(await pullWell(reference, '--snapshotter', 'siphon'))).toEqual(['lazy']);
+    expect(ways(await pullWell(reference, '--snapshotter', 'siphon'))).toEqual(['prepared']);
     expect(await runIn(reference)).toBe('small files: 5\n');
   }, 60_000);
 
@@ -176,7 +176,7 @@ describe('siphon pull --containerd', () => {
     const zstd = ['--dest-compress-format=zstd', '--dest-compress'];
     const reference = await push('zstd', plain.source, ...zstd);
     const pulled = await pullWell(reference);
-    expect(ways(pulled)).toEqual(['lazy']);
+    expect(ways(pulled)).toEqual(['prepared']);
     await nothingIsUnderWay();
     expect(await runIn(reference)).toBe('small files: 5\n');
   }, 60_000);
@@ -217,7 +217,7 @@ describe('siphon pull --containerd', () => {
     try {
       for (const [snapshotter, how] of [
         ['overlayfs', 'unpacked'],
-        ['siphon', 'lazy'],
+        ['siphon', 'prepared'],
       ] as const) {
         expect(ways(await pullWell(`${server.host}/own`, '--snapshotter', snapshotter))).toEqual([
           how,
@@ -258,10 +258,10 @@ describe('siphon pull --containerd', () => {
     const { code, stdout, stderr } = await sandbox.siphon('pull', ...there, reference);
     expect(code).toBe(0);
     expect(stdout).toMatch(
-      /^pulled \S+\/told:latest@sha256:[0-9a-f]{64}: layers: \d+ lazy \(.*\)\n$/,
+      /^pulled \S+\/told:latest@sha256:[0-9a-f]{64}: layers: \d+ prepared by the snapshotter \(.*\)\n$/,
     );
     expect(stderr).toMatch(/^manifest-sha256:[0-9a-f]{12} done /m);
-    expect(stderr).toMatch(/^layer-sha256:[0-9a-f]{12} lazy /m);
+    expect(stderr).toMatch(/^layer-sha256:[0-9a-f]{12} prepared /m);
   }, 60_000);
 });
 

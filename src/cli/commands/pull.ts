@@ -71,13 +71,20 @@ async function pullThere(
   process.stdout.write(json ? `${JSON.stringify(pulled)}\n` : describe(pulled));
 }
 
+/** What became of a layer, and who saw to it. */
+const words = {
+  prepared: 'prepared by the snapshotter',
+  unpacked: 'unpacked by containerd',
+  exists: 'there before',
+} as const;
+
 function describe({ name, target, layers }: ContainerdPull): string {
-  const counts = (['lazy', 'unpacked', 'exists'] as const)
+  const counts = (['prepared', 'unpacked', 'exists'] as const)
     .map((how) => ({ how, some: layers.filter((layer) => layer.how === how) }))
     .filter(({ some }) => some.length > 0)
     .map(({ how, some }) => {
       const bytes = some.reduce((sum, { size }) => sum + size, 0);
-      return `${some.length} ${how} (${formatBytes(bytes)})`;
+      return `${some.length} ${words[how]} (${formatBytes(bytes)})`;
     });
   return `pulled ${name}@${target.digest}: ${['layers:', ...counts].join(' ')}\n`;
 }
