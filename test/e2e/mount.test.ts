@@ -74,7 +74,13 @@ describe('siphon mount', () => {
       await using sandbox = await openSandbox();
       const layout = join(sandbox.directory, 'bare');
       await buildLayout(layout, { tag: 'bare', layers: [] });
-      const names = await withMount(sandbox, `oci:${layout}:bare`, readdir, '--driver', driver);
+      const names = await withMount(
+        sandbox,
+        `oci:${layout}:bare`,
+        (folder) => readdir(folder),
+        '--driver',
+        driver,
+      );
       expect(names).toEqual([]);
     },
   );
