@@ -10,15 +10,18 @@ import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
 import { type Image, type ImageLayer, openImage } from '../content/image.js';
+import { LayerIndex } from '../index/layer-index.js';
 import { parseReference } from '../remote/reference.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import { isUnreachable } from '../remote/remote-error.js';
 import type {
+  ImpliedPlace,
   LazyLayerRequest,
   LazyLayers,
   PreparedLayer,
   UnpackPlace,
 } from '../snapshotter/lazy-layers.js';
+import { writeImpliedFolder } from '../unpack/implied-folder.js';
 import {
   type Decision,
   type PolicySettings,
@@ -153,6 +156,14 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
 
   path(number: number): string {
     return this.#options.server.path(number);
+  }
+
+  async writeImplied(number: number, place: ImpliedPlace): Promise<void> {
+    const index = LayerIndex.open(this.#options.layers.indexPath(number));
+    const implicit = index.implicitDirectories();
+    index.close();
+    const directories = implicit.map(({ path }) => path.toString('latin1'));
+    await writeImpliedFolder({ ...place, layer: this.path(number), directories });
   }
 
   async usage(number: number): Promise<{ size: number; inodes: number }> {

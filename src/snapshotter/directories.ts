@@ -1,11 +1,13 @@
 /**
  * The folders of snapshots: `snapshots/<id>/fs` holds the content, `snapshots/<id>/work` is overlay's,
- * `snapshots/<id>/snapshot.json` is the snapshot's description. A lazy one has only that.
+ * `snapshots/<id>/snapshot.json` is the snapshot's description. A lazy one has only that, and
+ * `snapshots/<id>/dirs` where its layer needs directories that it does not describe.
  *
  * A folder is made before its snapshot is recorded and removed after the record went. A crash in
  * between leaves a folder without a record, never the other way round; {@link removeOrphans} finds it.
  */
 
+import { existsSync } from 'node:fs';
 import { chmod, chown, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -18,6 +20,13 @@ export interface NewRoot {
   like: string | undefined;
   /** Rather than of that folder. */
   owner?: { uid: number; gid: number } | undefined;
+}
+
+export interface Filling<T> {
+  /** Records the snapshot, once the folders are there. */
+  record: () => T;
+  /** Gets the new content folder before the snapshot is recorded. */
+  fill?: (fs: string) => Promise<void>;
 }
 
 export class SnapshotDirectories {
@@ -38,40 +47,60 @@ export class SnapshotDirectories {
   }
 
   fs(id: number): string {
-    return join(this.path, String(id), 'fs');
+    return join(this.#folder(id), 'fs');
   }
 
   work(id: number): string {
-    return join(this.path, String(id), 'work');
+    return join(this.#folder(id), 'work');
+  }
+
+  /** What is to stand directly above a lazy snapshot's layer, where there is such a folder. */
+  dirs(id: number): string | undefined {
+    const path = this.#dirs(id);
+    return existsSync(path) ? path : undefined;
   }
 
   /**
    * Makes the folders of a snapshot and keeps them while `record` succeeds.
    * @param root whose owner and permissions the new root takes
-   * @param fill gets the new content folder before the snapshot is recorded
    */
-  async create<T>(
-    id: number,
-    root: NewRoot,
-    record: () => T,
-    fill?: (fs: string) => Promise<void>,
-  ): Promise<T> {
-    this.#unrecorded.add(id);
-    try {
-      await this.#make(id, root);
+  async create<T>(id: number, root: NewRoot, { record, fill }: Filling<T>): Promise<T> {
+    const make = async (): Promise<void> => {
+      await this.#make(id);
+      await this.#makeContent(id, root);
       await fill?.(this.fs(id));
-      return record();
-    } catch (error) {
-      await this.remove(id);
-      throw error;
-    } finally {
-      this.#unrecorded.delete(id);
-    }
+    };
+    return this.#keep(id, { make, record, undo: () => this.remove(id) });
+  }
+
+  /**
+   * As {@link create} for a lazy snapshot.
+   * @param fill gets the path of a folder that it may make, see {@link dirs}
+   */
+  async createLazy<T>(id: number, { record, fill }: Filling<T>): Promise<T> {
+    const make = async (): Promise<void> => {
+      await this.#make(id);
+      await fill?.(this.#dirs(id));
+    };
+    return this.#keep(id, { make, record, undo: () => this.remove(id) });
+  }
+
+  /** As {@link create} for a recorded snapshot that was lazy; until it is recorded anew it stays as it was. */
+  async addContent<T>(id: number, root: NewRoot, { record, fill }: Filling<T>): Promise<T> {
+    const undo = (): Promise<void> => this.#removeContent(id);
+    const make = async (): Promise<void> => {
+      // What an attempt left that ended with its process.
+      await this.#removeContent(id);
+      await mkdir(this.#folder(id), { recursive: true, mode: 0o700 });
+      await this.#makeContent(id, root);
+      await fill?.(this.fs(id));
+    };
+    return this.#keep(id, { make, record, undo });
   }
 
   /** Removes a snapshot's folders, or what there is of them. */
   async remove(id: number): Promise<void> {
-    await rm(join(this.path, String(id)), { recursive: true, force: true });
+    await rm(this.#folder(id), { recursive: true, force: true });
   }
 
   /**
@@ -90,13 +119,45 @@ export class SnapshotDirectories {
     return orphans;
   }
 
-  async #make(id: number, { like, owner }: NewRoot): Promise<void> {
-    await mkdir(join(this.path, String(id)), { mode: 0o700 });
+  #folder(id: number): string {
+    return join(this.path, String(id));
+  }
+
+  #dirs(id: number): string {
+    return join(this.#folder(id), 'dirs');
+  }
+
+  async #keep<T>(
+    id: number,
+    steps: { make: () => Promise<void>; record: () => T; undo: () => Promise<void> },
+  ): Promise<T> {
+    this.#unrecorded.add(id);
+    try {
+      await steps.make();
+      return steps.record();
+    } catch (error) {
+      await steps.undo();
+      throw error;
+    } finally {
+      this.#unrecorded.delete(id);
+    }
+  }
+
+  async #make(id: number): Promise<void> {
+    await mkdir(this.#folder(id), { mode: 0o700 });
+  }
+
+  async #makeContent(id: number, { like, owner }: NewRoot): Promise<void> {
     await mkdir(this.work(id), { mode: 0o711 });
     await mkdir(this.fs(id));
     const found = like === undefined ? undefined : await stat(like);
     const given = owner ?? found;
     if (given !== undefined) await chown(this.fs(id), given.uid, given.gid);
     await chmod(this.fs(id), found === undefined ? ROOT_MODE : found.mode & PERMISSIONS);
+  }
+
+  async #removeContent(id: number): Promise<void> {
+    for (const folder of [this.work(id), this.fs(id)])
+      await rm(folder, { recursive: true, force: true });
   }
 }

@@ -32,6 +32,12 @@ export interface LazyLayers {
   restore(number: number): Promise<{ path: string }>;
   /** The folder of a layer, whether served at the moment or not. */
   path(number: number): string;
+  /**
+   * Makes a folder with the directories that a prepared layer needs but does not describe, as the layers
+   * below have them; on disk for good when it resolves. It is to stand directly above the layer's own.
+   * Nothing is made where there are none.
+   */
+  writeImplied(number: number, place: ImpliedPlace): Promise<void>;
   /** What the layer takes on this machine's disk: bytes and inodes. */
   usage(number: number): Promise<{ size: number; inodes: number }>;
   /** Stops serving a layer that no snapshot uses any more and frees what it keeps. */
@@ -73,4 +79,11 @@ export interface UnpackPlace {
   /** Folders of the layers below, nearest first, all of them readable. */
   parents: readonly string[];
   reason: UnpackReason;
+}
+
+export interface ImpliedPlace {
+  /** A folder that is not there yet. */
+  target: string;
+  /** Folders of the layers below, nearest first, all of them readable. */
+  parents: readonly string[];
 }

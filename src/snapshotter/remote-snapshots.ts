@@ -122,9 +122,17 @@ export class RemoteSnapshots {
     return this.#metadata.parentChain(name);
   }
 
-  /** The folder with a snapshot's own files. @throws SiphonError `unavailable` where lazy layers are off */
-  content({ id, lazyNumber }: Snapshot): string {
-    return lazyNumber === undefined ? this.#directories.fs(id) : this.#layers().path(lazyNumber);
+  /**
+   * The folders with the snapshots' own content, in their order: for a lazy one perhaps two.
+   * @throws SiphonError `unavailable` where lazy layers are off
+   */
+  folders(snapshots: readonly Snapshot[]): string[] {
+    return snapshots.flatMap(({ id, lazyNumber }) => {
+      if (lazyNumber === undefined) return [this.#directories.fs(id)];
+      const dirs = this.#directories.dirs(id);
+      const layer = this.#layers().path(lazyNumber);
+      return dirs === undefined ? [layer] : [dirs, layer];
+    });
   }
 
   /** Releases what an earlier process left; to be called before anything is prepared. */
@@ -185,19 +193,23 @@ export class RemoteSnapshots {
     await this.#hold(async () => {
       const prepared = await lazy.prepare({ ...naming, signal });
       if (prepared.kind === 'files') await this.#commitFiles(request, prepared.reason, signal);
-      else this.#commitLazy(request, prepared.number, signal);
+      else await this.#commitLazy(request, prepared.number, signal);
     });
   }
 
-  #commitLazy(request: CommitRequest, number: number, signal: AbortSignal): void {
-    const { target, parent, labels } = request;
+  async #commitLazy(request: CommitRequest, number: number, signal: AbortSignal): Promise<void> {
     try {
-      signal.throwIfAborted();
-      const name = this.#freeName(target, parent);
-      if (name === undefined) return;
+      const parents = this.folders(await this.readableChain(request.parent, signal));
       const id = this.#metadata.allocateId();
-      this.#metadata.create({ id, name, parent, kind: 'committed', labels, lazyNumber: number });
-      this.#served.set(number, Promise.resolve());
+      const record = (): boolean => {
+        const recorded = this.#record(request, { id, lazyNumber: number }, signal);
+        if (recorded) this.#served.set(number, Promise.resolve());
+        return recorded;
+      };
+      const fill = (target: string): Promise<void> =>
+        request.lazy.writeImplied(number, { target, parents });
+      const recorded = await this.#directories.createLazy(id, { record, fill });
+      if (!recorded) await this.#directories.remove(id);
     } finally {
       if (!this.#metadata.usesLayer(number)) this.#metadata.requestRelease(number);
     }
@@ -208,21 +220,27 @@ export class RemoteSnapshots {
     reason: UnpackReason,
     signal: AbortSignal,
   ): Promise<void> {
-    const { lazy, target, parent, labels, naming } = request;
-    const chain = await this.readableChain(parent, signal);
-    const parents = chain.map((one) => this.content(one));
+    const { lazy, parent, naming } = request;
+    const parents = this.folders(await this.readableChain(parent, signal));
     const id = this.#metadata.allocateId();
-    const record = (): boolean => {
-      signal.throwIfAborted();
-      const name = this.#freeName(target, parent);
-      if (name !== undefined)
-        this.#metadata.create({ id, name, parent, kind: 'committed', labels });
-      return name !== undefined;
-    };
+    const record = (): boolean => this.#record(request, { id }, signal);
     const fill = (fs: string): Promise<void> =>
       lazy.unpack({ ...naming, signal }, { target: fs, parents, reason });
-    const recorded = await this.#directories.create(id, { like: parents[0] }, record, fill);
+    const recorded = await this.#directories.create(id, { like: parents[0] }, { record, fill });
     if (!recorded) await this.#directories.remove(id);
+  }
+
+  /** @returns whether it was still to be recorded */
+  #record(
+    { target, parent, labels }: CommitRequest,
+    content: { id: number; lazyNumber?: number },
+    signal: AbortSignal,
+  ): boolean {
+    signal.throwIfAborted();
+    const name = this.#freeName(target, parent);
+    if (name !== undefined)
+      this.#metadata.create({ ...content, name, parent, kind: 'committed', labels });
+    return name !== undefined;
   }
 
   /** @returns why the snapshot's lazy layer cannot be served, in an object, for anything can be thrown */
@@ -270,16 +288,14 @@ export class RemoteSnapshots {
     const [snapshot, ...below] = this.#metadata.chain(name);
     // Another caller was faster.
     if (snapshot?.lazyNumber === undefined) return;
-    const parents = below.map((one) => this.content(one));
+    const parents = this.folders(below);
     const record = (): void => {
       signal.throwIfAborted();
       this.#metadata.becomeFolder(name);
     };
     const fill = (target: string): Promise<void> =>
       lazy.unpack({ ...naming, signal }, { target, parents, reason });
-    // What an attempt left that ended with its process.
-    await this.#directories.remove(snapshot.id);
-    await this.#directories.create(snapshot.id, { like: parents[0] }, record, fill);
+    await this.#directories.addContent(snapshot.id, { like: parents[0] }, { record, fill });
   }
 
   /**

@@ -226,12 +226,13 @@ export class Snapshotter implements AsyncDisposable {
   ): Promise<Snapshot> {
     const owner = idMappingOf(labels)?.root;
     const id = this.#metadata.allocateId();
-    const like = parents[0] === undefined ? undefined : this.#remote.content(parents[0]);
+    const [like] = this.#remote.folders(parents);
+    const record = (): Snapshot => {
+      signal.throwIfAborted();
+      return this.#metadata.create({ id, name: key, parent, kind, labels });
+    };
     try {
-      return await this.#directories.create(id, { like, owner }, () => {
-        signal.throwIfAborted();
-        return this.#metadata.create({ id, name: key, parent, kind, labels });
-      });
+      return await this.#directories.create(id, { like, owner }, { record });
     } catch (error) {
       // A parent that was removed meanwhile shows as a folder that is not there.
       if (systemCode(error) === 'ENOENT') this.#metadata.parentChain(parent);
@@ -243,7 +244,7 @@ export class Snapshotter implements AsyncDisposable {
     const fs = this.#directories.fs(snapshot.id);
     const upper =
       snapshot.kind === 'active' ? { fs, work: this.#directories.work(snapshot.id) } : undefined;
-    const lowers = parents.map((parent) => this.#remote.content(parent));
+    const lowers = this.#remote.folders(parents);
     return overlayMounts({
       ...(upper && { upper }),
       lowers,

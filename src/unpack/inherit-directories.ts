@@ -55,7 +55,7 @@ export function inheritDirectories(options: InheritOptions): ByteString[] {
 
 function inherit(root: number, path: ByteString, parents: readonly number[]): boolean {
   for (const parent of parents) {
-    const from = openDirectory(parent, path);
+    const from = openInherited(parent, path);
     if (from === 'missing') continue;
     if (from === 'other') return false;
     try {
@@ -68,8 +68,11 @@ function inherit(root: number, path: ByteString, parents: readonly number[]): bo
   return false;
 }
 
-/** `other`: the layer has something else there, which hides what is below. */
-function openDirectory(root: number, path: ByteString): number | 'missing' | 'other' {
+/**
+ * Opens what a layer has for a directory, symlinks followed as if its folder were `/`.
+ * @returns a descriptor; `other`: the layer has something else there, which hides what is below
+ */
+export function openInherited(root: number, path: ByteString): number | 'missing' | 'other' {
   try {
     const resolve = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS;
     return openAt(root, path, O.RDONLY | O.DIRECTORY, 0, resolve);
@@ -81,13 +84,14 @@ function openDirectory(root: number, path: ByteString): number | 'missing' | 'ot
   }
 }
 
-function copyAttributes(from: number, root: number, path: ByteString): void {
+/** Gives the directory at `path` below `root` what `from` has; overlay's marks are about a layer, not a directory. */
+export function copyAttributes(from: number, root: number, path: ByteString): void {
   const to = openAt(root, path, O.RDONLY | O.DIRECTORY, 0, BENEATH);
   try {
     const { uid, gid, mode, mtimeSeconds, mtimeNanoseconds } = statusAt(from, '');
     changeOwner(to, uid, gid);
-    for (const name of xattrNamesOf(from)) {
-      const value = name.startsWith('trusted.') ? undefined : xattrOf(from, name);
+    for (const name of attributeNames(from)) {
+      const value = xattrOf(from, name);
       if (value !== undefined) setXattr(to, name, value);
     }
     changeMode(to, mode & ~S_IF.MT);
@@ -95,4 +99,11 @@ function copyAttributes(from: number, root: number, path: ByteString): void {
   } finally {
     closeDescriptor(to);
   }
+}
+
+/** Names of the extended attributes that a directory hands on. */
+export function attributeNames(fd: number): ByteString[] {
+  return xattrNamesOf(fd).filter(
+    (name) => !name.startsWith('trusted.') && !name.startsWith('user.overlay.'),
+  );
 }

@@ -1,6 +1,6 @@
 /**
- * What siphon shows of an image, lazily and unpacked, against what containerd's own unpacking shows, case
- * by case. Each is looked at as a container sees it: through overlayfs, with a writable folder on top.
+ * What siphon shows of an image, mounted, as snapshots and unpacked, against what containerd's own unpacking
+ * shows, case by case. Each is looked at as a container sees it: through overlayfs, with a writable folder on top.
  */
 
 import { execFile } from 'node:child_process';
@@ -19,12 +19,16 @@ import { LayerServer } from '#src/layers/layer-server.js';
 import { type OverlayStack, mountOverlay } from '#src/layers/overlay-mount.js';
 import { openImageAt, prepareLayers } from '#src/layers/serve-image.js';
 import { type Workplace, openWorkplace } from '#src/layers/workplace.js';
+import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
 import { unpackLayer } from '#src/unpack/unpack-layer.js';
 import { inPieces } from '../unpack/support/unpacked.js';
 import { type Containerd, containerdMissing, startContainerd } from '../support/containerd.js';
 import { type Mount, mounted } from '../support/mounted.js';
 import { LayoutBuilder } from '../support/oci-layout.js';
+import { openSandbox } from '../support/sandbox.js';
 import { fuseMissing } from '../support/served-folders.js';
+import { startSiphonService } from '../support/siphon-service.js';
+import { type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
 import { type TemporaryFolder, temporaryFolder } from '../support/temporary-folder.js';
 import { type Outcome, TREE_CASES, type TreeCase } from '../support/tree-cases.js';
 import { type Tree, readTree } from '../support/tree.js';
@@ -38,6 +42,8 @@ let folder: TemporaryFolder;
 let containerd: Containerd;
 let workplace: Workplace;
 let server: LayerServer;
+let registry: LayoutServer;
+let snapshots: Snapshots;
 const undoAll = new UndoStack();
 /** Every stack of layers that there is, once as siphon gets it and perhaps once more for containerd. */
 const stacks = TREE_CASES.flatMap(({ layers, differs }) =>
@@ -65,15 +71,19 @@ describe.skipIf(missing !== undefined)(`the tree of an image: ${missing ?? ''}`,
     const mountPoint = join(folder.path, 'served/fuse');
     server = await LayerServer.start({ mountPoint, open: workplace.open, log: silentLogger });
     undoAll.defer(() => server[Symbol.asyncDispose]());
+    await startSnapshotter();
   }, 60_000);
 
   afterAll(() => undoAll[Symbol.asyncDispose]());
 
   it.each(TREE_CASES.map((one) => [one.name, one] as const))('%s', async (_, one) => {
     const expected = await expectedOf(one);
-    const [lazily, unpacked] = [await byMounting(one.layers), await byUnpacking(one.layers)];
+    const lazily = await byMounting(one.layers);
+    const snapshot = await bySnapshots(one.layers);
+    const unpacked = await byUnpacking(one.layers);
     const chance = madeByUnpacking(expected);
     expect(comparable(lazily, chance), 'mounted').toEqual(comparable(expected, chance));
+    expect(comparable(snapshot, chance), 'as snapshots').toEqual(comparable(expected, chance));
     expect(comparable(unpacked, chance), 'unpacked').toEqual(comparable(expected, chance));
   });
 });
@@ -159,6 +169,40 @@ async function byMounting(layers: Buffer[]): Promise<Outcome> {
       lowerdirs.unshift(`implied-${n}`);
     return await withOverlay({ base, lowerdirs, target: join(base, `mount-${n}`) }, readTree);
   });
+}
+
+/** `siphon serve` with all images in a registry. */
+async function startSnapshotter(): Promise<void> {
+  registry = await serveLayout({ layout: join(folder.path, 'layout') });
+  undoAll.defer(() => registry.close());
+  const sandbox = await openSandbox();
+  undoAll.defer(() => sandbox[Symbol.asyncDispose]());
+  const siphon = await startSiphonService(sandbox);
+  undoAll.defer(async () => void (await siphon.stop()));
+  const { address } = siphon;
+  snapshots = connectSnapshots({ address, snapshotter: '', namespace: 'test' });
+  undoAll.defer(() => Promise.resolve(snapshots.close()));
+}
+
+/** Every layer lazily, as containerd asks for it, and a container's snapshot on top. */
+async function bySnapshots(layers: Buffer[]): Promise<Outcome> {
+  const n = stacks.indexOf(layers);
+  const digests = layers.map((tar) => digestOf(tar));
+  let parent = '';
+  for (const [at, digest] of digests.entries()) {
+    const target = `case-${n}-${at}`;
+    const labels = {
+      'containerd.io/snapshot.ref': target,
+      'containerd.io/snapshot/cri.image-ref': `${registry.host}/app:case-${n}`,
+      'containerd.io/snapshot/cri.layer-digest': digest,
+      'containerd.io/snapshot/cri.image-layers': digests.slice(at).join(','),
+    };
+    const left = await snapshots.prepare(`pull-${target}`, parent, labels).catch(String);
+    if (typeof left !== 'string') return 'refused';
+    expect(left).toContain('already exists');
+    parent = target;
+  }
+  return mounted(await snapshots.prepare(`look-${n}`, parent), readTree);
 }
 
 /** Each layer into a folder of its own, merged by overlayfs, as the snapshotter does it. */

@@ -93,11 +93,13 @@ interface State {
 async function restart(root: string): Promise<State> {
   const { snapshotter, layers, close } = await openRoot(root, silentLogger);
   const snapshots = snapshotter.list([]);
-  const owned = snapshots.flatMap(({ id, lazyNumber }) => {
+  const owned = snapshots.flatMap(({ id, parent, lazyNumber }) => {
     const described = `snapshots/${id}/snapshot.json`;
     if (lazyNumber === undefined) return [described, `snapshots/${id}/fs`, `snapshots/${id}/work`];
     const blob = `content/blobs/sha256/${digestHex(layers.get(lazyNumber).blobDigest)}`;
-    return [described, blob, `layers/${lazyNumber}/index.db`, `layers/${lazyNumber}/layer.json`];
+    const layer = ['index.db', 'layer.json'].map((name) => `layers/${lazyNumber}/${name}`);
+    const dirs = parent === '' ? [] : [`snapshots/${id}/dirs`];
+    return [described, ...dirs, blob, ...layer];
   });
   await close();
   const present = await contents(root);

@@ -66,6 +66,10 @@ export class FolderLayers implements LazyLayers {
     return join(this.#root, String(number));
   }
 
+  writeImplied(): Promise<void> {
+    return Promise.resolve();
+  }
+
   usage(number: number): Promise<{ size: number; inodes: number }> {
     return Promise.resolve({ size: number * 1000, inodes: number });
   }

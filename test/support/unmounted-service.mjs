@@ -1,5 +1,6 @@
 /** What `siphon serve` is made of, but for the socket and the mount: for a process that is to be killed. */
 
+import { mkdirSync } from 'node:fs';
 import { ContentStore } from '#src/content/content-store.js';
 import { LayerPreparer } from '#src/layers/layer-preparer.js';
 import { LayerStore } from '#src/layers/layer-store.js';
@@ -12,9 +13,16 @@ export async function openRoot(root, log, smallestLazyLayer = 0) {
   const content = await ContentStore.open(root);
   const layers = LayerStore.open(root, process.pid, log);
   const served = new Set();
+  const path = (number) => `${root}/fuse/${number}`;
   const server = {
-    serve: ({ number }) => (layers.hold(number), served.add(number), `${root}/fuse/${number}`),
-    path: (number) => `${root}/fuse/${number}`,
+    serve: ({ number }) => {
+      layers.hold(number);
+      served.add(number);
+      // As if each layer said something else of its root.
+      mkdirSync(path(number), { recursive: true, mode: 0o700 + number });
+      return path(number);
+    },
+    path,
     stopServing: (number) => (layers.drop(number), Promise.resolve(served.delete(number))),
   };
   const open = { has: (number) => served.has(number) };
