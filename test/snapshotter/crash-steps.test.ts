@@ -65,7 +65,7 @@ async function fill(root: string): Promise<void> {
     await writeFile(join(root, `layers/1/index.db.99999999-0123456789ab.${suffix}`), 'x');
   for (const orphan of ['snapshots/77/fs', 'layers/77', 'scratch/image-x'])
     await mkdir(join(root, orphan), { recursive: true });
-  await writeFile(join(root, 'content/ingest/new.999999999.abc'), 'x');
+  await writeFile(join(root, 'content/ingest/new-999999999'), 'x');
 }
 
 /** Does `operation` on `root`. @returns copies of the root from before each step */
