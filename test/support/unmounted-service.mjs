@@ -22,6 +22,7 @@ export async function openRoot(root, log, smallestLazyLayer = 0) {
       mkdirSync(path(number), { recursive: true, mode: 0o700 + number });
       return path(number);
     },
+    restore: (record) => Promise.resolve(server.serve(record)),
     path,
     stopServing: (number) => (layers.drop(number), Promise.resolve(served.delete(number))),
   };
