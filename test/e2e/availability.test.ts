@@ -91,7 +91,7 @@ describe('without the registry', () => {
     const pulled = await pull(other);
     expect(pulled, pulled.stderr).toMatchObject({ code: 0 });
     const { layers } = JSON.parse(pulled.stdout) as { layers: { how: string }[] };
-    expect(layers.map(({ how }) => how)).toEqual(image.layers.map(() => 'lazy'));
+    expect(layers.map(({ how }) => how)).toEqual(image.layers.map(() => 'prepared'));
     await containerd.ctr(['--namespace', other, 'images', 'rm', '--sync', reference]);
   }, 30_000);
 
