@@ -4,21 +4,17 @@
  * input waits too.
  */
 
-import { rm } from 'node:fs/promises';
-import { Worker } from 'node:worker_threads';
-import { renameDurably, temporaryName } from '../common/atomic-file.js';
-import { SiphonError } from '../common/errors.js';
 import {
   BLOCKS,
   BLOCK_SIZE,
+  type BlockTaken,
   type BuildJob,
-  type FromBuilder,
   type ToBuilder,
 } from './build-protocol.js';
 import type { ExpectedLayer } from './expected-layer.js';
 import { OUTPUT_MEMORY } from './hash-thread.js';
+import { IndexThread, wholeIndex } from './index-thread.js';
 import type { LayerInfo } from './layer-model.js';
-import { errorFrom } from './thread-failure.js';
 
 export interface BuildOptions {
   /** The index file; appears whole or not at all. */
@@ -42,19 +38,16 @@ export async function buildIndex(
   input: AsyncIterable<Uint8Array>,
   options: BuildOptions,
 ): Promise<LayerInfo> {
-  const path = temporaryName(options.output);
-  const { spanSize, expected, because, signal } = options;
-  const builder = new BuilderThread({ path, spanSize, expected, because }, signal);
-  try {
-    await feed(input, builder);
-    const info = await builder.finish();
-    await renameDurably(path, options.output);
-    return info;
-  } finally {
-    await builder.end();
-    // After a success the first name is gone already.
-    for (const file of [path, `${path}.staging`]) await rm(file, { force: true });
-  }
+  const { output, spanSize, expected, because, signal } = options;
+  return wholeIndex(output, async (path) => {
+    const builder = new BuilderThread({ path, spanSize, expected, because }, signal);
+    try {
+      await feed(input, builder);
+      return await builder.finish();
+    } finally {
+      await builder.end();
+    }
+  });
 }
 
 /** Copies the input into blocks; an input that hangs does not keep a failure from being seen. */
@@ -75,8 +68,7 @@ async function feed(input: AsyncIterable<Uint8Array>, builder: BuilderThread): P
 
 /** A worker thread with its blocks. */
 class BuilderThread {
-  readonly #worker: Worker;
-  readonly #signal: AbortSignal | undefined;
+  readonly #thread: IndexThread<BlockTaken>;
   readonly #arena = new SharedArrayBuffer(BLOCKS * BLOCK_SIZE + OUTPUT_MEMORY);
   /** Offsets of blocks. */
   readonly #free: number[] = [];
@@ -85,24 +77,21 @@ class BuilderThread {
   #wake: () => void = () => undefined;
   /** Rejects when the thread failed or the caller gave up; never resolves. */
   readonly failure: Promise<never>;
-  #fail: (error: unknown) => void = () => undefined;
-  readonly #done: Promise<LayerInfo>;
-  readonly #onAbort = () => this.#fail(cancelled(this.#signal));
 
   constructor(job: Omit<BuildJob, 'arena'>, signal: AbortSignal | undefined) {
-    this.#signal = signal;
-    this.failure = new Promise((_, reject) => (this.#fail = reject));
+    for (let i = 0; i < BLOCKS; i++) this.#free.push(i * BLOCK_SIZE);
+    this.#thread = new IndexThread({
+      script: new URL('./build-worker.js', import.meta.url),
+      job: { ...job, arena: this.#arena } satisfies BuildJob,
+      signal,
+      onRequest: ({ offset }) => {
+        this.#free.push(offset);
+        this.#wake();
+      },
+    });
+    this.failure = this.#thread.finished.then(() => new Promise<never>(() => undefined));
     // Seen by whoever waits at that moment; nobody may.
     this.failure.catch(() => undefined);
-    for (let i = 0; i < BLOCKS; i++) this.#free.push(i * BLOCK_SIZE);
-    this.#worker = new Worker(new URL('./build-worker.js', import.meta.url), {
-      workerData: { ...job, arena: this.#arena } satisfies BuildJob,
-      // The parent's flags need not suit a worker (`--input-type` does not).
-      execArgv: [],
-    });
-    this.#done = new Promise((resolve) => this.#listen(resolve));
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
-    if (signal?.aborted === true) this.#onAbort();
   }
 
   /** Resolves once the bytes are copied, which waits while all blocks are under way. */
@@ -120,26 +109,11 @@ class BuilderThread {
   finish(): Promise<LayerInfo> {
     if (this.#filled > 0) this.#send();
     this.#post({ kind: 'end' });
-    return Promise.race([this.#done, this.failure]);
+    return this.#thread.finished;
   }
 
-  /** Ends the thread, wherever it is. */
-  async end(): Promise<void> {
-    this.#signal?.removeEventListener('abort', this.#onAbort);
-    await this.#worker.terminate();
-  }
-
-  #listen(resolve: (info: LayerInfo) => void): void {
-    this.#worker.on('message', (message: FromBuilder) => {
-      if (message.kind === 'done') resolve(message.info);
-      else if (message.kind === 'failed') this.#fail(errorFrom(message));
-      else {
-        this.#free.push(message.offset);
-        this.#wake();
-      }
-    });
-    this.#worker.on('error', (error) => this.#fail(error));
-    this.#worker.on('exit', () => this.#fail(new Error('The index builder ended before its work')));
+  end(): Promise<void> {
+    return this.#thread.end();
   }
 
   async #freeBlock(): Promise<Buffer> {
@@ -158,13 +132,6 @@ class BuilderThread {
   }
 
   #post(message: ToBuilder): void {
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
-    this.#worker.postMessage(message);
+    this.#thread.post(message);
   }
-}
-
-function cancelled(signal: AbortSignal | undefined): SiphonError {
-  return new SiphonError('cancelled', 'Cannot index layer: the work was cancelled', {
-    cause: signal?.reason,
-  });
 }

@@ -1,8 +1,6 @@
 /** What {@link buildIndex} and its worker say to each other; the blob itself is in memory that they share. */
 
 import type { ExpectedLayer } from './expected-layer.js';
-import type { LayerInfo } from './layer-model.js';
-import type { Failure } from './thread-failure.js';
 
 /** `workerData` of the worker. */
 export interface BuildJob {
@@ -23,6 +21,7 @@ export type ToBuilder =
   /** The `length` bytes at `offset` of the arena are the next of the blob. */
   { kind: 'bytes'; offset: number; length: number } | { kind: 'end' };
 
-export type FromBuilder =
-  /** The block at `offset` of the arena can be filled again. */
-  { kind: 'taken'; offset: number } | { kind: 'done'; info: LayerInfo } | Failure;
+/** The block at `offset` of the arena can be filled again. */
+export interface BlockTaken {
+  offset: number;
+}
