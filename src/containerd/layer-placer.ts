@@ -12,6 +12,7 @@ import type { BlobSource } from '../common/blob-source.js';
 import type { ChainId, Digest, DiffId } from '../common/digest.js';
 import { SiphonError, errorCode } from '../common/errors.js';
 import type { ImageLayer } from '../content/image.js';
+import { streamFrom } from '../content/stream-blob.js';
 import type { Mount } from '../generated/containerd/types/mount.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import { type CallContext, type Connection, longCall } from './connection.js';
@@ -43,8 +44,6 @@ export interface PlacerOptions extends StoreOptions {
 const DOWNLOADS = 3;
 /** How often a key or a snapshot may come and go under our hands. */
 const ATTEMPTS = 5;
-/** Bytes asked for at a time when a download goes on where an earlier one stopped. */
-const RESUME_CHUNK = 4 * 1024 * 1024;
 
 interface Task {
   layer: ImageLayer;
@@ -246,7 +245,7 @@ export class LayerPlacer {
     let source: BlobSource | undefined;
     const read = async function* (this: LayerPlacer, offset: number): AsyncGenerator<Uint8Array> {
       source = await this.#parts.image.openLayer(layer, signal);
-      yield* bytesFrom(source, offset, signal);
+      yield* streamFrom(source, offset, signal);
     };
     try {
       await writeBlob(connection, {
@@ -271,19 +270,5 @@ export class LayerPlacer {
 
   #tell({ digest, size }: Descriptor, status: PullEvent['status'], done = 0): void {
     this.#options.onEvent?.({ kind: 'layer', digest, status, done, total: size });
-  }
-}
-
-async function* bytesFrom(
-  source: BlobSource,
-  offset: number,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
-  if (offset === 0) {
-    yield* source.stream(signal);
-    return;
-  }
-  for (let at = offset; at < source.size; at += RESUME_CHUNK) {
-    yield await source.read(at, Math.min(RESUME_CHUNK, source.size - at), signal);
   }
 }

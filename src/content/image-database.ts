@@ -13,9 +13,10 @@ import { join } from 'node:path';
 import { type Digest, parseDigest } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
 import { isRunning, processIdentity } from '../common/process.js';
+import { migrate } from '../common/migrate.js';
 import { Sqlite } from '../common/sqlite.js';
 import type { Descriptor } from '../remote/descriptor.js';
-import { migrations } from './image-schema.js';
+import { imageSchema } from './image-schema.js';
 
 /** What a name stands for. */
 export interface ImageRecord {
@@ -87,7 +88,7 @@ export class ImageDatabase implements Disposable {
       database.pragma('journal_mode = WAL');
       database.pragma('synchronous = FULL');
       database.pragma('foreign_keys = ON');
-      migrate(database);
+      migrate(database, imageSchema);
       return new ImageDatabase(database);
     } catch (error) {
       database.close();
@@ -257,22 +258,4 @@ function recordOf(row: ImageRow): ImageRecord {
 
 function descriptorOf(row: Pick<ImageRow, 'media_type' | 'digest' | 'size'>): Descriptor {
   return { mediaType: row.media_type, digest: parseDigest(row.digest), size: row.size };
-}
-
-function migrate(database: Database.Database): void {
-  const run = database.transaction(() => {
-    const version = Number(database.pragma('user_version', { simple: true }));
-    if (version > migrations.length) throw tooNew(database.name, version);
-    for (const sql of migrations.slice(version)) database.exec(sql);
-    database.pragma(`user_version = ${migrations.length}`);
-  });
-  run.immediate();
-}
-
-function tooNew(path: string, version: number): SiphonError {
-  return new SiphonError(
-    'unsupported',
-    `Cannot open the record of images "${path}": it has version ${version}, expected at most ${migrations.length}`,
-    { hint: 'A newer siphon wrote it; start that one.' },
-  );
 }

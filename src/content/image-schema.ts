@@ -1,7 +1,11 @@
-/** The tables of `images.db`, as numbered steps: `PRAGMA user_version` holds how many are taken. */
+/** The tables of `images.db`. */
 
-export const migrations: readonly string[] = [
-  `CREATE TABLE image (
+import type { Migrations } from '../common/migrate.js';
+
+export const imageSchema: Migrations = {
+  name: 'the record of images',
+  steps: [
+    `CREATE TABLE image (
      name TEXT PRIMARY KEY,
      media_type TEXT NOT NULL,
      digest TEXT NOT NULL,
@@ -32,4 +36,5 @@ export const migrations: readonly string[] = [
      value TEXT NOT NULL,
      PRIMARY KEY (digest, key)
    ) STRICT, WITHOUT ROWID;`,
-];
+  ],
+};

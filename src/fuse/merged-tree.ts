@@ -7,7 +7,7 @@
  * A whiteout (character device 0:0) hides what is below, an opaque directory ends its stack.
  */
 
-import { type Inode, rootIno } from '../index/layer-model.js';
+import { type Inode, blankInode, rootIno } from '../index/layer-model.js';
 
 /** What of a LayerIndex the union is made from. */
 export interface TreeLayer {
@@ -39,18 +39,7 @@ const characterType = 0o020000;
 /** Entries taken from an index at a time. */
 const page = 1024;
 
-const emptyRoot: Inode = {
-  ino: rootIno,
-  mode: directoryType | 0o755,
-  nlink: 2,
-  uid: 0,
-  gid: 0,
-  size: 0,
-  mtimeSeconds: 0,
-  mtimeNanoseconds: 0,
-  rdevMajor: 0,
-  rdevMinor: 0,
-};
+const emptyRoot: Inode = { ...blankInode, ino: rootIno, mode: directoryType | 0o755, nlink: 2 };
 
 export class MergedTree {
   readonly #layers: readonly TreeLayer[];

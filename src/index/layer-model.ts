@@ -59,6 +59,20 @@ export interface Inode {
   rdevMinor: number;
 }
 
+/** All zeros, to be filled in. */
+export const blankInode: Readonly<Inode> = {
+  ino: 0,
+  mode: 0,
+  nlink: 0,
+  uid: 0,
+  gid: 0,
+  size: 0,
+  mtimeSeconds: 0,
+  mtimeNanoseconds: 0,
+  rdevMajor: 0,
+  rdevMinor: 0,
+};
+
 export interface DirectoryEntry {
   name: Buffer;
   /** 1-based place in the directory; never changes. */

@@ -9,7 +9,7 @@
  * everything is 0.
  */
 
-import type { Inode } from './layer-model.js';
+import { type Inode, blankInode } from './layer-model.js';
 import { PAGE_ENTRIES } from './schema.js';
 
 /** Bits that tell which parts an entry has, in the order of the parts. */
@@ -36,7 +36,7 @@ export class ListingPacker {
   readonly #buffer = Buffer.alloc(HEAD + PAGE_ENTRIES * LARGEST);
   #length = HEAD;
   #count = 0;
-  #last: Inode = NOTHING;
+  #last: Inode = blankInode;
 
   get isEmpty(): boolean {
     return this.#count === 0;
@@ -76,7 +76,7 @@ export class ListingPacker {
     const page = Buffer.from(this.#buffer.subarray(0, this.#length));
     this.#length = HEAD;
     this.#count = 0;
-    this.#last = NOTHING;
+    this.#last = blankInode;
     return page;
   }
 
@@ -207,19 +207,6 @@ export class ListingCursor implements ListedEntry {
     return at + TIME;
   }
 }
-
-const NOTHING: Inode = {
-  ino: 0,
-  mode: 0,
-  nlink: 0,
-  uid: 0,
-  gid: 0,
-  size: 0,
-  mtimeSeconds: 0,
-  mtimeNanoseconds: 0,
-  rdevMajor: 0,
-  rdevMinor: 0,
-};
 
 function isSameKind(a: Inode, b: Inode): boolean {
   return (

@@ -12,11 +12,11 @@ import { indexFromToc } from '../index/toc/index-from-toc.js';
 import type { PackedToc } from '../index/toc/packed-toc.js';
 import { readSociToc } from '../index/toc/soci-toc.js';
 
-export interface ForeignIndexOptions {
+export interface MakeIndexOptions {
   /** The index file to make. */
   output: string;
   signal: AbortSignal;
-  /** Called when there is a table of contents to be used. */
+  /** Called when there is something to make it of. */
   onFound: () => void;
   log: Logger;
 }
@@ -44,7 +44,7 @@ export function isFatal(error: unknown): boolean {
 export async function makeForeignIndex(
   image: Image,
   layer: ImageLayer,
-  options: ForeignIndexOptions,
+  options: MakeIndexOptions,
 ): Promise<ForeignIndex> {
   const { digest: blobDigest, size: blobSize } = layer.descriptor;
   const { diffId } = layer;

@@ -8,22 +8,12 @@
 
 import type { BlobSource } from '../common/blob-source.js';
 import { errorMessage } from '../common/errors.js';
-import type { Logger } from '../common/log.js';
 import type { Image, ImageLayer } from '../content/image.js';
 import { openLocation } from '../content/location.js';
 import { hopIndex } from '../index/hop/hop-index.js';
 import { DEFAULT_SPAN_SIZE } from '../index/span-limits.js';
 import { mediaTypes } from '../remote/descriptor.js';
-import { isFatal } from './foreign-index.js';
-
-export interface HopLayerOptions {
-  /** The index file to make. */
-  output: string;
-  signal: AbortSignal;
-  /** Called when it is tried. */
-  onBegin: () => void;
-  log: Logger;
-}
+import { type MakeIndexOptions, isFatal } from './foreign-index.js';
 
 const TARS: ReadonlySet<string> = new Set([
   mediaTypes.ociLayer,
@@ -38,17 +28,17 @@ const TARS: ReadonlySet<string> = new Set([
 export async function hopLayer(
   image: Image,
   layer: ImageLayer,
-  options: HopLayerOptions,
+  options: MakeIndexOptions,
 ): Promise<boolean> {
   const { digest: blobDigest, mediaType, size } = layer.descriptor;
   // The first read of one span draws all of it anyway.
   if (!TARS.has(mediaType) || size <= DEFAULT_SPAN_SIZE) return false;
-  const { output, signal, onBegin, log } = options;
+  const { output, signal, onFound, log } = options;
   let source: BlobSource | undefined;
   try {
     source = await open(image, layer, signal);
     if (source.local && layer.identity === 'content') return false;
-    onBegin();
+    onFound();
     await hopIndex(source, { output, blobDigest, signal });
     return true;
   } catch (error) {

@@ -1,8 +1,8 @@
 /**
- * The database of layers: its tables as numbered steps (`PRAGMA user_version` holds how many are taken),
- * and its opening. Each layer's folder describes the layer once more, in `layer.json`; where the database
- * is damaged or gone, it is kept aside and rebuilt from those. Who held which layer is lost then, which
- * costs nothing: what a person asked for is kept anyway, and a service knows by its snapshots what is its.
+ * The database of layers: its tables and its opening. Each layer's folder describes the layer once more,
+ * in `layer.json`; where the database is damaged or gone, it is kept aside and rebuilt from those. Who held
+ * which layer is lost then, which costs nothing: what a person asked for is kept anyway, and a service knows
+ * by its snapshots what is its.
  */
 
 import type Database from 'better-sqlite3';
@@ -17,10 +17,11 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { type Digest, parseDigest } from '../common/digest.js';
-import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
+import { errorMessage, systemCode } from '../common/errors.js';
 import { keptAsideFolder } from '../common/kept-aside.js';
 import type { Logger } from '../common/log.js';
 import { field, fieldsOf } from '../common/own-json.js';
+import { type Migrations, migrate } from '../common/migrate.js';
 import { Sqlite } from '../common/sqlite.js';
 import { lockFile } from '../ffi/libc.js';
 
@@ -35,8 +36,10 @@ export interface LayerRow {
   kept: 0 | 1;
 }
 
-const migrations: readonly string[] = [
-  `CREATE TABLE layer (
+const schema: Migrations = {
+  name: 'the record of layers',
+  steps: [
+    `CREATE TABLE layer (
      number INTEGER PRIMARY KEY AUTOINCREMENT,
      blob_digest TEXT NOT NULL UNIQUE,
      identity TEXT NOT NULL CHECK (identity IN ('content', 'location')),
@@ -50,10 +53,11 @@ const migrations: readonly string[] = [
      pid INTEGER NOT NULL,
      PRIMARY KEY (layer, pid)
    ) STRICT, WITHOUT ROWID;`,
-  `ALTER TABLE layer ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;`,
-  // What one image says of a layer is nothing to go by for the next.
-  `ALTER TABLE layer DROP COLUMN diff_id;`,
-];
+    `ALTER TABLE layer ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;`,
+    // What one image says of a layer is nothing to go by for the next.
+    `ALTER TABLE layer DROP COLUMN diff_id;`,
+  ],
+};
 
 const FILE = 'layer.json';
 /** Numbers left out after a rebuild, for layers of which nothing is left: a kernel may remember them. */
@@ -122,7 +126,7 @@ function open(path: string): Database.Database {
     database.pragma('foreign_keys = ON');
     const finding: unknown = database.pragma('quick_check(1)', { simple: true });
     if (finding !== 'ok') throw new Sqlite.SqliteError(String(finding), 'SQLITE_CORRUPT');
-    migrate(database);
+    migrate(database, schema);
     // Tables that are not what they should be are damage too.
     database.prepare('SELECT blob_digest, kept, layer, pid FROM layer, holder').get();
     return database;
@@ -179,22 +183,4 @@ function insert(database: Database.Database, rows: readonly LayerRow[]): void {
     for (const row of rows) statement.run(row);
     database.prepare('UPDATE sqlite_sequence SET seq = seq + ?').run(NUMBERS_LEFT_OUT);
   })();
-}
-
-function migrate(database: Database.Database): void {
-  const run = database.transaction(() => {
-    const version = Number(database.pragma('user_version', { simple: true }));
-    if (version > migrations.length) throw tooNew(database.name, version);
-    for (const sql of migrations.slice(version)) database.exec(sql);
-    database.pragma(`user_version = ${migrations.length}`);
-  });
-  run.immediate();
-}
-
-function tooNew(path: string, version: number): SiphonError {
-  return new SiphonError(
-    'unsupported',
-    `Cannot open the record of layers "${path}": it has version ${version}, expected at most ${migrations.length}`,
-    { hint: 'A newer siphon wrote it; start that one.' },
-  );
 }

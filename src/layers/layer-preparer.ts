@@ -197,16 +197,10 @@ export class LayerPreparer {
   async #makeIndex(task: Task): Promise<void> {
     const { image, layer, output, options } = task;
     const { digest, size: total } = layer.descriptor;
-    const foreign = await makeForeignIndex(image, layer, {
-      output,
-      signal: options.signal,
-      onFound: () => options.onEvent?.({ digest, status: 'index', done: 0, total }),
-      log: this.#log,
-    });
-    if (foreign.kind === 'made') return;
-    const onBegin = (): void => options.onEvent?.({ digest, status: 'index', done: 0, total });
-    const { signal } = options;
-    if (await hopLayer(image, layer, { output, signal, onBegin, log: this.#log })) return;
+    const onFound = (): void => options.onEvent?.({ digest, status: 'index', done: 0, total });
+    const making = { output, signal: options.signal, onFound, log: this.#log };
+    const foreign = await makeForeignIndex(image, layer, making);
+    if (foreign.kind === 'made' || (await hopLayer(image, layer, making))) return;
     await this.#stream({ ...task, because: foreign.because });
   }
 

@@ -8,9 +8,10 @@
  */
 
 import type Database from 'better-sqlite3';
+import { migrate } from '../common/migrate.js';
 import { Sqlite } from '../common/sqlite.js';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
-import { migrate } from './metadata-schema.js';
+import { metadataSchema } from './metadata-schema.js';
 import type { Labels, Snapshot, SnapshotKind, Usage } from './snapshot.js';
 
 export interface NewSnapshot {
@@ -76,7 +77,7 @@ export class Metadata implements Disposable {
     const database = openDatabase(path);
     try {
       requireSound(database);
-      migrate(database);
+      migrate(database, metadataSchema);
       return new Metadata(database, clock, changed);
     } catch (error) {
       database.close();

@@ -5,7 +5,7 @@
  */
 
 import { S_IF } from '../../index/modes.js';
-import { rootIno } from '../../index/layer-model.js';
+import { blankInode, rootIno } from '../../index/layer-model.js';
 import type { DirectoryRecord, NamedInode } from '../protocol/reply.js';
 import type { Request } from '../protocol/request.js';
 import { rootLayer } from '../root-directory.js';
@@ -76,19 +76,5 @@ function putDots(offset: number, self: Directory, parent: Directory, put: PutNex
 }
 
 function dotEntry(ino: number, length: number): NamedInode {
-  return {
-    ino,
-    mode: S_IF.DIR,
-    nlink: 0,
-    uid: 0,
-    gid: 0,
-    size: 0,
-    mtimeSeconds: 0,
-    mtimeNanoseconds: 0,
-    rdevMajor: 0,
-    rdevMinor: 0,
-    bytes: dots,
-    nameStart: 0,
-    nameEnd: length,
-  };
+  return { ...blankInode, ino, mode: S_IF.DIR, bytes: dots, nameStart: 0, nameEnd: length };
 }

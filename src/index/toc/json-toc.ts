@@ -9,25 +9,15 @@
 
 import { isDigest } from '../../common/digest.js';
 import { SiphonError } from '../../common/errors.js';
-import { type EntryType, type TarEntry, type Xattr, boundTime, checkId } from '../tar-entry.js';
+import { type TarEntry, type Xattr, boundTime, checkId } from '../tar-entry.js';
 import { type ByteString, printable } from '../tar-header.js';
 import { parseRfc3339 } from './rfc3339.js';
-import type { TocChunk, TocEntry } from './toc-model.js';
+import { type TocChunk, type TocEntry, entryTypes } from './toc-model.js';
 
 const VERSION = 1;
 /** U+FFFD in UTF-8. */
 const REPLACED = '\xef\xbf\xbd';
 const MAX_UINT32 = 2 ** 32 - 1;
-
-const TYPES: ReadonlyMap<unknown, EntryType> = new Map([
-  ['reg', 'file'],
-  ['dir', 'directory'],
-  ['symlink', 'symlink'],
-  ['hardlink', 'hardlink'],
-  ['char', 'character'],
-  ['block', 'block'],
-  ['fifo', 'fifo'],
-]);
 
 /** A JSON object of the list, nothing of it believed. */
 type Fields = Readonly<Record<string, unknown>>;
@@ -83,7 +73,7 @@ function asFields(value: unknown): Fields {
 
 function tarEntryOf(fields: Fields): TarEntry {
   const path = bytesOf(fields, 'name');
-  const type = TYPES.get(fields['type']);
+  const type = entryTypes.get(fields['type']);
   if (type === undefined) {
     throw wrong(`the type of "${printable(path)}"`, fields['type'], 'a kind of file');
   }

@@ -1,6 +1,6 @@
 /** A table of contents that came with a layer, as plain values, whatever format it had. */
 
-import type { TarEntry } from '../tar-entry.js';
+import type { EntryType, TarEntry } from '../tar-entry.js';
 
 /** Bytes of one file that are decoded and verified as a whole. */
 export interface TocChunk {
@@ -21,3 +21,14 @@ export interface TocEntry {
   /** Of a file, in its order and without overlap; what none of them covers is zeros. */
   chunks: readonly TocChunk[];
 }
+
+/** The words that every format has for the types of entries. */
+export const entryTypes: ReadonlyMap<unknown, EntryType> = new Map([
+  ['reg', 'file'],
+  ['dir', 'directory'],
+  ['symlink', 'symlink'],
+  ['hardlink', 'hardlink'],
+  ['char', 'character'],
+  ['block', 'block'],
+  ['fifo', 'fifo'],
+]);

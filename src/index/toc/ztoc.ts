@@ -5,17 +5,11 @@
 
 import { isDigest } from '../../common/digest.js';
 import { SiphonError } from '../../common/errors.js';
-import {
-  type EntryType,
-  type TarEntry,
-  XATTR_KEY,
-  type Xattr,
-  boundTime,
-  checkId,
-} from '../tar-entry.js';
+import { type TarEntry, XATTR_KEY, type Xattr, boundTime, checkId } from '../tar-entry.js';
 import { type ByteString, printable } from '../tar-header.js';
 import { FlatTable } from './flat-table.js';
 import { parseRfc3339 } from './rfc3339.js';
+import { entryTypes } from './toc-model.js';
 import type { SociSpans } from './zinfo.js';
 
 export interface Ztoc extends SociSpans {
@@ -51,16 +45,6 @@ const GZIP = 1;
 const ALGORITHMS: ReadonlyMap<number, Ztoc['compression']> = new Map([
   [GZIP, 'gzip'],
   [2, 'none'],
-]);
-
-const TYPES: ReadonlyMap<ByteString, EntryType> = new Map([
-  ['reg', 'file'],
-  ['dir', 'directory'],
-  ['symlink', 'symlink'],
-  ['hardlink', 'hardlink'],
-  ['char', 'character'],
-  ['block', 'block'],
-  ['fifo', 'fifo'],
 ]);
 
 /**
@@ -107,7 +91,7 @@ function* entriesOf(
 
 function tarEntryOf(file: FlatTable): TarEntry {
   const path = text(file, FILE.name);
-  const type = TYPES.get(text(file, FILE.type));
+  const type = entryTypes.get(text(file, FILE.type));
   if (type === undefined) throw invalid(`"${printable(path)}" is of no kind of file`);
   const size = file.int64(FILE.size);
   if (size < 0) throw invalid(`the size of "${printable(path)}" is ${size}`);
