@@ -115,6 +115,12 @@ export default {
       to: { path: '^(test|demo|bench|scripts|dist)/' },
     },
     {
+      name: 'benchmarks-need-no-tests',
+      severity: 'error',
+      from: { path: '^(bench|demo)/' },
+      to: { path: '^test/' },
+    },
+    {
       name: 'declared-packages',
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/generated/' },

@@ -17,7 +17,7 @@ import { parseSource } from '#src/content/source.js';
 import { mediaTypes } from '#src/remote/descriptor.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { collect } from '../support/collect.js';
-import { startDockerRegistry } from '../support/docker-registry.js';
+import { startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { type BuiltImage, buildLayout, file, noise } from '../support/images.js';
 import { type TemporaryFolder, temporaryFolder } from '../support/temporary-folder.js';
 import { skopeoCopy } from '../support/tools.js';

@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { openOrigin } from '#src/content/layer-origin.js';
-import { startDockerRegistry } from '../support/docker-registry.js';
+import { startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { type Loss, dropPacketsTo, droppingMissing } from '../support/dropped-packets.js';
 import { openRegistry, randomBlob, repository } from '../remote/helpers.js';
 

@@ -12,7 +12,7 @@ import {
   type DockerRegistry,
   registryLogin,
   startDockerRegistry,
-} from '../support/docker-registry.js';
+} from '../../bench/programs/docker-registry.js';
 import { type BuiltImage, buildIndexLayout, buildLayout, file, noise } from '../support/images.js';
 import { type TemporaryFolder, temporaryFolder } from '../support/temporary-folder.js';
 import { skopeoCopy } from '../support/tools.js';

@@ -3,11 +3,15 @@ import { join } from 'node:path';
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
-import { type Containerd, startContainerd, untilReconnected } from '../support/containerd.js';
+import {
+  type Containerd,
+  startContainerd,
+  untilReconnected,
+} from '../../bench/programs/containerd.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { dropPacketsTo, droppingMissing } from '../support/dropped-packets.js';
 import { startScriptedServer } from '../support/scripted-server.js';
 import { type Labels, type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
@@ -41,7 +45,7 @@ beforeAll(async () => {
   const config = join(sandbox.directory, 'patience.toml');
   await writeFile(config, 'smallest_lazy_layer = 0\nfetch_timeout = 4\n');
   siphon = await startSiphonService(sandbox, '--config', config);
-  containerd = await startContainerd({ siphonAddress: siphon.address });
+  containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
   const pulled = await pull(containerd.namespace);
   expect(pulled, pulled.stderr).toMatchObject({ code: 0 });
   expect(await shell('cat /srv/site/index.html')).toContain('the only page');

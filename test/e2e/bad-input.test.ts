@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { digestHex } from '#src/common/digest.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
-import { startDockerRegistry } from '../support/docker-registry.js';
+import { startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { type Outcome, type Sandbox, must, openSandbox, run } from '../support/sandbox.js';
 
 let shared: Sandbox;

@@ -1,11 +1,15 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Containerd, startContainerd, untilReconnected } from '../support/containerd.js';
+import {
+  type Containerd,
+  startContainerd,
+  untilReconnected,
+} from '../../bench/programs/containerd.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 
 let sandbox: Sandbox;
 let image: DemoLayout;
@@ -18,7 +22,7 @@ beforeAll(async () => {
   image = await writeSmallLayout(sandbox);
   registry = await startDockerRegistry();
   siphon = await startSiphonService(sandbox);
-  containerd = await startContainerd({ siphonAddress: siphon.address });
+  containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
 }, 120_000);
 
 afterAll(async () => {

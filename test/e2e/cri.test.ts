@@ -8,10 +8,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ContainerState, PodSandboxState } from '#src/generated/runtime/v1/cri.js';
 import { demoLayers } from '../../demo/image/demo-image.js';
 import { writeLayout } from '../../demo/image/write-layout.js';
-import { type Containerd, startContainerd, untilReconnected } from '../support/containerd.js';
+import {
+  type Containerd,
+  startContainerd,
+  untilReconnected,
+} from '../../bench/programs/containerd.js';
 import { type Cri, type PodContainer, connectCri, criNamespace } from '../support/cri-client.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import {
   type PodNetwork,
   cniPlugins,
@@ -19,7 +23,7 @@ import {
   podNetworkMissing,
 } from '../support/pod-network.js';
 import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 
 const noNetwork = await podNetworkMissing();
 
@@ -39,7 +43,10 @@ beforeAll(async () => {
   await pushPause();
   siphon = await startSiphonService(sandbox);
   network = await makePodNetwork(sandbox.directory);
-  containerd = await startContainerd({ siphonAddress: siphon.address, cri: configuration() });
+  containerd = await startContainerd({
+    snapshotters: { siphon: siphon.address },
+    cri: configuration(),
+  });
   cri = connectCri(containerd);
 }, 120_000);
 

@@ -5,10 +5,14 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLayout } from '#src/content/layout-writer.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
-import { type Containerd, containerdMissing, startContainerd } from '../support/containerd.js';
+import {
+  type Containerd,
+  containerdMissing,
+  startContainerd,
+} from '../../bench/programs/containerd.js';
 import { buildLayout, file, noise } from '../support/images.js';
 import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 
 const missing = containerdMissing();
 let sandbox: Sandbox;
@@ -48,7 +52,9 @@ describe.skipIf(missing !== undefined)(`lazy images ${missing ?? ''}`, () => {
     const common = [file('common', noise(3_000_000, 'common'))];
     for (const tag of ['one', 'two'])
       await buildLayout(layout, { tag, layers: [common, [file(tag, noise(1_000_000, tag))]] });
-    const containerd: Containerd = await startContainerd({ siphonAddress: siphon.address });
+    const containerd: Containerd = await startContainerd({
+      snapshotters: { siphon: siphon.address },
+    });
     const reference = (tag: string): string => `${registry.host}/app:${tag}`;
     try {
       const { ctr, ctrRemote } = containerd;

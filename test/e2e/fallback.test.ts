@@ -9,8 +9,8 @@ import { type Digest, chainIds, digestHex } from '#src/common/digest.js';
 import { writeBlob } from '#src/content/layout-writer.js';
 import type { ServiceStatus } from '#src/monitor/service-status.js';
 import type { Descriptor } from '#src/remote/descriptor.js';
-import { type Containerd, startContainerd } from '../support/containerd.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type Containerd, startContainerd } from '../../bench/programs/containerd.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import {
   type BuiltImage,
   buildLayout,
@@ -24,7 +24,7 @@ import {
   whiteout,
 } from '../support/images.js';
 import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type Tree, readTree } from '../support/tree.js';
 
 const absent = ['/usr/bin/ctr-remote', '/usr/bin/docker-registry', '/usr/bin/skopeo'].filter(
@@ -65,7 +65,7 @@ describe.skipIf(absent.length > 0)(`falling back: ${absent.join(', ')}`, () => {
     image = await buildLayout(join(sandbox.directory, 'layout'), { tag: 'latest', layers });
     registry = await startDockerRegistry();
     await start();
-    containerd = await startContainerd({ siphonAddress: siphon.address });
+    containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
   }, 60_000);
 
   afterAll(async () => {

@@ -16,12 +16,12 @@ import { type Descriptor, mediaTypes } from '#src/remote/descriptor.js';
 import type { Manifest } from '#src/remote/manifest.js';
 import { stargzOf } from '../index/toc/support/stargz-bytes.js';
 import { ztocBytes, ztocPartsOf } from '../index/toc/support/ztoc-bytes.js';
-import { type Containerd, startContainerd } from '../support/containerd.js';
+import { type Containerd, startContainerd } from '../../bench/programs/containerd.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { type TarEntry, file, hostPlatform, noise } from '../support/images.js';
 import { type Outcome, type Sandbox, must, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type Tree, readTree } from '../support/tree.js';
 
 let shared: Sandbox;
@@ -36,7 +36,7 @@ beforeAll(async () => {
   image = await writeSmallLayout(shared);
   registry = await startDockerRegistry();
   siphon = await startSiphonService(shared);
-  containerd = await startContainerd({ siphonAddress: siphon.address });
+  containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
   await must(
     'skopeo',
     'copy',

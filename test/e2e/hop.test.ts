@@ -9,13 +9,17 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { digestHex } from '#src/common/digest.js';
-import { type Containerd, startContainerd, untilReconnected } from '../support/containerd.js';
+import {
+  type Containerd,
+  startContainerd,
+  untilReconnected,
+} from '../../bench/programs/containerd.js';
 import { writeSmallLayout } from '../support/demo-layout.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { type BuiltImage, buildLayout, dir, file, noise, tarOf } from '../support/images.js';
 import { type RegistryProxy, startRegistryProxy } from '../support/registry-proxy.js';
 import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
-import { startSiphonService } from '../support/siphon-service.js';
+import { startSiphonService } from '../../bench/programs/siphon-service.js';
 
 const MIB = 1 << 20;
 const big = Array.from({ length: 5 }, (_, n) => noise(4 * MIB, `big ${n}`));
@@ -247,7 +251,7 @@ describe('through containerd', () => {
     let siphon = await startSiphonService(sandbox);
     let containerd: Containerd | undefined;
     try {
-      containerd = await startContainerd({ siphonAddress: siphon.address });
+      containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
       const { layout } = await buildLayout(join(sandbox.directory, 'layout'), {
         tag: 'latest',
         layers: [await shellTar(sandbox), tar],

@@ -9,7 +9,7 @@ import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layou
 import { type BuiltImage, buildLayout, dir, file, whiteout } from '../support/images.js';
 import { mounted } from '../support/mounted.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
 import { type Tree, readTree } from '../support/tree.js';
 

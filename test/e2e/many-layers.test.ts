@@ -15,7 +15,7 @@ import {
 } from '../support/images.js';
 import { mounted } from '../support/mounted.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
 
 const missing = process.getuid?.() === 0 ? undefined : 'needs root';

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { digestHex } from '#src/common/digest.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { buildLayout } from '../support/images.js';
 import { type Outcome, type Sandbox, must, openSandbox } from '../support/sandbox.js';
 import { type Tree, readTree } from '../support/tree.js';

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
-import { type Containerd, startContainerd } from '../support/containerd.js';
+import { type Containerd, startContainerd } from '../../bench/programs/containerd.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type SurvivalImage, readers, writeSurvivalImage } from '../support/survival-image.js';
 
 /** Where SQLite's header has the format's version (sqlite.org/fileformat.html, section 1.3). */
@@ -28,7 +28,7 @@ beforeAll(async () => {
   image = await writeSurvivalImage(sandbox);
   const registry = await serveLayout({ layout: image.layout });
   siphon = await startSiphonService(sandbox);
-  containerd = await startContainerd({ siphonAddress: siphon.address });
+  containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
   reference = `${registry.host}/survival:latest`;
   const pull = ['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference];
   await containerd.ctrRemote(pull);

@@ -13,7 +13,7 @@ import { type BuiltImage, buildLayout, file } from '../support/images.js';
 import { mounted } from '../support/mounted.js';
 import { type RegistryProxy, startRegistryProxy } from '../support/registry-proxy.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type Labels, type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
 
 const prefix = 'containerd.io/snapshot';

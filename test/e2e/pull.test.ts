@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
-import { type Containerd, startContainerd } from '../support/containerd.js';
+import { type Containerd, startContainerd } from '../../bench/programs/containerd.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { buildIndexLayout, buildLayout, file, hostPlatform } from '../support/images.js';
 import { type Outcome, type Sandbox, must, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { startStallingProxy } from '../support/stalling-proxy.js';
 
 const program = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
@@ -26,7 +26,7 @@ beforeAll(async () => {
   image = await writeSmallLayout(sandbox);
   registry = await startDockerRegistry();
   siphon = await startSiphonService(sandbox);
-  containerd = await startContainerd({ siphonAddress: siphon.address });
+  containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
 }, 120_000);
 
 afterAll(async () => {

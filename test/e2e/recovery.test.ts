@@ -5,10 +5,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Sqlite } from '#src/common/sqlite.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
-import { type Containerd, startContainerd, untilReconnected } from '../support/containerd.js';
+import {
+  type Containerd,
+  startContainerd,
+  untilReconnected,
+} from '../../bench/programs/containerd.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 
 let sandbox: Sandbox;
 let image: DemoLayout;
@@ -22,7 +26,7 @@ beforeAll(async () => {
   image = await writeSmallLayout(sandbox);
   registry = await serveLayout({ layout: image.layout });
   siphon = await startSiphonService(sandbox);
-  containerd = await startContainerd({ siphonAddress: siphon.address });
+  containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
   reference = `${registry.host}/app:latest`;
   const { ctr, ctrRemote } = containerd;
   await ctrRemote(['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference]);

@@ -16,7 +16,7 @@ import {
 } from '../support/images.js';
 import { mounted } from '../support/mounted.js';
 import { type Sandbox, openSandbox, run } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
 
 const { error } = await run('unshare', ['-Urm', 'true']).then(

@@ -22,12 +22,16 @@ import { type Workplace, openWorkplace } from '#src/layers/workplace.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
 import { unpackLayer } from '#src/unpack/unpack-layer.js';
 import { inPieces } from '../unpack/support/unpacked.js';
-import { type Containerd, containerdMissing, startContainerd } from '../support/containerd.js';
+import {
+  type Containerd,
+  containerdMissing,
+  startContainerd,
+} from '../../bench/programs/containerd.js';
 import { type Mount, mounted } from '../support/mounted.js';
 import { LayoutBuilder } from '../support/oci-layout.js';
 import { openSandbox } from '../support/sandbox.js';
 import { fuseMissing } from '../support/served-folders.js';
-import { startSiphonService } from '../support/siphon-service.js';
+import { startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
 import { type TemporaryFolder, temporaryFolder } from '../support/temporary-folder.js';
 import { type Outcome, TREE_CASES, type TreeCase } from '../support/tree-cases.js';

@@ -11,7 +11,7 @@ import { describe, expect, it } from 'vitest';
 import { processIsAlive } from '#src/common/process.js';
 import { fuseMissing } from '../support/served-folders.js';
 import { openSandbox, run } from '../support/sandbox.js';
-import { startSiphonService } from '../support/siphon-service.js';
+import { startSiphonService } from '../../bench/programs/siphon-service.js';
 
 const missing = fuseMissing();
 

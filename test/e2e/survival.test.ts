@@ -12,9 +12,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { processIsAlive } from '#src/common/process.js';
 import type { MountRecord } from '#src/layers/mount-record.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
-import { type Containerd, startContainerd } from '../support/containerd.js';
+import { type Containerd, startContainerd } from '../../bench/programs/containerd.js';
 import { type Sandbox, openSandbox, run } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import {
   type Reader,
   type SurvivalImage,
@@ -215,7 +215,7 @@ describe('siphon serve', () => {
   beforeAll(async () => {
     sandbox = await openSandbox();
     siphon = await startSiphonService(sandbox);
-    containerd = await startContainerd({ siphonAddress: siphon.address });
+    containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
     reference = `${registry.host}/survival:latest`;
     const pull = ['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference];
     await containerd.ctrRemote(pull);

@@ -13,7 +13,7 @@ import { type BuiltImage, buildLayout, dir, file } from '../support/images.js';
 import { mountIdmapped, openUserNamespace } from '../support/idmapped.js';
 import { mounted } from '../support/mounted.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
 
 const run = promisify(execFile);

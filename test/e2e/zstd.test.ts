@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Containerd, startContainerd } from '../support/containerd.js';
+import { type Containerd, startContainerd } from '../../bench/programs/containerd.js';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import {
   ZSTD_HUGE_WINDOW,
   ZSTD_MANY_FRAMES,
@@ -10,7 +10,7 @@ import {
   recompress,
 } from '../support/recompress.js';
 import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
-import { type SiphonService, startSiphonService } from '../support/siphon-service.js';
+import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type Tree, readTree } from '../support/tree.js';
 
 let shared: Sandbox;
@@ -96,7 +96,7 @@ describe('layers in zstd', () => {
     const siphon = await startSiphonService(sandbox);
     let containerd: Containerd | undefined;
     try {
-      containerd = await startContainerd({ siphonAddress: siphon.address });
+      containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
       await runLazily(containerd, siphon, reference);
       // Else its snapshots would be there already.
       await containerd.ctr(['images', 'rm', '--sync', reference]);

@@ -11,7 +11,7 @@ import {
   type DockerRegistry,
   registryLogin,
   startDockerRegistry,
-} from '../support/docker-registry.js';
+} from '../../bench/programs/docker-registry.js';
 import { startRegistryProxy } from '../support/registry-proxy.js';
 import { startScriptedServer } from '../support/scripted-server.js';
 import { type TemporaryFolder, temporaryFolder } from '../support/temporary-folder.js';

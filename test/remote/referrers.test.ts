@@ -4,7 +4,7 @@ import { type Descriptor, mediaTypes } from '#src/remote/descriptor.js';
 import { parseImageIndex } from '#src/remote/manifest.js';
 import { fallbackTag, withReferrer } from '#src/remote/referrers.js';
 import type { Registry } from '#src/remote/registry.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { startScriptedServer } from '../support/scripted-server.js';
 import {
   type Blob,

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import type { CredentialSource } from '#src/remote/credentials.js';
-import { registryLogin, startDockerRegistry } from '../support/docker-registry.js';
+import { registryLogin, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { type ScriptedServer, startScriptedServer } from '../support/scripted-server.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { startTokenServer } from '../support/token-server.js';

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { digestHex } from '#src/common/digest.js';
 import { mediaTypes } from '#src/remote/descriptor.js';
 import type { Registry } from '#src/remote/registry.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import {
   blobOf,
   collect,

@@ -7,7 +7,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createAuthority } from '../support/certificates.js';
-import { startDockerRegistry } from '../support/docker-registry.js';
+import { startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { openRegistry, pushImage, randomBlob, signal } from './helpers.js';
 

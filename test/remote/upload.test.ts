@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseReference } from '#src/remote/reference.js';
 import { Registry } from '#src/remote/registry.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { startRegistryProxy } from '../support/registry-proxy.js';
 import { openRegistry, patient, randomBlob, signal } from './helpers.js';
 

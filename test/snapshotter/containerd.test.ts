@@ -6,7 +6,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { silentLogger } from '#src/common/log.js';
 import { type SnapshotterServer, serveSnapshotter } from '#src/snapshotter/server.js';
-import { type Containerd, containerdMissing, startContainerd } from '../support/containerd.js';
+import {
+  type Containerd,
+  containerdMissing,
+  startContainerd,
+} from '../../bench/programs/containerd.js';
 import { buildShellImage, checkOutput, checkScript } from '../support/shell-image.js';
 
 const missing = containerdMissing();
@@ -28,7 +32,7 @@ describe.skipIf(missing !== undefined)(
         lazy: undefined,
         log: silentLogger,
       });
-      containerd = await startContainerd({ siphonAddress: address });
+      containerd = await startContainerd({ snapshotters: { siphon: address } });
     }, 60_000);
 
     afterAll(async () => {

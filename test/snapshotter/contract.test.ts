@@ -25,7 +25,7 @@ import { wallClock } from '#src/ffi/clock.js';
 import { Kind } from '#src/generated/containerd/services/snapshots/v1/snapshots.js';
 import type { Timestamp } from '#src/generated/google/protobuf/timestamp.js';
 import { serveSnapshotter } from '#src/snapshotter/server.js';
-import { containerdMissing, startContainerd } from '../support/containerd.js';
+import { containerdMissing, startContainerd } from '../../bench/programs/containerd.js';
 import { mounted } from '../support/mounted.js';
 import { type Snapshots, type Target, connectSnapshots } from '../support/snapshots-client.js';
 

@@ -10,8 +10,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseDigest } from '#src/common/digest.js';
 import { silentLogger } from '#src/common/log.js';
 import { type SnapshotterServer, serveSnapshotter } from '#src/snapshotter/server.js';
-import { type Containerd, containerdMissing, startContainerd } from '../support/containerd.js';
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
+import {
+  type Containerd,
+  containerdMissing,
+  startContainerd,
+} from '../../bench/programs/containerd.js';
+import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { FolderLayers, unsupportedLayer } from '../support/folder-layers.js';
 import {
   type ShellImage,
@@ -50,7 +54,7 @@ describe.skipIf(missing !== undefined)(`pulls by ctr and ctr-remote ${missing ??
       lazy,
       log: silentLogger,
     });
-    containerd = await startContainerd({ siphonAddress: address });
+    containerd = await startContainerd({ snapshotters: { siphon: address } });
   }, 60_000);
 
   afterAll(async () => {

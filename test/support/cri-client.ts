@@ -12,7 +12,7 @@ import {
   type PodSandboxStatus,
   RuntimeServiceClient,
 } from '#src/generated/runtime/v1/cri.js';
-import type { Containerd } from './containerd.js';
+import type { Containerd } from '../../bench/programs/containerd.js';
 
 export interface Cri {
   /** Conditions that hold: `RuntimeReady`, `NetworkReady`. */

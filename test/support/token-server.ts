@@ -9,7 +9,7 @@ import type { KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { TokenAuth } from './docker-registry.js';
+import type { TokenAuth } from '../../bench/programs/docker-registry.js';
 import { type ScriptedServer, startScriptedServer } from './scripted-server.js';
 
 export interface TokenServer extends ScriptedServer {

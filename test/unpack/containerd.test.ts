@@ -2,7 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { chainIds } from '#src/common/digest.js';
-import { type Containerd, containerdMissing, startContainerd } from '../support/containerd.js';
+import {
+  type Containerd,
+  containerdMissing,
+  startContainerd,
+} from '../../bench/programs/containerd.js';
 import { type Tree, readTree } from '../support/tree.js';
 import { temporaryFolder, unpackBytes } from './support/unpacked.js';
 import { type TrickyImage, writeTrickyImage } from './support/tricky-image.js';

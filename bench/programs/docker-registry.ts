@@ -10,6 +10,8 @@ export interface DockerRegistryOptions {
   auth?: 'none' | 'basic' | TokenAuth;
   /** Paths of PEM files; with `clientAuthority` clients must show a certificate. Default: plain HTTP. */
   tls?: { certificate: string; key: string; clientAuthority?: string };
+  /** Folder to store in, which stays. Default: one that goes with the registry. */
+  storage?: string;
 }
 
 export interface TokenAuth {
@@ -23,7 +25,7 @@ export interface TokenAuth {
 export interface DockerRegistry {
   /** `127.0.0.1:PORT` */
   host: string;
-  /** The temporary folder; storage lies under `data`. */
+  /** The temporary folder; storage lies under `data`, unless it was named. */
   folder: string;
   /** What the registry logged so far. */
   log(): string;
@@ -52,13 +54,14 @@ export async function startDockerRegistry(
   }
 }
 
-function configuration(folder: string, { auth = 'none', tls }: DockerRegistryOptions): object {
+function configuration(folder: string, options: DockerRegistryOptions): object {
+  const { auth = 'none', tls, storage = join(folder, 'data') } = options;
   const clients = tls?.clientAuthority === undefined ? {} : { clientcas: [tls.clientAuthority] };
   return {
     version: '0.1',
     log: { level: 'info', accesslog: { disabled: true } },
     storage: {
-      filesystem: { rootdirectory: join(folder, 'data') },
+      filesystem: { rootdirectory: storage },
       delete: { enabled: true },
       maintenance: { uploadpurging: { enabled: false } },
     },

@@ -15,8 +15,12 @@ import { promisify } from 'node:util';
 import { MNT, umount } from '#src/ffi/libc.js';
 
 export interface ContainerdOptions {
-  /** Socket of the snapshotter, which becomes the proxy plugin `siphon`; without, there is none. */
-  siphonAddress?: string;
+  /** Names of snapshotters, each with its socket: they become proxy plugins. */
+  snapshotters?: Readonly<Record<string, string>>;
+  /** Where its folder is made; default: the folder for temporary files. */
+  within?: string;
+  /** The words of a program that becomes the one it is given, as nsenter(1) in a network namespace does. */
+  enter?: readonly string[];
   /** Keep containerd's CRI plugin, and what goes into its section of the configuration. */
   cri?: string;
 }
@@ -33,6 +37,7 @@ export interface Containerd {
   namespace: string;
   /** Holds containerd's root and state. */
   folder: string;
+  pid: number;
   /** Runs ctr against this containerd. @throws with its standard error where it fails */
   ctr: (args: readonly string[]) => Promise<CommandResult>;
   /** Runs Debian's ctr-remote so. */
@@ -63,7 +68,7 @@ export function containerdMissing(): string | undefined {
 }
 
 export async function startContainerd(options: ContainerdOptions = {}): Promise<Containerd> {
-  const folder = await mkdtemp(join(tmpdir(), 'siphon-containerd-'));
+  const folder = await mkdtemp(join(options.within ?? tmpdir(), 'siphon-containerd-'));
   const address = join(folder, 'containerd.sock');
   const namespace = basename(folder);
   const stop = async (): Promise<void> => {
@@ -74,16 +79,18 @@ export async function startContainerd(options: ContainerdOptions = {}): Promise<
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   };
   try {
+    const target = ['--address', address, '--namespace', namespace];
     const daemon = await startDaemon(folder, address, options);
     const command = (program: string) => (args: readonly string[]) =>
-      runCommand(program, ['--address', address, '--namespace', namespace, ...args], folder);
+      runCommand([...(options.enter ?? []), program], [...target, ...args], folder);
     const ctr = command('ctr');
     const close = async (): Promise<void> => {
       await endContainers(ctr);
       await daemon.stop();
       await stop();
     };
-    return { address, namespace, folder, ctr, ctrRemote: command('ctr-remote'), close };
+    const { pid } = daemon;
+    return { address, namespace, folder, pid, ctr, ctrRemote: command('ctr-remote'), close };
   } catch (error) {
     await stop();
     throw error;
@@ -112,6 +119,7 @@ export async function untilReconnected(
 }
 
 interface Daemon {
+  pid: number;
   stop(): Promise<void>;
 }
 
@@ -126,7 +134,8 @@ async function startDaemon(
   const logPath = join(folder, 'containerd.log');
   const log = await open(logPath, 'w');
   const env = { ...process.env, TMPDIR: join(folder, 'tmp') };
-  const child = spawn('containerd', ['--config', config], {
+  const [program, ...words] = [...(options.enter ?? []), 'containerd'];
+  const child = spawn(program, [...words, '--config', config], {
     stdio: ['ignore', log.fd, log.fd],
     env,
   });
@@ -147,7 +156,7 @@ async function startDaemon(
       `containerd does not start:\n${(await readFile(logPath, 'utf8')).slice(-4_000)}`,
     );
   }
-  return { stop };
+  return { pid: child.pid ?? 0, stop };
 }
 
 function configuration(folder: string, address: string, options: ContainerdOptions): string {
@@ -167,12 +176,8 @@ function configuration(folder: string, address: string, options: ContainerdOptio
     '[plugins."io.containerd.internal.v1.opt"]',
     `  path = "${join(folder, 'opt')}"`,
   ];
-  if (options.siphonAddress !== undefined) {
-    lines.push(
-      '[proxy_plugins.siphon]',
-      '  type = "snapshot"',
-      `  address = "${options.siphonAddress}"`,
-    );
+  for (const [name, socket] of Object.entries(options.snapshotters ?? {})) {
+    lines.push(`[proxy_plugins.${name}]`, '  type = "snapshot"', `  address = "${socket}"`);
   }
   if (options.cri !== undefined) lines.push(options.cri);
   return `${lines.join('\n')}\n`;
@@ -189,14 +194,21 @@ function accepts(address: string): Promise<boolean> {
   });
 }
 
-async function runCommand(program: string, args: string[], folder: string): Promise<CommandResult> {
+async function runCommand(
+  program: readonly string[],
+  args: readonly string[],
+  folder: string,
+): Promise<CommandResult> {
   const env = { ...process.env, TMPDIR: join(folder, 'tmp') };
   const options = { env, timeout: COMMAND_TIMEOUT, maxBuffer: 64 * 1024 * 1024 };
   try {
-    return await run(program, args, options);
+    const [first = '', ...words] = program;
+    return await run(first, [...words, ...args], options);
   } catch (error) {
     const { stderr = '', stdout = '' } = error as Partial<CommandResult>;
-    throw new Error(`${program} ${args.slice(4).join(' ')}: ${stderr}${stdout}`, { cause: error });
+    throw new Error(`${program.at(-1)} ${args.slice(4).join(' ')}: ${stderr}${stdout}`, {
+      cause: error,
+    });
   }
 }
 

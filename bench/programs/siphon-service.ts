@@ -1,4 +1,4 @@
-/** `siphon serve` as its own process, on a sandbox's root, as containerd would find it. */
+/** `siphon serve` as its own process, in a folder of the caller's, as containerd would find it. */
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -6,11 +6,18 @@ import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import type { Sandbox } from './sandbox.js';
+import { siphonProgram } from './siphon-program.js';
 
-const siphon = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
 const startTimeout = 15_000; // ms
+
+export interface ServicePlace {
+  /** For socket and configuration. */
+  directory: string;
+  /** siphon's root. */
+  root: string;
+  /** The words of a program that becomes the one it is given, as nsenter(1) in a network namespace does. */
+  enter?: readonly string[];
+}
 
 export interface SiphonService {
   readonly address: string;
@@ -21,20 +28,22 @@ export interface SiphonService {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
-/** Its layers are lazy however small they are, unless `args` name a configuration. */
+/** Its layers are lazy however small they are, and it logs everything, unless `args` say otherwise. */
 export async function startSiphonService(
-  sandbox: Sandbox,
+  { directory, root, enter = [] }: ServicePlace,
   ...args: string[]
 ): Promise<SiphonService> {
-  const config = join(sandbox.directory, 'siphon.toml');
+  const config = join(directory, 'siphon.toml');
   await writeFile(config, 'smallest_lazy_layer = 0\n');
-  const address = join(sandbox.directory, 'siphon.sock');
+  const address = join(directory, 'siphon.sock');
+  const [program, ...words] = [...enter, process.execPath];
   const child = spawn(
-    process.execPath,
+    program,
     [
-      siphon,
+      ...words,
+      siphonProgram,
       '--root',
-      sandbox.root,
+      root,
       '--log-level',
       'debug',
       'serve',
