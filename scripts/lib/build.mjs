@@ -1,10 +1,12 @@
 /**
- * The build: messages from `proto`, the product from `src`, its companions (`demo`, `bench`). A step
- * whose inputs are as they were when it last succeeded is skipped; they are compared by contents.
+ * The build: messages from `proto`, the modules of `src`, the program that they make, its companions
+ * (`demo`, `bench`). A step whose inputs are as they were when it last succeeded is skipped; they are
+ * compared by contents.
  */
 
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
+import { bundle } from './bundle.mjs';
 import { Failure } from './failure.mjs';
 import { filesBelow, fingerprint } from './files.mjs';
 import { capture } from './run.mjs';
@@ -27,6 +29,12 @@ const STEPS = [
     inputs: [...COMPILER_INPUTS, 'tsconfig.build.json', 'src'],
     stamp: 'dist/.stamp',
     run: () => compile('tsconfig.build.json', { src: 'dist' }),
+  },
+  {
+    name: 'program',
+    inputs: ['package-lock.json', 'src', 'scripts/lib/bundle.mjs'],
+    stamp: 'dist/program/.stamp',
+    run: bundle,
   },
   {
     name: 'demo and bench',
@@ -78,7 +86,9 @@ async function compile(project, folders) {
  * @param {string} to
  */
 function removeOrphans(from, to) {
-  const other = ['dist/demo/', 'dist/bench/'].filter((folder) => folder !== `${to}/`);
+  const other = ['dist/demo/', 'dist/bench/', 'dist/program/'].filter(
+    (folder) => folder !== `${to}/`,
+  );
   for (const file of filesBelow(to)) {
     const source = join(from, file.slice(to.length + 1)).replace(/\.js(\.map)?$/, '.ts');
     if (!source.endsWith('.ts') || other.some((folder) => file.startsWith(folder))) continue;
