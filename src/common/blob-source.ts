@@ -21,8 +21,11 @@ export interface BlobSource {
    * @param urgency for sources that have to choose what comes first; default: somebody waits for it
    */
   read(offset: number, length: number, signal: AbortSignal, urgency?: Urgency): Promise<Buffer>;
-  /** The whole blob in order, unverified; the consumer hashes. Errors as {@link read}. */
-  stream(signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /**
+   * The blob in order, unverified; the consumer hashes. Errors as {@link read}.
+   * @param from the first byte; default 0, at most `size`
+   */
+  stream(signal: AbortSignal, from?: number): AsyncIterable<Uint8Array>;
   /**
    * The same blob for bytes that came `rejected` times and were not what they must be: another host is
    * asked, where there is one. Closed with this one.

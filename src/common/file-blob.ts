@@ -68,8 +68,8 @@ export class FileBlob implements BlobSource {
     return buffer;
   }
 
-  async *stream(signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    for (let offset = 0; offset < this.size; offset += CHUNK_SIZE) {
+  async *stream(signal: AbortSignal, from = 0): AsyncGenerator<Uint8Array> {
+    for (let offset = from; offset < this.size; offset += CHUNK_SIZE) {
       yield await this.read(offset, Math.min(CHUNK_SIZE, this.size - offset), signal);
     }
   }

@@ -12,7 +12,6 @@ import type { BlobSource } from '../common/blob-source.js';
 import type { ChainId, Digest, DiffId } from '../common/digest.js';
 import { SiphonError, errorCode } from '../common/errors.js';
 import type { ImageLayer } from '../content/image.js';
-import { streamFrom } from '../content/stream-blob.js';
 import type { Mount } from '../generated/containerd/types/mount.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import { type CallContext, type Connection, longCall } from './connection.js';
@@ -245,7 +244,7 @@ export class LayerPlacer {
     let source: BlobSource | undefined;
     const read = async function* (this: LayerPlacer, offset: number): AsyncGenerator<Uint8Array> {
       source = await this.#parts.image.openLayer(layer, signal);
-      yield* streamFrom(source, offset, signal);
+      yield* source.stream(signal, offset);
     };
     try {
       await writeBlob(connection, {

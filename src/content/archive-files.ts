@@ -71,7 +71,7 @@ async function uncompressedPath(
   const key = `inflated ${await fileIdentity(path)}`;
   const known = await store.memo.recall(key, digestSchema);
   if (known !== undefined && (await store.has(known))) return store.path(known);
-  const { digest } = await store.add(inflated(path, signal), signal);
+  const { digest } = await store.add(inflated(path, signal), { signal });
   await store.memo.remember(key, digest);
   return store.path(digest);
 }

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { writeFileAtomic } from '../common/atomic-file.js';
 import type { BlobSource, ProgressListener } from '../common/blob-source.js';
 import { type Digest, digestHex, digestOf, isDigest } from '../common/digest.js';
-import { SiphonError, errorCode, systemCode } from '../common/errors.js';
+import { SiphonError, systemCode } from '../common/errors.js';
 import { FileBlob } from '../common/file-blob.js';
 import { SharedWork } from '../common/shared-work.js';
 import type { Ingest } from './ingest.js';
@@ -26,11 +26,8 @@ export interface BlobId {
   size: number;
 }
 
-/**
- * A blob's bytes from its start, always read to the end; or a function that gives them from an offset
- * on, which is called only for what is missing and makes an interrupted ingest resumable.
- */
-export type BlobInput = AsyncIterable<Uint8Array> | ((offset: number) => AsyncIterable<Uint8Array>);
+/** Gives a blob's bytes from an offset on; called only for what is missing. */
+export type BlobInput = (offset: number) => AsyncIterable<Uint8Array>;
 
 export interface IngestOptions {
   signal: AbortSignal;
@@ -126,10 +123,10 @@ export class ContentStore {
   }
 
   /** Stores bytes whose digest nobody knows yet. @throws as {@link ingest} */
-  async add(input: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<BlobId> {
+  async add(input: AsyncIterable<Uint8Array>, options: IngestOptions): Promise<BlobId> {
     const ingest = await this.#ingests.anonymous();
     try {
-      await ingest.append(input, { signal });
+      await ingest.append(input, options);
       const blob = { digest: ingest.digest(), size: ingest.size };
       await ingest.commit(this.path(blob.digest));
       return blob;
@@ -140,20 +137,16 @@ export class ContentStore {
   }
 
   /**
-   * Stores a blob once its size and digest are right. Concurrent resumable ingests of one digest
-   * share the work, those of other processes included.
+   * Stores a blob once its size and digest are right. Concurrent ingests of one digest share the
+   * work, those of other processes included.
    * @returns whether this call's input brought it; if not, nothing was handed to `onBytes`
    * @throws SiphonError `corrupt` (other bytes, too few, too many), `no-space`, `cancelled`; what the
-   * input throws, and then what arrived so far is kept for the next attempt where that can resume
+   * input throws, and then what arrived so far is kept for the next attempt
    */
   async ingest(blob: BlobId, input: BlobInput, options: IngestOptions): Promise<boolean> {
-    if (typeof input !== 'function') {
-      await this.#ingestOnce(blob, input, options);
-      return true;
-    }
     let isBrought = false;
     await this.#running.run(blob.digest, options.signal, async (signal) => {
-      isBrought = await this.#ingestResumable(blob, input, { ...options, signal });
+      isBrought = await this.#ingest(blob, input, { ...options, signal });
     });
     return isBrought;
   }
@@ -189,13 +182,12 @@ export class ContentStore {
 
   /** Removes the ingests that nobody works on, but for those that `isWanted`. */
   async abandonIngests(isWanted: (ref: string) => boolean): Promise<void> {
-    for (const { ref } of await this.ingests()) {
-      if (isWanted(ref)) continue;
-      await this.abort(ref).catch((error: unknown) => {
-        const code = errorCode(error);
-        if (code !== 'busy' && code !== 'not-found') throw error;
-      });
-    }
+    await this.#ingests.abandon(isWanted);
+  }
+
+  /** Removes what an ingest of the blob has left, unless somebody works on it. */
+  async forgetIngest(digest: Digest): Promise<void> {
+    await this.#ingests.forget(digest);
   }
 
   /**
@@ -207,7 +199,6 @@ export class ContentStore {
     const names = await readdir(this.#blobs);
     const strays = names.filter((name) => !isDigest(`sha256:${name}`));
     await removeOlder(this.#blobs, strays, before);
-    await this.#ingests.removeStrays(before);
   }
 
   async delete(digest: Digest): Promise<void> {
@@ -230,27 +221,7 @@ export class ContentStore {
     }
   }
 
-  async #ingestOnce(
-    blob: BlobId,
-    input: AsyncIterable<Uint8Array>,
-    options: IngestOptions,
-  ): Promise<void> {
-    const ingest = await this.#ingests.anonymous();
-    try {
-      await ingest.append(input, { ...options, total: blob.size });
-      requireWhole(ingest, blob);
-      await ingest.commit(this.path(blob.digest));
-    } catch (error) {
-      await ingest.discard();
-      throw error;
-    }
-  }
-
-  async #ingestResumable(
-    blob: BlobId,
-    input: (offset: number) => AsyncIterable<Uint8Array>,
-    options: IngestOptions,
-  ): Promise<boolean> {
+  async #ingest(blob: BlobId, input: BlobInput, options: IngestOptions): Promise<boolean> {
     const { digest, size: total } = blob;
     const isDone = (): Promise<boolean> => this.has(digest);
     const { signal } = options;
@@ -317,7 +288,7 @@ export class ContentStore {
 async function fill(
   ingest: Ingest,
   blob: BlobId,
-  input: (offset: number) => AsyncIterable<Uint8Array>,
+  input: BlobInput,
   options: IngestOptions,
 ): Promise<void> {
   const append = { ...options, total: blob.size };

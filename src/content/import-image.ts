@@ -125,8 +125,7 @@ async function storeBlob(
     onEvent?.({ digest, status, done, total });
   const source = await openOrigin(origin, descriptor, { signal });
   try {
-    const input = (offset: number): AsyncIterable<Uint8Array> =>
-      skip(source.stream(signal), offset);
+    const input = (offset: number): AsyncIterable<Uint8Array> => source.stream(signal, offset);
     await store.ingest(descriptor, input, {
       signal,
       onProgress: (done) => event('importing', done),
@@ -135,14 +134,6 @@ async function storeBlob(
     await source.close();
   }
   event('done', total);
-}
-
-async function* skip(bytes: AsyncIterable<Uint8Array>, count: number): AsyncGenerator<Uint8Array> {
-  let left = count;
-  for await (const chunk of bytes) {
-    if (left < chunk.byteLength) yield chunk.subarray(left);
-    left = Math.max(0, left - chunk.byteLength);
-  }
 }
 
 /** A tag alone is no name: it does not say of what. */

@@ -102,7 +102,7 @@ async function compress(
 ): Promise<Descriptor> {
   const gzip = createGzip();
   const read = pipeline(createReadStream(path), gzip, { signal });
-  const [stored] = await Promise.all([store.add(gzip, signal), read]);
+  const [stored] = await Promise.all([store.add(gzip, { signal }), read]);
   return {
     mediaType: layerIndexMediaType,
     ...stored,

@@ -6,16 +6,15 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readFile, readdir, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { writeFileAtomic } from '../common/atomic-file.js';
 import { type Digest, digestHex, digestOf, isDigest } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
 import { field, fieldsOf } from '../common/own-json.js';
 import { tryLockFile } from '../ffi/libc.js';
 import { Ingest } from './ingest.js';
-import { removeOlder, statOf } from './remove-older.js';
+import { statOf } from './remove-older.js';
 
 /** What is known beforehand about what will arrive. */
 export interface Expected {
@@ -59,18 +58,25 @@ export class IngestFolder {
   async prepare(): Promise<void> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     for (const name of await readdir(this.#directory)) {
-      if (name.startsWith(ANONYMOUS)) await this.#removeLeft(name);
+      if (name.startsWith(ANONYMOUS)) await removeLeft(join(this.#directory, name));
     }
   }
 
-  /** Removes what belongs to no ingest; to be called while nobody begins one. */
-  async removeStrays(before: number): Promise<void> {
+  /** Removes the ingests that nobody works on, but for those that `isWanted`, and what belongs to none. */
+  async abandon(isWanted: (ref: string) => boolean): Promise<void> {
     const names = await readdir(this.#directory);
-    const isStray = (name: string): boolean => {
-      if (NAMED.test(name) || name.startsWith(ANONYMOUS)) return false;
-      return !(name.endsWith('.json') && names.includes(name.slice(0, -'.json'.length)));
-    };
-    await removeOlder(this.#directory, names.filter(isStray), before);
+    for (const name of names) {
+      const path = join(this.#directory, name);
+      if (NAMED.test(name)) await removeLeft(path, isWanted);
+      else if (!name.startsWith(ANONYMOUS) && !names.includes(name.replace(/\.json$/, ''))) {
+        await rm(path, { force: true });
+      }
+    }
+  }
+
+  /** Removes the ingest, where there is one. @returns whether nobody works on it */
+  forget(ref: string): Promise<boolean> {
+    return removeLeft(this.#path(ref));
   }
 
   /** An ingest of what nobody knows beforehand; it cannot be gone on with. */
@@ -136,11 +142,9 @@ export class IngestFolder {
     if ((await this.status(ref)) === undefined) {
       throw new SiphonError('not-found', `Cannot abort ingest "${ref}": there is none`);
     }
-    const ingest = await this.tryOpen(ref);
-    if (ingest === undefined) {
+    if (!(await this.forget(ref))) {
       throw new SiphonError('busy', `Cannot abort ingest "${ref}": somebody works on it`);
     }
-    await ingest.discard();
   }
 
   #path(ref: string): string {
@@ -155,7 +159,8 @@ export class IngestFolder {
       ...(total === undefined ? {} : { total }),
       started: Date.now(),
     };
-    await writeFileAtomic(factsPath(this.#path(ref)), JSON.stringify(facts));
+    // One that a crash has cut short is as good as none.
+    await writeFile(factsPath(this.#path(ref)), JSON.stringify(facts), { mode: 0o600 });
   }
 
   async #read(path: string): Promise<IngestStatus | undefined> {
@@ -163,14 +168,26 @@ export class IngestFolder {
     if (facts === undefined || stats === undefined) return undefined;
     return { ...facts, offset: stats.size, updated: Math.round(stats.mtimeMs) };
   }
+}
 
-  async #removeLeft(name: string): Promise<void> {
-    const path = join(this.#directory, name);
-    const file = await lockedFile(path);
-    if (file === undefined) return;
-    await rm(path, { force: true });
-    await file.close();
+/** Removes an ingest, unless it `isWanted`. @returns whether nobody works on it */
+async function removeLeft(
+  path: string,
+  isWanted: (ref: string) => boolean = () => false,
+): Promise<boolean> {
+  const mayGo = async (): Promise<boolean> => {
+    const facts = await readFacts(path);
+    return facts === undefined || !isWanted(facts.ref);
+  };
+  if (!(await mayGo())) return true;
+  const file = await lockedFile(path);
+  if (file === undefined) return false;
+  // It may have been begun just now.
+  if (await mayGo()) {
+    for (const one of [path, factsPath(path)]) await rm(one, { force: true });
   }
+  await file.close();
+  return true;
 }
 
 /** The file, made where it is missing and locked; `undefined` where another has the lock. */

@@ -107,7 +107,7 @@ async function openRegistryBlob(
     size: blob.size,
     local: blob.local,
     read: (offset, length, signal) => blob.read(offset, length, signal),
-    stream: (signal) => blob.stream(signal),
+    stream: (signal, from) => blob.stream(signal, from),
     elsewhere: (rejected) => blob.elsewhere(rejected),
     close: async () => {
       await blob.close();

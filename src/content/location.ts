@@ -52,8 +52,8 @@ async function openFile(path: string, name: Digest): Promise<BlobSource> {
     await check();
     return bytes;
   };
-  const stream: BlobSource['stream'] = async function* (signal) {
-    yield* file.stream(signal);
+  const stream: BlobSource['stream'] = async function* (signal, from) {
+    yield* file.stream(signal, from);
     await check();
   };
   return { name: path, size: file.size, local: true, read, stream, close: () => file.close() };

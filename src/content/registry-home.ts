@@ -23,7 +23,6 @@ import { type ManifestTarget, Registry, type RegistryAccess } from '../remote/re
 import type { ContentStore } from './content-store.js';
 import type { Artifact, ImageHome } from './image-home.js';
 import { type LayerOrigin, foreignUrl, openOrigin } from './layer-origin.js';
-import { streamFrom } from './stream-blob.js';
 
 export interface RegistryHomeOptions {
   reference: Reference;
@@ -95,7 +94,7 @@ export class RegistryHome implements ImageHome {
 
   async readBlob(descriptor: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     const source = this.#registry.blobSource(descriptor);
-    await this.store.ingest(descriptor, (offset) => streamFrom(source, offset, signal), { signal });
+    await this.store.ingest(descriptor, (offset) => source.stream(signal, offset), { signal });
     return createReadStream(this.store.path(descriptor.digest), { signal });
   }
 

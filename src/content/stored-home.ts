@@ -12,7 +12,7 @@ import type { ContentStore } from './content-store.js';
 import type { Artifact, ImageHome } from './image-home.js';
 import type { ImageRecord } from './image-database.js';
 import { type LayerOrigin, openOrigin } from './layer-origin.js';
-import { streamAndClose, streamFrom } from './stream-blob.js';
+import { streamAndClose } from './stream-blob.js';
 
 export interface StoredHomeOptions {
   record: ImageRecord;
@@ -66,7 +66,7 @@ export class StoredHome implements ImageHome {
     if (await this.store.has(descriptor.digest)) return;
     const source = await this.openBlob(descriptor, signal);
     try {
-      await this.store.ingest(descriptor, (offset) => streamFrom(source, offset, signal), {
+      await this.store.ingest(descriptor, (offset) => source.stream(signal, offset), {
         signal,
         ...(onProgress === undefined ? {} : { onProgress }),
       });

@@ -4,7 +4,7 @@
  * it is served again after a restart without a registry.
  */
 
-import type { Digest } from '../common/digest.js';
+import { type Digest, isDigest } from '../common/digest.js';
 import { isDiskFull } from '../common/disk-full.js';
 import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
@@ -96,7 +96,7 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
   }
 
   async sweep(used: ReadonlySet<number>): Promise<void> {
-    const { layers, log } = this.#options;
+    const { layers, content, log } = this.#options;
     await this.#scratch.clear();
     const released = layers.unkept().filter((number) => !used.has(number));
     for (const number of released) {
@@ -105,6 +105,7 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
       });
     }
     const folders = await layers.removeOrphans();
+    await content.abandonIngests((ref) => isDigest(ref) && layers.find(ref) !== undefined);
     if (released.length + folders.length > 0)
       log.info({ layers: released, folders }, 'released layers that no snapshot uses');
   }
@@ -173,8 +174,10 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
 
   async release(number: number): Promise<void> {
     const { layers, server, content } = this.#options;
+    const { blobDigest } = layers.get(number);
     await server.stopServing(number);
-    await layers.remove(number, ({ blobDigest }) => content.deleteSync(blobDigest));
+    const isGone = await layers.remove(number, () => content.deleteSync(blobDigest));
+    if (isGone) await content.forgetIngest(blobDigest);
   }
 
   /** Ends what is being prepared ahead. */

@@ -1,14 +1,16 @@
 /**
  * One pass over a layer's blob: it is checked, indexed, and kept compressed in the content store, so that reads
- * are served from this disk afterwards. A file of the local file system is not kept twice.
+ * are served from this disk afterwards. A file of the local file system is not kept twice. A pass that was
+ * cut off is gone on with: what it had brought is read here, the rest is fetched.
  */
 
 import { rm } from 'node:fs/promises';
 import type { BlobSource } from '../common/blob-source.js';
 import { Channel } from '../common/channel.js';
 import type { DiffId } from '../common/digest.js';
-import { errorMessage } from '../common/errors.js';
+import { errorCode, errorMessage } from '../common/errors.js';
 import type { ContentStore } from '../content/content-store.js';
+import { streamAndClose } from '../content/stream-blob.js';
 import { buildIndex } from '../index/build-index.js';
 import { type LayerRecord, indexExpectation } from './layer-store.js';
 
@@ -27,7 +29,10 @@ export interface StreamOptions {
   signal: AbortSignal;
 }
 
-/** @throws SiphonError as buildIndex and the content store; nothing is left then */
+/**
+ * @throws SiphonError as buildIndex and the content store; where what arrived may be right, it is left for
+ * the next pass, and nothing else is
+ */
 export async function streamLayer(source: BlobSource, options: StreamOptions): Promise<void> {
   const { content } = options;
   if (source.local || content === undefined) await index(counted(source, options), options);
@@ -35,9 +40,29 @@ export async function streamLayer(source: BlobSource, options: StreamOptions): P
 }
 
 type KeepOptions = StreamOptions & { content: ContentStore };
+type Take = (piece: Uint8Array) => Promise<void>;
+
+/** Failures that a layer's bytes bring about: none of them is gone on with. */
+const FAULTS: readonly unknown[] = ['corrupt', 'invalid', 'unsupported'];
+
+async function keepAndIndex(source: BlobSource, options: KeepOptions): Promise<void> {
+  const { content, record } = options;
+  for (;;) {
+    const left = await content.ingestStatus(record.blobDigest);
+    try {
+      await pass(source, options);
+      return;
+    } catch (error) {
+      if (!FAULTS.includes(errorCode(error))) throw error;
+      await content.forgetIngest(record.blobDigest);
+      // What was here may be all that was wrong: a power cut can damage it.
+      if (left === undefined || left.offset === 0) throw error;
+    }
+  }
+}
 
 /** Each piece is written to the content store, then handed to the indexer. */
-async function keepAndIndex(source: BlobSource, options: KeepOptions): Promise<void> {
+async function pass(source: BlobSource, options: KeepOptions): Promise<void> {
   const channel = new Channel<Uint8Array>();
   const failed = new AbortController();
   const signal = AbortSignal.any([options.signal, failed.signal]);
@@ -46,8 +71,14 @@ async function keepAndIndex(source: BlobSource, options: KeepOptions): Promise<v
     failed.abort(error);
     throw error;
   };
-  const bytes = passOn(counted(source, options), channel);
-  const kept = keep(bytes, { ...options, signal }).then(() => channel.end(), fail);
+  let done = 0;
+  options.onBytes(done);
+  const take = async (piece: Uint8Array): Promise<void> => {
+    done += piece.byteLength;
+    options.onBytes(done);
+    await channel.send(piece);
+  };
+  const kept = keep(source, take, { ...options, signal }).then(() => channel.end(), fail);
   const indexed = index(channel, { ...options, signal }).catch(fail);
   const outcomes = await Promise.allSettled([kept, indexed]);
   if (outcomes.every((outcome) => outcome.status === 'fulfilled')) return;
@@ -56,12 +87,21 @@ async function keepAndIndex(source: BlobSource, options: KeepOptions): Promise<v
 }
 
 async function keep(
-  bytes: AsyncIterable<Uint8Array>,
+  source: BlobSource,
+  take: Take,
   { record, content, signal }: KeepOptions,
 ): Promise<void> {
   const { identity, blobDigest: digest, blobSize: size } = record;
-  if (identity === 'location') await content.add(bytes, signal);
-  else await content.ingest({ digest, size }, bytes, { signal });
+  const how = { signal, onBytes: take };
+  if (identity === 'location') {
+    await content.add(source.stream(signal), how);
+    return;
+  }
+  const blob = { digest, size };
+  if (await content.ingest(blob, (from) => source.stream(signal, from), how)) return;
+  // Another process has brought it meanwhile.
+  const stored = streamAndClose(await content.source(blob), signal);
+  for await (const piece of stored) await take(piece);
 }
 
 async function index(
@@ -82,16 +122,5 @@ async function* counted(
     done += chunk.byteLength;
     onBytes(done);
     yield chunk;
-  }
-}
-
-/** Yields each piece to the one that stores it; once that is done with it, the channel gets it. */
-async function* passOn(
-  bytes: AsyncIterable<Uint8Array>,
-  channel: Channel<Uint8Array>,
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of bytes) {
-    yield chunk;
-    await channel.send(chunk);
   }
 }

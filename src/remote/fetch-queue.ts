@@ -101,7 +101,7 @@ export class FetchQueue {
         this.run({ urgency, flow, bytes: length, signal }, () =>
           source.read(offset, length, signal),
         ),
-      stream: (signal) => source.stream(signal),
+      stream: (signal, from) => source.stream(signal, from),
       elsewhere: (rejected) => this.ordering(source.elsewhere?.(rejected) ?? source, flow),
       close: () => source.close(),
     };

@@ -72,9 +72,9 @@ export class RangedBlob implements BlobSource {
     );
   }
 
-  async *stream(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  async *stream(signal: AbortSignal, from = 0): AsyncGenerator<Uint8Array> {
     const { retry, onRetry } = this.#options;
-    let done = 0;
+    let done = from;
     let failures = 0;
     while (done < this.size) {
       throwIfCancelled(signal);

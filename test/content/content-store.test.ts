@@ -50,7 +50,7 @@ function ingests(): Promise<string[]> {
 describe('ContentStore', () => {
   test('keeps a blob that is what it is said to be', async () => {
     const progress: number[] = [];
-    await store.ingest(blob, chunks(bytes.subarray(0, 7), bytes.subarray(7)), {
+    await store.ingest(blob, () => chunks(bytes.subarray(0, 7), bytes.subarray(7)), {
       signal,
       onProgress: (done) => progress.push(done),
     });
@@ -66,14 +66,15 @@ describe('ContentStore', () => {
   });
 
   test.each([
-    ['other bytes', chunks(Buffer.alloc(bytes.length)), /its bytes have digest sha256:/],
-    ['too few', chunks(bytes.subarray(1)), /ended after 99999 bytes, expected 100000/],
-    ['too many', chunks(bytes, Buffer.alloc(1)), /it goes on, expected 100000 bytes/],
-  ])('refuses %s and keeps nothing', async (_, input, message) => {
-    const ingest = store.ingest(blob, input, { signal });
-    await expect(ingest).rejects.toMatchObject({ code: 'corrupt' });
-    await expect(ingest).rejects.toThrow(message);
+    ['other bytes', [Buffer.alloc(bytes.length)], /its bytes have digest sha256:/, 0],
+    ['too few', [bytes.subarray(1)], /ended after 99999 bytes, expected 100000/, 1],
+    ['too many', [bytes, Buffer.alloc(1)], /it goes on, expected 100000 bytes/, 0],
+  ])('refuses %s, and keeps what may be right', async (_, parts, message, kept) => {
+    const ingest = store.ingest(blob, () => chunks(...parts), { signal });
+    await expect(ingest).rejects.toMatchObject({ code: 'corrupt', message });
     expect(await store.has(blob.digest)).toBe(false);
+    expect(await store.ingests()).toHaveLength(kept);
+    await store.abandonIngests(() => false);
     expect(await ingests()).toEqual([]);
   });
 
@@ -154,17 +155,6 @@ describe('ContentStore', () => {
     expect(offsets).toEqual([0]);
   });
 
-  test('reads an iterable to its end also where the blob is there', async () => {
-    await store.put(bytes);
-    let ended = false;
-    async function* input(): AsyncGenerator<Uint8Array> {
-      yield bytes;
-      ended = true;
-    }
-    await store.ingest(blob, input(), { signal });
-    expect(ended).toBe(true);
-  });
-
   test('stops when cancelled', async () => {
     const abort = new AbortController();
     async function* endless(): AsyncGenerator<Uint8Array> {
@@ -173,7 +163,7 @@ describe('ContentStore', () => {
         abort.abort();
       }
     }
-    await expect(store.add(endless(), abort.signal)).rejects.toMatchObject({ code: 'cancelled' });
+    await expect(store.add(endless(), abort)).rejects.toMatchObject({ code: 'cancelled' });
     expect(await ingests()).toEqual([]);
   });
 
@@ -188,7 +178,7 @@ describe('ContentStore', () => {
   });
 
   test('adds bytes whose digest nobody knew, and deletes', async () => {
-    expect(await store.add(chunks(bytes), signal)).toEqual(blob);
+    expect(await store.add(chunks(bytes), { signal })).toEqual(blob);
     await store.delete(blob.digest);
     expect(await store.has(blob.digest)).toBe(false);
   });

@@ -105,7 +105,7 @@ export function memorySource(
       }
       return Buffer.from(blob.subarray(offset, offset + length));
     },
-    stream: () => piecesOf(blob),
+    stream: (_, from) => piecesOf(blob.subarray(from)),
     close: () => Promise.resolve(),
   };
 }
