@@ -27,23 +27,6 @@ export interface BackgroundCommand {
   purpose: string;
   /** The file below `<root>/logs` that has what it logs. */
   logName: string;
-  /** A keeper stands between us and it. */
-  kept: boolean;
-}
-
-/** Starts the mount and waits until it is there. @throws SiphonError what the child failed with */
-export function mountInBackground(
-  source: string,
-  directory: string,
-  driver: string,
-  command: Command,
-): Promise<void> {
-  return startInBackground(command, {
-    args: ['mount', '--foreground', source, directory, '--driver', driver],
-    purpose: `mount "${source}"`,
-    logName: 'mount.log',
-    kept: driver === 'kernel',
-  });
 }
 
 /**
@@ -54,8 +37,7 @@ export async function startInBackground(
   command: Command,
   started: BackgroundCommand,
 ): Promise<void> {
-  const { root } = settingsOf(command);
-  const child = startDetached(root, [...globalArguments(command), ...started.args], started);
+  const child = startDetached(command, started);
   const progress = createProgress();
   let interrupted = false;
   const interrupt = (): void => {
@@ -64,7 +46,7 @@ export async function startInBackground(
   };
   process.once('SIGINT', interrupt);
   try {
-    await waitUntilReady(child, started, (event) => progress.update(event));
+    await waitUntilReady(child, { ...started, onEvent: (event) => progress.update(event) });
     if (interrupted) throw new SiphonError('cancelled', `Cannot ${started.purpose}: interrupted`);
   } finally {
     process.off('SIGINT', interrupt);
@@ -127,24 +109,45 @@ function tell(message: Message): void {
 }
 
 function startDetached(
-  root: string,
-  args: string[],
-  { kept, logName }: BackgroundCommand,
+  command: Command,
+  { args, logName }: Pick<BackgroundCommand, 'args' | 'logName'>,
 ): ChildProcess {
-  mkdirSync(join(root, 'logs'), { recursive: true, mode: 0o700 });
-  const log = openSync(join(root, 'logs', logName), 'a', 0o600);
-  return fork(process.argv[1] ?? '', args, {
+  const log = openLog(settingsOf(command).root, logName);
+  return fork(process.argv[1] ?? '', [...globalArguments(command), ...args], {
     detached: true,
-    env: { ...(kept ? keeperEnvironment() : process.env), SIPHON_BACKGROUND: '1' },
+    env: { ...process.env, SIPHON_BACKGROUND: '1' },
     stdio: ['ignore', log, log, 'ipc'],
-    // The keeper in between saves the child from becoming it first.
-    ...(kept ? { execPath: shell, execArgv: keeperArguments(root) } : {}),
   });
+}
+
+/**
+ * Starts a command with a keeper between us and it, detached.
+ * @param started.logName as in {@link BackgroundCommand}; without, it logs where we do
+ */
+export function startKept(
+  command: Command,
+  { args, logName }: { args: readonly string[]; logName: string | undefined },
+): ChildProcess {
+  const { root } = settingsOf(command);
+  const log = logName === undefined ? 'inherit' : openLog(root, logName);
+  return fork(process.argv[1] ?? '', [...globalArguments(command), ...args], {
+    detached: true,
+    env: { ...keeperEnvironment(), SIPHON_BACKGROUND: '1' },
+    stdio: ['ignore', 'ignore', log, 'ipc'],
+    // The keeper in between saves the child from becoming it first.
+    execPath: shell,
+    execArgv: keeperArguments(root),
+  });
+}
+
+function openLog(root: string, name: string): number {
+  mkdirSync(join(root, 'logs'), { recursive: true, mode: 0o700 });
+  return openSync(join(root, 'logs', name), 'a', 0o600);
 }
 
 /** What every command takes. */
 function globalArguments(command: Command): string[] {
-  const { root, platform, plainHttp, logLevel } = globalOptionsOf(command);
+  const { root, platform, plainHttp, hostsDir, logLevel } = globalOptionsOf(command);
   return [
     '--root',
     root,
@@ -152,17 +155,25 @@ function globalArguments(command: Command): string[] {
     logLevel,
     ...(platform === undefined ? [] : ['--platform', platform]),
     ...(plainHttp === true ? ['--plain-http'] : []),
+    ...(hostsDir === undefined ? [] : ['--hosts-dir', hostsDir]),
   ];
 }
 
-function waitUntilReady(
+export interface Expectation {
+  /** As in {@link BackgroundCommand}. */
+  purpose: string;
+  logName: string | undefined;
+  onEvent?: (event: LayerEvent) => void;
+}
+
+/** @throws SiphonError what the child failed with */
+export function waitUntilReady(
   child: ChildProcess,
-  { purpose, logName }: BackgroundCommand,
-  onEvent: (event: LayerEvent) => void,
+  { purpose, logName, onEvent }: Expectation,
 ): Promise<void> {
   return new Promise((done, fail) => {
     child.on('message', (message: Message) => {
-      if (message.kind === 'event') onEvent(message.event);
+      if (message.kind === 'event') onEvent?.(message.event);
       else if (message.kind === 'ready') done();
       else fail(failureOf(message));
     });
@@ -172,7 +183,7 @@ function waitUntilReady(
         new SiphonError(
           'internal',
           `Cannot ${purpose}: the process in the background ended with ${signal ?? `exit code ${status}`}`,
-          { hint: `logs/${logName} below the root folder says more.` },
+          logName === undefined ? {} : { hint: `logs/${logName} below the root folder says more.` },
         ),
       );
     });

@@ -26,6 +26,7 @@ import { pushCommand } from './commands/push.js';
 import { rmiCommand } from './commands/rmi.js';
 import { createCommand, runCommand } from './commands/run.js';
 import { serveCommand } from './commands/serve.js';
+import { serveLayersCommand } from './commands/serve-layers.js';
 import { keepContainerCommand, startCommand } from './commands/start.js';
 import { statusCommand } from './commands/status.js';
 import { tagCommand } from './commands/tag.js';
@@ -96,6 +97,7 @@ function createProgram(): Command {
     program.addCommand(command());
   }
   program.addCommand(keepContainerCommand(), { hidden: true });
+  program.addCommand(serveLayersCommand(), { hidden: true });
   applyToAll(program, (command) => command.exitOverride());
   for (const command of program.commands) applyToAll(command, addGlobalOptions);
   return program;

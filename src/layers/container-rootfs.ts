@@ -17,16 +17,17 @@ import { UndoStack } from '../common/undo-stack.js';
 import type { Image } from '../content/image.js';
 import { MNT, umount } from '../ffi/libc.js';
 import { openImageSession } from './image-session.js';
+import type { StartLayerHost } from './layer-host.js';
 import { decideWhenNotServable } from './layer-policy.js';
 import { clearStaleMount } from './mount-table.js';
 import { mountOverlay } from './overlay-mount.js';
 import { type ImageOptions, openImageAt } from './serve-image.js';
 import { unpackImage } from './unpack-image.js';
-import { openWorkplace } from './workplace.js';
+import { openStores } from './workplace.js';
 
 export interface ContainerRootfs {
   readonly image: Pick<Image, 'name' | 'config' | 'descriptor'>;
-  /** Writable. May be served by this process: look into it with asynchronous calls only. */
+  /** Writable. */
   readonly path: string;
   readonly decision: RootfsDecision;
   /** Unmounts; what was written stays. */
@@ -40,6 +41,7 @@ export type RootfsDecision =
 export interface RootfsOptions extends ImageOptions {
   /** The container's own, which is there. */
   folder: string;
+  startHost: StartLayerHost;
 }
 
 /** @throws SiphonError for whatever is in the way; nothing is left mounted then */
@@ -64,9 +66,10 @@ async function serve(options: RootfsOptions): Promise<ContainerRootfs> {
   const { folder } = options;
   const undo = new UndoStack();
   try {
-    const session = await openImageSession({ ...options, directory: join(folder, 'image') });
-    undo.defer(() => session.close());
     const path = join(folder, 'rootfs');
+    const place = { directory: join(folder, 'image'), target: path, untilUnmounted: true };
+    const session = await openImageSession({ ...options, ...place });
+    undo.defer(() => session.close());
     const writable = { upperdir: join(folder, 'upper'), workdir: join(folder, 'work') };
     for (const one of [path, writable.workdir]) await mkdir(one, { recursive: true, mode: 0o755 });
     await makeUpper(join(session.stack.base, session.stack.lowerdirs[0] ?? ''), writable.upperdir);
@@ -107,7 +110,7 @@ async function unpack(options: RootfsOptions, reason: string): Promise<Container
 async function unpackedBefore(options: RootfsOptions): Promise<ContainerRootfs> {
   const undo = new UndoStack();
   try {
-    const { image } = await openImageAt(await openWorkplace({ ...options, undo }), options, undo);
+    const { image } = await openImageAt(await openStores({ ...options, undo }), options, undo);
     return unpacked(image, unpackedIn(options.folder), 'it is there from before');
   } finally {
     await undo[Symbol.asyncDispose]();

@@ -1,31 +1,32 @@
 /**
- * `siphon mount`: an image as a read-only folder, served by this process until it is told to stop or
- * somebody unmounts the folder.
+ * `siphon mount`: an image as a read-only folder. Through libfuse this process serves it; through the kernel
+ * driver a process of its own does (see layer-host.ts), which goes on when this one leaves.
  */
 
-import { readdir, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { SiphonError } from '../common/errors.js';
 import { isRunning } from '../common/process.js';
 import { UndoStack } from '../common/undo-stack.js';
 import { formatSource } from '../content/source.js';
-import { openImageSession } from './image-session.js';
+import { type ImageSession, openImageSession } from './image-session.js';
+import type { StartLayerHost } from './layer-host.js';
 import { mountThroughLibfuse } from './libfuse-session.js';
 import {
   type MountRecord,
   busy,
   claimMountPoint,
+  handMountOver,
   mountHome,
   readMountRecord,
-  recordOfHome,
   removeMountHome,
   removeMountRecord,
 } from './mount-record.js';
 import { resolveMountPoint } from './mount-point.js';
+import { writeMountStack } from './mount-stack.js';
 import { clearStaleMount, isMounted } from './mount-table.js';
 import { mountOverlay } from './overlay-mount.js';
 import type { ImageOptions } from './serve-image.js';
-import { type ImageMount, mountOn } from './standing-mount.js';
 
 /** `kernel`: `/dev/fuse` and overlayfs, as root. `libfuse`: through fusermount, as anybody. */
 export type Driver = MountRecord['driver'];
@@ -34,63 +35,73 @@ export interface ImageMountOptions extends ImageOptions {
   driver: Driver;
   /** Mount point: an existing, empty folder. */
   target: string;
+  /** Only the kernel driver starts one. */
+  startHost: StartLayerHost;
 }
 
-const lostText =
-  'the server before has died, and this kernel cannot hand its requests on (FUSE_NOTIFY_RESEND, Linux 6.9): ' +
-  'whoever has files of the mount open gets errors; it is mounted anew';
+export interface ImageMount {
+  readonly target: string;
+  /**
+   * Resolves when the folder is no longer mounted, whoever did it.
+   * @throws SiphonError `unavailable` where its server has ended, and no other has come
+   */
+  unmounted(signal: AbortSignal): Promise<void>;
+  /** Unmounts, whatever still uses the folder; that gets errors from then on. */
+  close(): Promise<void>;
+  /** Leaves the mount to its server; not with libfuse. */
+  leave(): Promise<void>;
+  /** Asks the server to make room for another; not with libfuse. */
+  replaceServer(): void;
+}
+
+const watchInterval = 1000; // ms
 
 /** @throws SiphonError for whatever is in the way; nothing is left mounted then */
 export async function mountImage(options: ImageMountOptions): Promise<ImageMount> {
-  const { root, source, driver, keeper } = options;
-  if (keeper?.lost !== undefined) await clearLostMount(options, keeper.lost.mountPoint);
+  const { root, source, driver } = options;
   const target = await resolveMountPoint(options.target);
   const undo = new UndoStack();
-  let allowSuccession = (): void => {};
+  let session: ImageSession | undefined;
   try {
     await removeStaleMount(root, target);
     await checkMountPoint(target);
     const claim = { directory: target, source: formatSource(source), driver };
-    await claimMountPoint(root, claim, keeper?.pid);
+    await claimMountPoint(root, claim);
     undo.defer(() => removeMountRecord(root, target));
     if (driver === 'libfuse') undo.defer(await mountThroughLibfuse({ ...options, target }));
-    else allowSuccession = await mountThroughKernel(options, target, undo);
-    allowSuccession();
+    else {
+      session = await mountThroughKernel(options, target, undo);
+      await handMountOver(root, claim, session.host.pid);
+    }
   } catch (error) {
     await undo[Symbol.asyncDispose]();
     throw error;
   }
-  return mountOn(target, undo);
-}
-
-/** Takes away what a server left that cannot be gone on with; whoever uses it gets errors. */
-async function clearLostMount(
-  { root, log, keeper }: ImageMountOptions,
-  mountPoint: string,
-): Promise<void> {
-  log.error({ mountPoint, endedWith: keeper?.endedWith }, lostText);
-  const record = await recordOfHome(dirname(mountPoint));
-  if (record !== undefined) {
-    await clearStaleMount(record.directory);
-    await removeMountRecord(root, record.directory);
-  }
-  await clearStaleMount(mountPoint);
-  await rm(dirname(mountPoint), { recursive: true, force: true });
+  return {
+    target,
+    unmounted: (signal) => waitForUnmount(target, signal, session),
+    close: () => undo[Symbol.asyncDispose](),
+    leave: async () => session?.leave(),
+    replaceServer() {
+      if (session !== undefined) process.kill(session.host.pid, 'SIGUSR2');
+    },
+  };
 }
 
 async function mountThroughKernel(
   options: ImageMountOptions,
   target: string,
   undo: UndoStack,
-): Promise<() => void> {
+): Promise<ImageSession> {
   // The mount point is ours now: whatever is left there is nobody's.
   await removeMountHome(options.root, target);
   const directory = mountHome(options.root, target);
-  const session = await openImageSession({ ...options, directory });
+  const session = await openImageSession({ ...options, target, directory, untilUnmounted: false });
   undo.defer(() => session.close());
+  await writeMountStack(directory, session.stack.lowerdirs);
   mountOverlay({ ...session.stack, target });
   undo.defer(() => clearStaleMount(target));
-  return session.allowSuccession;
+  return session;
 }
 
 /** Clears away what a server has left that was killed. */
@@ -110,4 +121,24 @@ async function checkMountPoint(directory: string): Promise<void> {
       `Cannot mount on "${directory}": the folder is not empty, expected an empty one`,
     );
   }
+}
+
+async function waitForUnmount(
+  target: string,
+  signal: AbortSignal,
+  session: ImageSession | undefined,
+): Promise<void> {
+  let failed: number | undefined;
+  void session?.host.ended.then((code) => (failed = code === 0 ? undefined : code));
+  while (!signal.aborted && (await isMounted(target))) {
+    if (failed !== undefined) throw serverGone(target, failed);
+    await delay(watchInterval, undefined, { signal }).catch(() => {});
+  }
+}
+
+function serverGone(target: string, code: number): SiphonError {
+  return new SiphonError(
+    'unavailable',
+    `Cannot go on serving "${target}": its server ended with exit code ${code}, expected it to live`,
+  );
 }

@@ -1,6 +1,6 @@
 /**
- * One image served by this process through the kernel driver, each layer in a folder below one FUSE
- * mount of the session's own, ready to be merged by overlayfs.
+ * One image served through the kernel driver by a process of its own, each layer in a folder below one
+ * FUSE mount of the session's own, ready to be merged by overlayfs.
  */
 
 import { mkdir, rm } from 'node:fs/promises';
@@ -9,35 +9,42 @@ import { SiphonError, systemCode } from '../common/errors.js';
 import { UndoStack } from '../common/undo-stack.js';
 import type { Image } from '../content/image.js';
 import { makeImpliedDirectories } from './implied-directories.js';
+import type { LayerHost, LayerHostOptions, StartLayerHost } from './layer-host.js';
 import { type Decision, decideWhenServable } from './layer-policy.js';
-import { LayerServer } from './layer-server.js';
+import type { LayerRecord } from './layer-store.js';
+import { clearStaleMount } from './mount-table.js';
 import { type ImageOptions, openImageAt, prepareLayers } from './serve-image.js';
-import { openWorkplace } from './workplace.js';
+import { type Stores, openStores } from './workplace.js';
 
-export interface ImageSessionOptions extends ImageOptions {
+export interface ImageSessionOptions
+  extends ImageOptions, Pick<LayerHostOptions, 'target' | 'untilUnmounted'> {
   /** Folder of this session's own, made and removed by it. */
   directory: string;
+  startHost: StartLayerHost;
 }
 
 export interface ImageSession {
   readonly image: Image;
+  /** Serves the layers. */
+  readonly host: LayerHost;
   /** The folders to be merged, topmost first, as paths below `base`. */
   readonly stack: { base: string; lowerdirs: string[] };
   /** What became of each layer, topmost first. */
   readonly decisions: readonly Decision[];
-  /** To be called once the overlay stands: another process could go on with both then. */
-  allowSuccession(this: void): void;
   /** Unmounts and closes; the overlay on top must be gone. */
   close(): Promise<void>;
+  /** Closes what this process has open; the layers stay, and with them the host's process. */
+  leave(): Promise<void>;
 }
 
 /** @throws SiphonError for whatever keeps the image from being served; nothing is left mounted then */
 export async function openImageSession(options: ImageSessionOptions): Promise<ImageSession> {
-  const undo = new UndoStack();
+  const [served, own] = [new UndoStack(), new UndoStack()];
+  served.defer(() => own[Symbol.asyncDispose]());
   try {
-    return await open(options, undo);
+    return await open(options, served, own);
   } catch (error) {
-    await undo[Symbol.asyncDispose]();
+    await served[Symbol.asyncDispose]();
     throw error;
   }
 }
@@ -56,37 +63,62 @@ async function makeOwnFolder(directory: string): Promise<void> {
   }
 }
 
-async function open(options: ImageSessionOptions, undo: UndoStack): Promise<ImageSession> {
-  const { root, directory, keeper, access, log } = options;
+/**
+ * @param served undoes what the layers' folders need
+ * @param own undoes what only this process needs
+ */
+async function open(
+  options: ImageSessionOptions,
+  served: UndoStack,
+  own: UndoStack,
+): Promise<ImageSession> {
+  const { root, directory, target, untilUnmounted, log } = options;
   await makeOwnFolder(directory);
-  undo.defer(() => rm(directory, { recursive: true, force: true }));
-  const workplace = await openWorkplace({ root, undo, keeper, access, log });
-  const used = await openImageAt(workplace, options, undo);
-  const mountPoint = join(directory, 'fuse');
-  const server = await LayerServer.start({ mountPoint, open: workplace.open, keeper, log });
-  undo.defer(() => server[Symbol.asyncDispose]());
-  const records = await prepareLayers(workplace, used, options);
-  for (const record of records) server.serve(record);
+  served.defer(() => rm(directory, { recursive: true, force: true }));
+  // It starts while the layers are prepared.
+  const host = await options.startHost({ directory, target, untilUnmounted });
+  served.defer(() => stop(host, directory));
+  const stores = await openStores({ root, undo: own, log });
+  const used = await openImageAt(stores, options, own);
+  const records = await prepareLayers(stores, used, options);
+  await host.serve(records.map(({ number }) => number));
+  return {
+    image: used.image,
+    host,
+    stack: { base: directory, lowerdirs: await lowerFolders(directory, records, stores) },
+    decisions: await Promise.all(
+      records.map(async ({ blobDigest }) =>
+        decideWhenServable({ keptHere: await stores.content.has(blobDigest) }),
+      ),
+    ),
+    close: () => served[Symbol.asyncDispose](),
+    async leave() {
+      await own[Symbol.asyncDispose]();
+      host.release();
+    },
+  };
+}
+
+async function stop(host: LayerHost, directory: string): Promise<void> {
+  await host.stop();
+  // It may have been killed before it could unmount.
+  await clearStaleMount(join(directory, 'fuse'));
+}
+
+async function lowerFolders(
+  directory: string,
+  records: readonly LayerRecord[],
+  { layers }: Stores,
+): Promise<string[]> {
   // Overlay refuses a folder twice; the upper one says all that a lower one of the same layer could.
   const numbers = [...new Set(records.map(({ number }) => number))];
   const lowerdirs = numbers.map((number) => `fuse/${number}`);
-  const indexes = numbers.map((number) => workplace.layers.indexPath(number));
+  const indexes = numbers.map((number) => layers.indexPath(number));
   if (await makeImpliedDirectories(indexes, join(directory, 'implied'))) {
     lowerdirs.unshift('implied');
   }
   // Overlay wants two folders at least, and only it hides whiteouts.
   const padding = lowerdirs.length === 0 ? ['empty', 'emptier'] : ['empty'];
   for (const name of padding) await mkdir(join(directory, name), { mode: 0o755 });
-  lowerdirs.push(...padding);
-  return {
-    image: used.image,
-    stack: { base: directory, lowerdirs },
-    decisions: await Promise.all(
-      records.map(async ({ blobDigest }) =>
-        decideWhenServable({ keptHere: await workplace.content.has(blobDigest) }),
-      ),
-    ),
-    allowSuccession: server.allowSuccession,
-    close: () => undo[Symbol.asyncDispose](),
-  };
+  return [...lowerdirs, ...padding];
 }

@@ -15,7 +15,7 @@ import type { Descriptor } from '../remote/descriptor.js';
 import { type BuildOptions, LayerPreparer } from './layer-preparer.js';
 import type { LayerRecord } from './layer-store.js';
 import { type ImageOptions, openImageAt } from './serve-image.js';
-import { openWorkplace } from './workplace.js';
+import { openStores } from './workplace.js';
 
 export interface IndexedLayer {
   info: LayerInfo;
@@ -96,9 +96,9 @@ async function withIndexes<T>(
 ): Promise<T> {
   await using undo = new UndoStack();
   const { signal, log, onEvent } = options;
-  const workplace = await openWorkplace({ root: options.root, undo, access: options.access, log });
-  const { content, layers } = workplace;
-  const used = await openImageAt(workplace, options, undo);
+  const stores = await openStores({ root: options.root, undo, log });
+  const { content, layers } = stores;
+  const used = await openImageAt(stores, options, undo);
   const opened = used.image;
   const preparer = new LayerPreparer({ layers, content, keep: true, log });
   const how = { signal, ...(onEvent === undefined ? {} : { onEvent }) };

@@ -105,6 +105,11 @@ export class LayerServer implements AsyncDisposable {
     return new LayerServer(session, options);
   }
 
+  /** Resolves when the mount is gone, whoever took it away. */
+  get ended(): Promise<void> {
+    return this.#session.ended;
+  }
+
   stats(): FuseStats {
     return this.#session.stats();
   }

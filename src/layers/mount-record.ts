@@ -30,25 +30,33 @@ export function mountHome(root: string, directory: string): string {
 }
 
 /**
- * Says that `directory` is served, by this process or those of a keeper with the id `server`, unless
- * somebody living does already. Of several that try at once, one succeeds. @throws SiphonError `busy`
+ * Says that `directory` is served by this process, unless somebody living does already. Of several that
+ * try at once, one succeeds. @throws SiphonError `busy`
  */
 export async function claimMountPoint(
   root: string,
   mounted: Omit<MountRecord, 'server'>,
-  server: number = process.pid,
 ): Promise<void> {
   await mkdir(join(root, 'mounts'), { recursive: true, mode: 0o700 });
-  const record: MountRecord = { ...mounted, server: await processIdentity(server) };
   const lock = await open(join(root, 'mounts.lock'), 'a', 0o600);
   try {
     while (!tryLockFile(lock.fd)) await delay(lockInterval);
     const other = await readMountRecord(root, mounted.directory);
     if (other !== undefined && (await isRunning(other.server))) throw busy(mounted.directory);
-    await writeFileAtomic(recordPath(root, mounted.directory), JSON.stringify(record));
+    await handMountOver(root, mounted, process.pid);
   } finally {
     await lock.close();
   }
+}
+
+/** Says that the process `server` serves from now on what this one has claimed. */
+export async function handMountOver(
+  root: string,
+  mounted: Omit<MountRecord, 'server'>,
+  server: number,
+): Promise<void> {
+  const record: MountRecord = { ...mounted, server: await processIdentity(server) };
+  await writeFileAtomic(recordPath(root, mounted.directory), JSON.stringify(record));
 }
 
 /** The refusal to mount where something is mounted. */

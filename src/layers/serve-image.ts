@@ -6,11 +6,10 @@ import type { UndoStack } from '../common/undo-stack.js';
 import { type UsedImage, useImage } from '../content/recorded-image.js';
 import type { Source } from '../content/source.js';
 import type { RegistryAccess } from '../remote/registry.js';
-import type { Keeper } from './keeper.js';
 import type { LayerListener } from './layer-event.js';
 import { LayerPreparer } from './layer-preparer.js';
 import type { LayerRecord } from './layer-store.js';
-import type { Workplace } from './workplace.js';
+import type { Stores } from './workplace.js';
 
 export interface ImageOptions {
   /** siphon's root; content and layers are shared with every other process there. */
@@ -23,14 +22,12 @@ export interface ImageOptions {
   askAnew?: boolean;
   signal: AbortSignal;
   onEvent?: LayerListener;
-  /** Holds the mount of the kernel driver, where there is one. */
-  keeper?: Keeper;
   log: Logger;
 }
 
 /** Manifest and config are read; layers are not touched. `undo` closes the image. */
 export async function openImageAt(
-  { content, layers }: Pick<Workplace, 'content' | 'layers'>,
+  { content, layers }: Stores,
   options: ImageOptions,
   undo: UndoStack,
 ): Promise<UsedImage> {
@@ -52,7 +49,7 @@ export async function openImageAt(
 
 /** Brings every layer's index here, and records the image. @returns the layers' records, topmost first */
 export async function prepareLayers(
-  { content, layers }: Pick<Workplace, 'content' | 'layers'>,
+  { content, layers }: Stores,
   used: UsedImage,
   options: ImageOptions,
 ): Promise<LayerRecord[]> {

@@ -8,29 +8,43 @@ import type { Keeper } from './keeper.js';
 import { LayerStore } from './layer-store.js';
 import { OpenLayers, type OpenLayersOptions } from './open-layers.js';
 
-/** The parts of siphon's root that serving an image takes; closed by `undo`. */
-export interface Workplace {
+/** The parts of siphon's root that preparing an image takes; closed by `undo`. */
+export interface Stores {
   content: ContentStore;
   layers: LayerStore;
+}
+
+/** What serving it takes besides. */
+export interface Workplace extends Stores {
   open: OpenLayers;
 }
 
-export interface WorkplaceOptions extends Pick<OpenLayersOptions, 'requests' | 'cacheSize'> {
+export interface StoresOptions {
   root: string;
   undo: UndoStack;
   /** In whose name layers are held, so that they stay while its server is replaced. */
   keeper?: Keeper | undefined;
-  access?: RegistryAccess | undefined;
   log: Logger;
 }
 
+export interface WorkplaceOptions
+  extends StoresOptions, Pick<OpenLayersOptions, 'requests' | 'cacheSize'> {
+  access?: RegistryAccess | undefined;
+}
+
 /** @throws SiphonError `unsupported` where a newer program wrote the root; the system error */
-export async function openWorkplace(options: WorkplaceOptions): Promise<Workplace> {
-  const { root, undo, keeper, access, requests, cacheSize, log } = options;
+export async function openStores({ root, undo, keeper, log }: StoresOptions): Promise<Stores> {
   const content = await ContentStore.open(root);
   const layers = LayerStore.open(root, keeper?.pid, log);
   undo.defer(() => layers[Symbol.dispose]());
-  const open = new OpenLayers({ layers, content, access, requests, cacheSize, log });
+  return { content, layers };
+}
+
+/** As {@link openStores}, for a process that serves layers. */
+export async function openWorkplace(options: WorkplaceOptions): Promise<Workplace> {
+  const { undo, access, requests, cacheSize, log } = options;
+  const stores = await openStores(options);
+  const open = new OpenLayers({ ...stores, access, requests, cacheSize, log });
   undo.defer(() => open[Symbol.asyncDispose]());
-  return { content, layers, open };
+  return { ...stores, open };
 }

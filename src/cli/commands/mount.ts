@@ -1,13 +1,18 @@
 import { Command, Option } from 'commander';
-import type { Driver } from '../../layers/image-mount.js';
-import type { Keeper } from '../../layers/keeper.js';
-import type { ImageMount } from '../../layers/standing-mount.js';
-import { mountInBackground, reportToParent } from '../background.js';
+import type { Driver, ImageMount } from '../../layers/image-mount.js';
+import { reportToParent, startInBackground } from '../background.js';
 import { showLibfuseNotice } from '../libfuse-notice.js';
 import { onInterrupt } from '../interruption.js';
+import { layerHostStarter } from '../layer-host.js';
 import { createProgress } from '../progress.js';
-import { onReplacement, underKeeper } from '../under-keeper.js';
-import { type Settings, requireRoot, settingsOf } from '../settings.js';
+import { requireRoot, settingsOf } from '../settings.js';
+
+const logName = 'mount.log';
+
+interface MountOptions {
+  foreground?: boolean;
+  driver: Driver;
+}
 
 /** `siphon mount SOURCE DIR` */
 export function mountCommand(): Command {
@@ -24,49 +29,46 @@ export function mountCommand(): Command {
         .default(process.getuid?.() === 0 ? 'kernel' : 'libfuse', 'what the user may'),
     )
     .action(async (text: string, directory: string, options: MountOptions, command: Command) => {
-      if (options.driver === 'kernel') requireRoot('mount an image through the kernel driver');
+      const { driver, foreground = false } = options;
+      if (driver === 'kernel') requireRoot('mount an image through the kernel driver');
       else await showLibfuseNotice(settingsOf(command).root);
-      if (options.foreground === true) await mountHere(text, directory, options.driver, command);
-      else await mountInBackground(text, directory, options.driver, command);
+      if (driver === 'libfuse' && !foreground) {
+        await startInBackground(command, {
+          args: ['mount', '--foreground', text, directory, '--driver', driver],
+          purpose: `mount "${text}"`,
+          logName,
+        });
+      } else await mountHere(text, directory, { driver, foreground }, command);
     });
-}
-
-interface MountOptions {
-  foreground?: boolean;
-  driver: Driver;
 }
 
 async function mountHere(
   text: string,
   target: string,
-  driver: Driver,
+  { driver, foreground }: Required<MountOptions>,
   command: Command,
 ): Promise<void> {
-  const { json: _, ...settings } = settingsOf(command);
-  const keeper = driver === 'kernel' ? await underKeeper(settings.root, settings.log) : undefined;
   const interrupted = onInterrupt();
-  const mounted =
-    keeper?.kept === undefined
-      ? await mountFirst(settings, { text, target, driver, keeper, interrupted })
-      : await resume(settings, keeper, keeper.kept.mountPoint);
-  onReplacement(keeper, settings.log, () => Promise.resolve());
-  if (keeper?.stopping !== true) await mounted.unmounted(interrupted);
-  await mounted.close();
+  const mounted = await mount(text, target, { driver, foreground, interrupted }, command);
+  if (!foreground) return mounted.leave();
+  process.on('SIGUSR2', () => mounted.replaceServer());
+  try {
+    await mounted.unmounted(interrupted);
+  } finally {
+    await mounted.close();
+  }
   // libfuse's thread keeps the process alive where somebody else has unmounted.
   if (driver === 'libfuse') process.exit();
 }
 
-async function mountFirst(
-  settings: Omit<Settings, 'json'>,
-  request: {
-    text: string;
-    target: string;
-    driver: Driver;
-    keeper: Keeper | undefined;
-    interrupted: AbortSignal;
-  },
+async function mount(
+  text: string,
+  target: string,
+  how: Required<MountOptions> & { interrupted: AbortSignal },
+  command: Command,
 ): Promise<ImageMount> {
-  const { text, target, driver, keeper, interrupted } = request;
+  const { driver, foreground, interrupted } = how;
+  const { json: _, ...settings } = settingsOf(command);
   const { parseSource } = await import('../../content/source.js');
   const { mountImage } = await import('../../layers/image-mount.js');
   const parent = reportToParent();
@@ -76,20 +78,10 @@ async function mountFirst(
     source: parseSource(text),
     target,
     driver,
-    ...(keeper === undefined ? {} : { keeper }),
+    startHost: layerHostStarter(command, foreground ? undefined : logName),
     signal: parent === undefined ? interrupted : AbortSignal.any([interrupted, parent.gone]),
     onEvent: (event) => progress.update(event),
   }).finally(() => progress.end());
   parent?.ready();
   return mounted;
-}
-
-/** Loads as little as can be, for whoever reads the mount waits. */
-async function resume(
-  settings: Omit<Settings, 'json'>,
-  keeper: Keeper,
-  mountPoint: string,
-): Promise<ImageMount> {
-  const { resumeMount } = await import('../../layers/standing-mount.js');
-  return resumeMount(settings, keeper, mountPoint);
 }

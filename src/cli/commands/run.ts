@@ -56,7 +56,7 @@ async function run(
   const record = await containerRecord({ ...request, detached }, settings);
   const home = await ContainerHome.create(settings.root, record);
   if (!detached) {
-    process.exitCode = await keepHere(home, { settings, removeFailed: true, verbose });
+    process.exitCode = await keepHere(home, { command, removeFailed: true, verbose });
     return;
   }
   await keepInBackground(home, command, { removeFailed: true });

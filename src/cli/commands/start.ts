@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { attachHere } from '../containers/attach.js';
 import { keepHere, keepInBackground, openHome } from '../containers/keep.js';
-import { requireRoot, settingsOf } from '../settings.js';
+import { requireRoot } from '../settings.js';
 
 /** `siphon start NAME` */
 export function startCommand(): Command {
@@ -17,8 +17,7 @@ export function startCommand(): Command {
         if (options.attach === true) process.exitCode = await attachHere(home);
         else process.stdout.write(`${id}\n`);
       } else {
-        const settings = settingsOf(command);
-        process.exitCode = await keepHere(home, { settings, removeFailed: false });
+        process.exitCode = await keepHere(home, { command, removeFailed: false });
       }
     });
 }
@@ -30,8 +29,7 @@ export function keepContainerCommand(): Command {
     .option('--remove-failed')
     .action(async (id: string, options: { removeFailed?: boolean }, command: Command) => {
       const home = await openHome(id, command);
-      const settings = settingsOf(command);
       const removeFailed = options.removeFailed === true;
-      await keepHere(home, { settings, removeFailed });
+      await keepHere(home, { command, removeFailed });
     });
 }

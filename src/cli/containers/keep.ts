@@ -8,11 +8,12 @@ import type { RootfsDecision } from '../../layers/container-rootfs.js';
 import type { LayerListener } from '../../layers/layer-event.js';
 import { reportToParent, startInBackground } from '../background.js';
 import { onInterrupt } from '../interruption.js';
+import { layerHostStarter } from '../layer-host.js';
 import { createProgress } from '../progress.js';
-import { type Settings, settingsOf } from '../settings.js';
+import { settingsOf } from '../settings.js';
 
 export interface KeepOptions {
-  settings: Settings;
+  command: Command;
   /** Whether the container goes where it cannot be started. */
   removeFailed: boolean;
   verbose?: boolean;
@@ -20,13 +21,13 @@ export interface KeepOptions {
 
 /** Runs the container to its end. @returns the exit code of its process */
 export async function keepHere(home: ContainerHome, options: KeepOptions): Promise<number> {
-  const { settings, removeFailed, verbose = false } = options;
+  const { command, removeFailed, verbose = false } = options;
   const { monitorContainer } = await import('../../exec/monitor-container.js');
   const record = await home.requireRecord();
   const parent = reportToParent();
   const interrupted = onInterrupt();
   const progress = parent ?? createProgress();
-  const rootfs = await rootfsProvider(record, settings, {
+  const rootfs = await rootfsProvider(record, command, {
     signal: parent === undefined ? interrupted : AbortSignal.any([interrupted, parent.gone]),
     onEvent: (event) => progress.update(event),
     onEnd: () => progress.end(),
@@ -34,7 +35,7 @@ export async function keepHere(home: ContainerHome, options: KeepOptions): Promi
   return monitorContainer(home, {
     rootfs,
     removeFailed,
-    log: settings.log,
+    log: settingsOf(command).log,
     onRootfs: (decision) => {
       if (verbose) process.stderr.write(`root file system: ${decision}\n`);
     },
@@ -52,18 +53,18 @@ export async function keepInBackground(
     args: ['keep-container', ...(removeFailed ? ['--remove-failed'] : []), home.id],
     purpose: `start container "${home.id}"`,
     logName: 'run.log',
-    kept: false,
   });
 }
 
 /** What makes the root filesystem of the container. */
 async function rootfsProvider(
   record: ContainerRecord,
-  { root, log }: Settings,
+  command: Command,
   work: { signal: AbortSignal; onEvent: LayerListener; onEnd: () => void },
 ): Promise<RootfsProvider> {
   const { clearContainerRootfs, openContainerRootfs } =
     await import('../../layers/container-rootfs.js');
+  const { root, access, log } = settingsOf(command);
   const { parseSource } = await import('../../content/source.js');
   const { source, platform, plainHttp } = record;
   return {
@@ -71,8 +72,10 @@ async function rootfsProvider(
     async open(folder) {
       const rootfs = await openContainerRootfs({
         root,
+        access,
         log,
         folder,
+        startHost: layerHostStarter(command),
         source: parseSource(source),
         ...(platform === undefined ? {} : { platform }),
         ...(plainHttp === undefined ? {} : { plainHttp }),
