@@ -3,9 +3,7 @@
  *
  *     npm run build && node dist/bench/registry-link.js [--round-trips 10,100] [--mbit 100] [--size MIB] [--reads N]
  *
- * The link is a network namespace with a token bucket (tc tbf) towards it, and a proxy in front of the
- * registry that holds back what goes either way for half a round trip, and a whole one for a connection's
- * beginning. On it, for each round trip: curl fetches the layer's blob whole, and siphon reads the one large
+ * The link is that of `meters/network.ts`. On it, for each round trip: curl fetches the layer's blob whole, and siphon reads the one large
  * file of a fresh mount in order; then siphon reads 4 KiB at places far apart on another fresh mount, and curl
  * fetches the ranges of the same spans over one connection, with a first request before the clock starts on
  * either side; at last 64 processes read one place that is missing. Index and mount are not measured. Needs root,
@@ -15,7 +13,6 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,6 +21,8 @@ import { LayerIndex } from '#src/index/layer-index.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { type Entry, file, noise } from '../demo/image/entry.js';
 import { writeLayout } from '../demo/image/write-layout.js';
+import { openNetwork } from './meters/network.js';
+import { type TrafficMeter, startTrafficMeter } from './meters/traffic-meter.js';
 
 const { values } = parseArgs({
   options: {
@@ -35,23 +34,16 @@ const { values } = parseArgs({
 });
 
 const MIB = 1 << 20;
-/** Most bytes that are on their way, beyond which the sender waits. */
-const IN_FLIGHT = 8 * MIB;
 const fileSize = Number(values.size) * MIB;
 const reads = Number(values.reads);
-/** Of the addresses for benchmarks (RFC 2544), other ones in each process. */
-const network = `198.18.${(process.pid >> 6) & 255}.`;
-const [OUTSIDE, INSIDE] = [1, 2].map((n) => `${network}${(process.pid & 63) * 4 + n}`);
-const name = `siphon${process.pid}`;
 const siphonProgram = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
 const run = promisify(execFile);
 const directory = mkdtempSync(join(tmpdir(), 'siphon-link-'));
 
 interface Link {
-  /** What a registry is called on it. */
+  /** What the registry is called on it. */
   host: string;
-  counts: { requests: number; bytes: number };
-  close(): void;
+  traffic: TrafficMeter;
 }
 
 interface Layer {
@@ -59,12 +51,13 @@ interface Layer {
   size: number;
 }
 
-process.once('exit', () => {
-  for (const command of [`ip link del ${name}`, `ip netns del ${name}`]) attempt(command);
+const network = await openNetwork(Number(values.mbit));
+try {
+  await measureAll();
+} finally {
+  await network[Symbol.asyncDispose]();
   rmSync(directory, { recursive: true });
-});
-makeNamespace();
-await measureAll();
+}
 
 async function measureAll(): Promise<void> {
   const layout = join(directory, 'layout');
@@ -79,16 +72,14 @@ async function measureAll(): Promise<void> {
   const build = siphonArgs('index', 'build', '--push', `oci:${layout}:latest`);
   execFileSync(process.execPath, build, { stdio: 'ignore' });
   const registry = await serveLayout({ layout });
+  await using traffic = await startTrafficMeter(registry.host);
   for (const roundTrip of values['round-trips'].split(',').map(Number)) {
-    const link = await openLink(registry.port, roundTrip);
-    try {
-      console.log(`\n${roundTrip} ms, ${values.mbit} Mbit/s, a blob of ${megabytes(layer.size)}`);
-      await measureSequential(link, layer);
-      await measureRandom(link, layer);
-      await measureShared(link);
-    } finally {
-      link.close();
-    }
+    await using way = await network.link(traffic.port, roundTrip);
+    const link = { host: way.host, traffic };
+    console.log(`\n${roundTrip} ms, ${values.mbit} Mbit/s, a blob of ${megabytes(layer.size)}`);
+    await measureSequential(link, layer);
+    await measureRandom(link, layer);
+    await measureShared(link);
   }
   await registry.close();
 }
@@ -107,16 +98,16 @@ async function measureSequential(link: Link, layer: Layer): Promise<void> {
   const url = blobUrl(link, layer);
   const curl = await timed(() => onLink('curl', '-sf', '-o', '/dev/null', url));
   await usingMount(link, async (folder) => {
-    const before = { ...link.counts };
+    link.traffic.start();
     const siphon = await timed(() => run('dd', [`if=${folder}/data`, 'of=/dev/null', 'bs=1M']));
-    const bytes = link.counts.bytes - before.bytes;
+    const { requests, bytes } = link.traffic.read();
     const rate = (time: number) => ((layer.size * 8) / time / 1000).toFixed(1);
     print('in order', {
       'curl, Mbit/s': rate(curl),
       'siphon, Mbit/s': rate(siphon),
       'of the link': percent((layer.size * 8) / siphon / 1000 / Number(values.mbit)),
       'of curl': percent(curl / siphon),
-      requests: link.counts.requests - before.requests,
+      requests,
       'bytes, of the blob': percent(bytes / layer.size),
     });
   });
@@ -139,11 +130,11 @@ async function measureRandom(link: Link, layer: Layer): Promise<void> {
       await handle.read(Buffer.alloc(4096), 0, 4096, place);
     };
     await at(places[0] ?? 0);
-    const before = link.counts.requests;
+    link.traffic.start();
     const siphon = await timed(async () => {
       for (const place of places.slice(1)) await at(place);
     });
-    const requests = link.counts.requests - before;
+    const { requests } = link.traffic.read();
     await handle.close();
     const curl = await curlRanges(blobUrl(link, layer), ranges);
     print('4 KiB, here and there', {
@@ -170,11 +161,11 @@ async function curlRanges(url: string, ranges: readonly string[]): Promise<numbe
 
 async function measureShared(link: Link): Promise<void> {
   await usingMount(link, async (folder) => {
-    const before = link.counts.requests;
+    link.traffic.start();
     const skip = Math.floor(fileSize / 4096 / 2);
     const reader = [`if=${folder}/data`, 'of=/dev/null', 'bs=4k', 'count=1', `skip=${skip}`];
     await Promise.all(Array.from({ length: 64 }, () => run('dd', reader)));
-    print('64 readers of one place', { requests: link.counts.requests - before });
+    print('64 readers of one place', { requests: link.traffic.read().requests });
   });
 }
 
@@ -211,63 +202,9 @@ function siphonArgs(...args: string[]): string[] {
 }
 
 /** Runs a program at the far end. */
-function onLink(program: string, ...args: string[]): Promise<{ stdout: string }> {
-  return run('nsenter', [`--net=/run/netns/${name}`, program, ...args]);
-}
-
-function makeNamespace(): void {
-  const inside = `nsenter --net=/run/netns/${name}`;
-  for (const command of [
-    `ip netns add ${name}`,
-    `ip link add ${name} type veth peer name far netns ${name}`,
-    `ip addr add ${OUTSIDE}/30 dev ${name}`,
-    `ip link set ${name} up`,
-    `${inside} ip addr add ${INSIDE}/30 dev far`,
-    `${inside} ip link set far up`,
-    `${inside} ip link set lo up`,
-    `tc qdisc add dev ${name} root tbf rate ${values.mbit}mbit burst 128kb latency 50ms`,
-  ])
-    execute(command);
-}
-
-/** A way to a server of this machine that takes `roundTrip` ms. */
-async function openLink(port: number, roundTrip: number): Promise<Link> {
-  const counts = { requests: 0, bytes: 0 };
-  const server = createServer((near) => {
-    const far = connect(port, '127.0.0.1');
-    near.on('data', (chunk) => {
-      if (chunk.subarray(0, 4).toString('latin1') === 'GET ') counts.requests += 1;
-    });
-    far.on('data', (chunk) => (counts.bytes += chunk.length));
-    delay(near, far, roundTrip / 2, roundTrip);
-    delay(far, near, roundTrip / 2, 0);
-  });
-  await new Promise<void>((resolve) => server.listen(0, OUTSIDE, resolve));
-  return { host: hostOf(server), counts, close: () => server.close() };
-}
-
-function hostOf(server: Server): string {
-  return `${OUTSIDE}:${(server.address() as AddressInfo).port}`;
-}
-
-/** Hands on what `from` sends, each piece `time` ms after it came, the first ones `begin` ms later still. */
-function delay(from: Socket, to: Socket, time: number, begin: number): void {
-  const opened = performance.now() + begin;
-  let held = 0;
-  const later = (action: () => void) =>
-    setTimeout(action, Math.max(time, opened + time - performance.now()));
-  from.on('data', (chunk) => {
-    held += chunk.length;
-    if (held > IN_FLIGHT) from.pause();
-    later(() => {
-      to.write(chunk, () => {
-        held -= chunk.length;
-        if (held <= IN_FLIGHT) from.resume();
-      });
-    });
-  });
-  from.on('end', () => later(() => to.end()));
-  for (const event of ['error', 'close']) from.on(event, () => later(() => to.destroy()));
+function onLink(...command: string[]): Promise<{ stdout: string }> {
+  const [enter, ...args] = [...network.enter, ...command];
+  return run(enter, args);
 }
 
 function blobUrl(link: Link, { digest }: Layer): string {
@@ -300,17 +237,4 @@ function percent(ratio: number): string {
 
 function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(0)} MB`;
-}
-
-function execute(command: string): void {
-  const [program = '', ...args] = command.split(' ');
-  execFileSync(program, args);
-}
-
-function attempt(command: string): void {
-  try {
-    execute(command);
-  } catch {
-    // It was not made.
-  }
 }

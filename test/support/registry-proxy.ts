@@ -1,8 +1,6 @@
 /** A registry behind a proxy that notes what is asked for, and lets a test hold or fail requests. */
 
-import { once } from 'node:events';
-import { createServer, request } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type Exchange, startReverseProxy } from '../../bench/meters/reverse-proxy.js';
 
 export interface RegistryProxy extends AsyncDisposable {
   /** `127.0.0.1:PORT` */
@@ -19,41 +17,32 @@ export interface RegistryProxy extends AsyncDisposable {
 
 /** @param registry `127.0.0.1:PORT` */
 export async function startRegistryProxy(registry: string): Promise<RegistryProxy> {
-  const [hostname, port] = registry.split(':');
-  const server = createServer((asked, answer) => {
-    const { method = '', url = '/', headers } = asked;
-    const line = `${method} ${url}`;
-    proxy.requests.push(line);
-    void proxy.before(line).then((status) => {
-      if (status !== undefined) return answer.writeHead(status).end();
-      const onward = request({ hostname, port, method, path: url, headers }, (from) => {
-        answer.writeHead(from.statusCode ?? 502, from.headers);
-        const range = from.statusCode === 206;
-        let offset = Number(/^bytes (\d+)-/.exec(from.headers['content-range'] ?? '')?.[1] ?? 0);
-        from.on('data', (bytes: Buffer) => {
-          proxy.alter(line, bytes, { offset, range });
-          offset += bytes.length;
-          proxy.sent += bytes.length;
-        });
-        from.pipe(answer);
-      });
-      onward.once('error', () => answer.destroy());
-      return asked.pipe(onward);
-    });
+  const ranges = new WeakSet<Exchange>();
+  const server = await startReverseProxy(registry, {
+    before(exchange) {
+      const line = lineOf(exchange);
+      proxy.requests.push(line);
+      return proxy.before(line);
+    },
+    answered(exchange, { isRange }) {
+      if (isRange) ranges.add(exchange);
+    },
+    passing(exchange, bytes, offset) {
+      proxy.alter(lineOf(exchange), bytes, { offset, range: ranges.has(exchange) });
+      proxy.sent += bytes.length;
+    },
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
   const proxy: RegistryProxy = {
-    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    host: server.host,
     requests: [],
     sent: 0,
     alter: () => undefined,
     before: () => Promise.resolve(),
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
   return proxy;
+}
+
+function lineOf({ method, url }: Exchange): string {
+  return `${method} ${url}`;
 }
