@@ -95,6 +95,8 @@ export interface ScenarioRow {
   skipped?: string;
   /** What had to be done to the image beforehand, and is not part of the runs. */
   preparation?: Preparation;
+  /** Bottom first, where this contestant pulls other blobs than the image's own: converted ones. */
+  layers?: BenchLayer[];
   /** In the order they ran. */
   runs: Run[];
 }
@@ -136,8 +138,8 @@ export type Phase = (typeof PHASES)[number];
 
 /**
  * Milliseconds. `resolve`: until the manifest is known; `index`: until it is known where files lie in the layers;
- * `fetch`: until the container's root file system is mounted, contents and all where they are unpacked;
- * `run`: until the ready line, reads of missing contents included.
+ * `fetch`: until all is here that the contestant wants before it starts a container, unpacked where it unpacks;
+ * `run`: from there to the ready line, with what is read meanwhile.
  */
 export type Phases = Record<Phase, number>;
 

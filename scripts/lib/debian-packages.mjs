@@ -66,6 +66,12 @@ const SETS = {
     { name: 'zstd', command: 'zstd', why: 'zstd layers' },
     { name: 'python3', command: 'python3', why: 'system calls that Node lacks' },
     { name: 'procps', command: 'ps', why: 'looking at processes' },
+    { name: 'curl', command: 'curl', why: 'requests over a slow link' },
+    {
+      name: 'chromium-headless-shell',
+      command: 'chromium-headless-shell',
+      why: "opening the benchmark's report",
+    },
     { name: 'libfuse2', library: 'libfuse.so.2', why: 'the optional fuse-native driver' },
   ],
 };

@@ -23,10 +23,14 @@ export function formatAge(milliseconds: number): string {
   return `${count} ${unit}${count === 1 ? '' : 's'} ago`;
 }
 
-/** Rows under a heading, columns padded to their widest cell. */
+/**
+ * Rows under a heading, columns padded to their widest cell.
+ * @param right columns whose cells end below each other, as numbers do
+ */
 export function formatTable(
   heading: readonly string[],
   rows: readonly (readonly string[])[],
+  { right = [] }: { right?: readonly number[] } = {},
 ): string {
   const all = [heading, ...rows];
   const widths = heading.map((_, column) =>
@@ -35,7 +39,10 @@ export function formatTable(
   return all
     .map((row) =>
       row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .map((cell, column) => {
+          const width = widths[column] ?? 0;
+          return right.includes(column) ? cell.padStart(width) : cell.padEnd(width);
+        })
         .join('  ')
         .trimEnd(),
     )
