@@ -147,7 +147,7 @@ function openLog(root: string, name: string): number {
 
 /** What every command takes. */
 function globalArguments(command: Command): string[] {
-  const { root, platform, plainHttp, hostsDir, logLevel } = globalOptionsOf(command);
+  const { root, platform, plainHttp, hostsDir, fillAfter, logLevel } = globalOptionsOf(command);
   return [
     '--root',
     root,
@@ -156,6 +156,8 @@ function globalArguments(command: Command): string[] {
     ...(platform === undefined ? [] : ['--platform', platform]),
     ...(plainHttp === true ? ['--plain-http'] : []),
     ...(hostsDir === undefined ? [] : ['--hosts-dir', hostsDir]),
+    '--fill-after',
+    String(fillAfter),
   ];
 }
 

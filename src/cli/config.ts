@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { parse } from 'smol-toml';
 import { z } from 'zod';
 import { SiphonError, errorMessage } from '../common/errors.js';
+import { defaultFillAfter, maxFillAfter } from '../layers/fill-after.js';
 import { defaultSmallestLazyLayer } from '../layers/layer-policy.js';
 import { defaultQueueLimits } from '../remote/fetch-queue.js';
 
@@ -26,6 +27,10 @@ const configSchema = z.strictObject({
   fetch_timeout: z.number().positive().max(3600).default(60),
   /** Bytes of disk that what was read from lazy layers may take; half of the file system where it is not said. */
   cache_size: z.number().int().positive().optional(),
+  /** When the rest of layers begins to be fetched, in seconds after they are first served; or "never". */
+  fill_after: z
+    .union([z.number().nonnegative().max(maxFillAfter), z.literal('never')])
+    .default(defaultFillAfter),
   /** Requests for layers' contents that one registry gets at a time. */
   registry_requests: z.number().int().min(1).max(64).default(defaultQueueLimits.requests),
   /** Bytes of layers' contents per second that are asked of one registry, on average; not limited by default. */

@@ -13,6 +13,7 @@ import type { ServiceMonitor } from '../monitor/service-monitor.js';
 import type { ServiceConfig } from './config.js';
 import { onInterrupt } from './interruption.js';
 import { tellServiceManager } from './service-manager.js';
+import { fillTime } from './settings.js';
 import { onReplacement } from './under-keeper.js';
 import { packageVersion } from './version.js';
 
@@ -98,7 +99,8 @@ async function openLayers(
 ): Promise<{ lazy: LazySnapshots; server: LayerServer }> {
   const { root, access, cache_size: cacheSize } = config;
   const requests = { requests: config.registry_requests, bytesPerSecond: config.registry_rate };
-  const workplace = { root, undo, keeper, access, requests, cacheSize, log };
+  const fill = fillTime(config.fill_after);
+  const workplace = { root, undo, keeper, access, requests, cacheSize, ...fill, log };
   const { content, layers, open } = await openWorkplace(workplace);
   const server = await LayerServer.start({
     mountPoint: join(root, 'fuse'),

@@ -2,9 +2,10 @@
 
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type LogLevel, type Logger, createLogger, logLevels } from '../common/log.js';
 import { SiphonError } from '../common/errors.js';
+import { type FillAfter, defaultFillAfter, parseFillAfter } from '../layers/fill-after.js';
 import type { RegistryAccess } from '../remote/registry.js';
 
 /** Of root: the machine's. Of anybody else: in their own data folder (XDG base directories). */
@@ -18,6 +19,8 @@ export interface Settings {
   platform?: string;
   plainHttp?: boolean;
   access: RegistryAccess;
+  /** When layers begin to be brought here as a whole, in ms after they are served; absent: never. */
+  fillAfter?: number;
   json: boolean;
   log: Logger;
 }
@@ -27,6 +30,7 @@ export interface GlobalOptions {
   platform?: string;
   plainHttp?: boolean;
   hostsDir?: string;
+  fillAfter: FillAfter;
   json?: boolean;
   logLevel: LogLevel;
 }
@@ -45,6 +49,15 @@ export function addGlobalOptions(program: Command): Command {
       new Option('--hosts-dir <dir>', "containerd's certs.d: mirrors, certificates, headers").env(
         'SIPHON_HOSTS_DIR',
       ),
+    )
+    .addOption(
+      new Option(
+        '--fill-after <seconds>',
+        'when the rest of mounted layers begins to be fetched, or "never"',
+      )
+        .env('SIPHON_FILL_AFTER')
+        .default(defaultFillAfter)
+        .argParser(fillAfterOf),
     )
     .option('--json', 'print results as JSON')
     .addOption(
@@ -84,11 +97,23 @@ export function settingsOf(command: Command): Settings {
   return {
     root: resolve(options.root),
     access: options.hostsDir === undefined ? {} : { hostsDirs: [resolve(options.hostsDir)] },
+    ...fillTime(options.fillAfter),
     json: options.json === true,
     log: createLogger(options.logLevel),
     ...(options.platform === undefined ? {} : { platform: options.platform }),
     ...(options.plainHttp === undefined ? {} : { plainHttp: options.plainHttp }),
   };
+}
+
+/** Milliseconds, for whoever opens layers. */
+export function fillTime(seconds: FillAfter): { fillAfter?: number } {
+  return seconds === 'never' ? {} : { fillAfter: seconds * 1000 };
+}
+
+function fillAfterOf(text: string): FillAfter {
+  const after = parseFillAfter(text);
+  if (after === undefined) throw new InvalidArgumentError('expected seconds, or "never".');
+  return after;
 }
 
 /** @throws SiphonError `permission` where this process is not root */

@@ -24,8 +24,9 @@ export interface BlobSource {
   /**
    * The blob in order, unverified; the consumer hashes. Errors as {@link read}.
    * @param from the first byte; default 0, at most `size`
+   * @param urgency as of {@link read}
    */
-  stream(signal: AbortSignal, from?: number): AsyncIterable<Uint8Array>;
+  stream(signal: AbortSignal, from?: number, urgency?: Urgency): AsyncIterable<Uint8Array>;
   /**
    * The same blob for bytes that came `rejected` times and were not what they must be: another host is
    * asked, where there is one. Closed with this one.

@@ -8,7 +8,7 @@
 import { rmSync } from 'node:fs';
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../common/atomic-file.js';
+import { renameDurably, writeFileAtomic } from '../common/atomic-file.js';
 import type { BlobSource, ProgressListener } from '../common/blob-source.js';
 import { type Digest, digestHex, digestOf, isDigest } from '../common/digest.js';
 import { SiphonError, systemCode } from '../common/errors.js';
@@ -134,6 +134,11 @@ export class ContentStore {
       await ingest.discard();
       throw error;
     }
+  }
+
+  /** Takes a file of the same file system that is known to be the blob, synced; it has another name then. */
+  async adopt(path: string, digest: Digest): Promise<void> {
+    await renameDurably(path, this.path(digest));
   }
 
   /**

@@ -7,7 +7,7 @@
  * both tars need room in the folder for temporary files.
  */
 
-import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FileBlob } from '../common/file-blob.js';
@@ -25,6 +25,8 @@ import { TOC_MARKS } from './toc/estargz.js';
 export interface VerifyOptions {
   /** Folder for temporary files; by default the system's. */
   folder?: string;
+  /** Of a file that holds the blob, where there is one. */
+  blobPath?: string;
   /** `location`: where the index has no digests, that of the blob is a name and says nothing about it. */
   identity?: 'content' | 'location';
   signal?: AbortSignal;
@@ -34,6 +36,7 @@ interface Work {
   info: LayerInfo;
   indexPath: string;
   blob: AsyncIterable<Uint8Array>;
+  blobPath: string | undefined;
   expected: ExpectedLayer;
   folder: string;
   signal: AbortSignal;
@@ -53,7 +56,8 @@ export async function verifyIndex(
   const expected = expectedOf(info, identity);
   const folder = await mkdtemp(join(options.folder ?? tmpdir(), 'siphon-verify-'));
   try {
-    const work = { info, indexPath, blob, expected, folder, signal };
+    const { blobPath } = options;
+    const work = { info, indexPath, blob, blobPath, expected, folder, signal };
     await (info.format === 'siphon' ? verifyOwn(work) : verifyForeign(work));
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -74,13 +78,15 @@ async function verifyOwn({ info, indexPath, blob, expected, folder, signal }: Wo
   compareIndexes(indexPath, output);
 }
 
-async function verifyForeign({ indexPath, blob, expected, folder, signal }: Work): Promise<void> {
-  const [output, path] = [join(folder, 'index'), join(folder, 'blob')];
-  await using kept = await open(path, 'w', 0o600);
-  await buildIndex(writtenTo(kept, blob), { output, expected, signal });
+async function verifyForeign(work: Work): Promise<void> {
+  const { indexPath, blob, expected, folder, signal } = work;
+  const output = join(folder, 'index');
+  const blobPath = work.blobPath ?? join(folder, 'blob');
+  const bytes = work.blobPath === undefined ? writtenTo(blobPath, blob) : blob;
+  await buildIndex(bytes, { output, expected, signal });
   await using undo = new UndoStack();
   const viewOf = (from: string, name: string): Promise<LayerView> =>
-    openView({ indexPath: from, blobPath: path, cache: join(folder, name) }, undo, signal);
+    openView({ indexPath: from, blobPath, cache: join(folder, name) }, undo, signal);
   const claimed = await viewOf(indexPath, 'claimed');
   compareLayers(claimed, await viewOf(output, 'truth'), { hidden: TOC_MARKS });
 }
@@ -102,9 +108,10 @@ async function openView(
 }
 
 async function* writtenTo(
-  file: FileHandle,
+  path: string,
   blob: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
+  await using file = await open(path, 'w', 0o600);
   for await (const piece of blob) {
     await file.writeFile(piece);
     yield piece;

@@ -25,6 +25,8 @@ export interface HostLayersOptions extends LayerHostOptions {
   /** Who started it. */
   owner: ProcessIdentity;
   access?: RegistryAccess;
+  /** When layers begin to be brought here as a whole, in ms after they are served; default: never. */
+  fillAfter?: number | undefined;
   log: Logger;
 }
 
@@ -48,10 +50,10 @@ const lostText =
  * server to try. @throws SiphonError `permission` or `unsupported` where FUSE cannot be had
  */
 export async function hostLayers(options: HostLayersOptions): Promise<HostedLayers> {
-  const { root, directory, target, keeper, access, log } = options;
+  const { root, directory, target, keeper, access, fillAfter, log } = options;
   const undo = new UndoStack();
   const mountPoint = join(directory, 'fuse');
-  const { open, layers } = await openWorkplace({ root, undo, keeper, access, log });
+  const { open, layers } = await openWorkplace({ root, undo, keeper, access, fillAfter, log });
   const lost = keeper.lost === undefined ? undefined : layers.held().map(({ number }) => number);
   if (lost !== undefined) {
     log.error({ target, endedWith: keeper.endedWith }, lostText);

@@ -4,19 +4,25 @@
  */
 
 import { SiphonError, errorCode } from '../common/errors.js';
+import { type FetchClass, Urgency } from '../common/urgency.js';
 import { untilAborted } from '../common/until-aborted.js';
 
 /** How long what was not as it should be is taken to be so still: each try draws the whole layer, in ms. */
 const BAD_FOR = 30_000;
 
-/** `onBytes` is to be called whenever something has arrived. */
-export type CompletionWork = (onBytes: () => void, signal: AbortSignal) => Promise<void>;
+/** `onBytes` is to be called whenever something has arrived; `urgency` is that of the most urgent wait. */
+export type CompletionWork = (
+  onBytes: () => void,
+  signal: AbortSignal,
+  urgency: Urgency,
+) => Promise<void>;
 
 export class LayerCompletion {
   readonly #work: CompletionWork;
   readonly #closing: AbortSignal;
   readonly #waiting = new Set<() => void>();
   #running: Promise<void> | undefined;
+  #urgency = new Urgency('fill');
 
   /** @param closing ends the work */
   constructor(work: CompletionWork, closing: AbortSignal) {
@@ -30,7 +36,12 @@ export class LayerCompletion {
    * @throws what the work throws; for a while, nobody tries again where the layer was not what it should be.
    * SiphonError `cancelled` as soon as `signal` is aborted
    */
-  async wait(signal: AbortSignal, onProgress: () => void): Promise<void> {
+  async wait(
+    signal: AbortSignal,
+    onProgress: () => void,
+    of: FetchClass = 'waiting',
+  ): Promise<void> {
+    this.#urgency.raise(of);
     this.#running ??= this.#begin();
     this.#waiting.add(onProgress);
     try {
@@ -54,8 +65,9 @@ export class LayerCompletion {
     const tell = (): void => {
       for (const onProgress of this.#waiting) onProgress();
     };
-    const running = this.#work(tell, this.#closing);
+    const running = this.#work(tell, this.#closing, this.#urgency);
     running.catch((error: unknown) => {
+      this.#urgency = new Urgency('fill');
       const forget = (): void => void (this.#running = undefined);
       if (errorCode(error) === 'corrupt') setTimeout(forget, BAD_FOR).unref();
       else forget();

@@ -1,7 +1,7 @@
 /**
- * Gets a layer's index onto this disk, the cheapest way there is: it is here already; it was published
- * beside the image; it is made of a table of contents that others made; it is made of the headers of an
- * uncompressed tar; or the blob is streamed once.
+ * Gets a layer's index onto this disk, the cheapest way there is: it is here already; its blob is here, and gives
+ * it; it was published beside the image; it is made of a table of contents that others made; it is made of the
+ * headers of an uncompressed tar; or the blob is streamed once.
  *
  * Two requests for one layer share the work, unless their images claim different tars; the work ends when the last of them gives up, and a failed
  * attempt leaves nothing that the next one could trip over.
@@ -137,8 +137,10 @@ export class LayerPreparer {
     options.signal.throwIfAborted();
     const task = this.#begin(image, layer, options);
     try {
-      if ((await this.#usable(task)) === undefined && !(await this.#takePublished(task))) {
-        await this.#makeIndex(task);
+      if ((await this.#usable(task)) === undefined) {
+        // Nobody has to be believed about a blob that is here.
+        if (await this.#content.has(layer.descriptor.digest)) await this.#stream(task);
+        else if (!(await this.#takePublished(task))) await this.#makeIndex(task);
       }
     } catch (error) {
       throw namingLayer(error, task);
@@ -223,7 +225,8 @@ export class LayerPreparer {
     const onBytes = (done: number): void => onEvent?.({ digest, status: 'streaming', done, total });
     try {
       const { diffId } = layer;
-      await pass(source, { record, diffId, output, content, because, onBytes, signal });
+      const log = this.#log;
+      await pass(source, { record, diffId, output, content, because, onBytes, signal, log });
     } finally {
       await source.close();
     }

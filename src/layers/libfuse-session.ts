@@ -14,11 +14,11 @@ import { openWorkplace } from './workplace.js';
 export async function mountThroughLibfuse(
   options: ImageOptions & { target: string },
 ): Promise<() => Promise<void>> {
-  const { root, target, access, log } = options;
+  const { root, target, access, fillAfter, log } = options;
   await checkLibfuseNeeds();
   const undo = new UndoStack();
   try {
-    const workplace = await openWorkplace({ root, undo, access, log });
+    const workplace = await openWorkplace({ root, undo, access, fillAfter, log });
     const used = await openImageAt(workplace, options, undo);
     const records = await prepareLayers(workplace, used, options);
     const layers = records.map((record) => workplace.open.open(record));

@@ -5,24 +5,25 @@
  */
 
 import { statfsSync } from 'node:fs';
-import type { BlobSource } from '../common/blob-source.js';
-import { SiphonError, errorMessage } from '../common/errors.js';
+import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
+import type { Urgency } from '../common/urgency.js';
 import type { ContentStore } from '../content/content-store.js';
-import { type LayerOrigin, openOrigin } from '../content/layer-origin.js';
-import { openLocation } from '../content/location.js';
 import type { Miss, ServedLayer } from '../fuse/fuse-session.js';
 import { LayerIndex } from '../index/layer-index.js';
+import type { LayerInfo } from '../index/layer-model.js';
 import { SpanCache } from '../index/span-cache.js';
 import { SpanReader } from '../index/span-reader.js';
 import { type UnkeptSpan, UnkeptSpans } from '../index/unkept-spans.js';
 import type { QueueLimits } from '../remote/fetch-queue.js';
 import { FetchQueues } from '../remote/fetch-queues.js';
 import type { RegistryAccess } from '../remote/registry.js';
+import { BackgroundFill, type FilledLayer } from './background-fill.js';
 import { CacheLimit } from './cache-limit.js';
 import { completeIndex } from './complete-index.js';
 import { IndexRepair } from './index-repair.js';
-import { LayerCompletion } from './layer-completion.js';
+import { type CompletionWork, LayerCompletion } from './layer-completion.js';
+import { LayerSource } from './layer-source.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
 
 /** Most bytes of one layer's files that are fetched before anybody reads them. */
@@ -33,21 +34,15 @@ interface Trouble {
   last?: string;
 }
 
-interface OpenLayer {
-  record: LayerRecord;
+interface OpenLayer extends FilledLayer {
   index: LayerIndex;
   cache: SpanCache;
   reader: SpanReader;
   served: ServedLayer;
   trouble: Trouble;
-  /** Comes before the first read of contents, where the index has no digests but the layer has. */
-  completion: LayerCompletion | undefined;
-  /** Ends what is fetched ahead of need. */
-  closing: AbortController;
+  /** Why nothing of it is given any more. */
+  refused?: SiphonError;
 }
-
-/** What opening a layer's source takes. */
-type LayerParts = Pick<OpenLayer, 'record' | 'index' | 'trouble'>;
 
 export interface OpenLayersOptions {
   layers: LayerStore;
@@ -57,6 +52,8 @@ export interface OpenLayersOptions {
   access?: RegistryAccess | undefined;
   /** Bytes that all span caches of the root may take; default: half of its file system. */
   cacheSize?: number | undefined;
+  /** Whether layers are brought here as a whole, and from how many ms after they are opened; default: not. */
+  fillAfter?: number | undefined;
   /** Is told when the disk takes no more, and of layers whose contents cannot be given. */
   log: Logger;
 }
@@ -70,6 +67,7 @@ export class OpenLayers implements AsyncDisposable {
   readonly #open = new Map<number, OpenLayer>();
   readonly #queues: FetchQueues;
   readonly #repair: IndexRepair;
+  readonly #fill: BackgroundFill | undefined;
   readonly cacheLimit: CacheLimit;
   #fetchedByClosed = 0;
 
@@ -81,6 +79,7 @@ export class OpenLayers implements AsyncDisposable {
     this.#queues = new FetchQueues(options.requests);
     this.#unkept = new UnkeptSpans(options.log);
     this.#repair = new IndexRepair(options);
+    if (options.fillAfter !== undefined) this.#fill = this.#newFill(options.fillAfter);
     const directory = options.layers.folder;
     const limit = options.cacheSize ?? halfOfFileSystem(directory);
     this.cacheLimit = new CacheLimit({ directory, limit, open: this.#open, log: options.log });
@@ -100,6 +99,7 @@ export class OpenLayers implements AsyncDisposable {
     const layer = this.#openFiles(record);
     this.#layers.hold(record.number);
     this.#open.set(record.number, layer);
+    this.#fill?.begin(layer);
     return layer.served;
   }
 
@@ -136,7 +136,8 @@ export class OpenLayers implements AsyncDisposable {
    */
   async fetch(miss: Miss, signal: AbortSignal, onProgress = (): void => undefined): Promise<void> {
     await this.complete(miss.layer, signal, onProgress);
-    const { reader, trouble } = this.#get(miss.layer);
+    const { reader, trouble, refused } = this.#get(miss.layer);
+    if (refused !== undefined) throw refused;
     await reader.ensure(miss.firstSpan, miss.lastSpan, signal);
     delete trouble.last;
   }
@@ -187,6 +188,12 @@ export class OpenLayers implements AsyncDisposable {
     return { size: cache.presentBytes(), inodes: index.info.inodeCount };
   }
 
+  /** Bytes of the layer's blob that are here, and whether the layer is refused for what it turned out to be. */
+  filled(number: number): { present: number; isRefused: boolean } {
+    const { source, refused } = this.#get(number);
+    return { present: source.present, isRefused: refused !== undefined };
+  }
+
   numbers(): number[] {
     return [...this.#open.keys()];
   }
@@ -204,7 +211,9 @@ export class OpenLayers implements AsyncDisposable {
     this.#open.delete(number);
     layer.closing.abort();
     await layer.completion?.settled();
+    await this.#fill?.settled(layer);
     await layer.reader.close();
+    await layer.source.close();
     this.#fetchedByClosed += layer.reader.fetchedSpans;
     layer.cache.close();
     layer.index.close();
@@ -239,28 +248,17 @@ export class OpenLayers implements AsyncDisposable {
     try {
       cache = SpanCache.open(this.#layers.directory(record.number), index.spanBounds);
       const trouble: Trouble = {};
-      const reader = this.#reader({ record, index, cache, trouble });
+      const source = this.#source(record, index.info, trouble);
+      const reader = this.#reader({ index, cache, source });
       const { number } = record;
       const { dataPath: cachePath, presence, used } = cache;
       const served = { number, indexPath, cachePath, presence, used };
       const closing = new AbortController();
       const lacksDigests = index.info.digestOf === 'none' && record.identity === 'content';
-      const completion = lacksDigests
-        ? new LayerCompletion(
-            (onBytes, signal) => this.#complete(layer, onBytes, signal),
-            closing.signal,
-          )
-        : undefined;
-      const layer: OpenLayer = {
-        record,
-        index,
-        cache,
-        reader,
-        served,
-        trouble,
-        completion,
-        closing,
-      };
+      const work: CompletionWork = (...args) => this.#complete(layer, ...args);
+      const completion = lacksDigests ? new LayerCompletion(work, closing.signal) : undefined;
+      const parts = { record, index, source, cache, reader, served };
+      const layer: OpenLayer = { ...parts, trouble, completion, closing };
       return layer;
     } catch (error) {
       cache?.close();
@@ -269,11 +267,46 @@ export class OpenLayers implements AsyncDisposable {
     }
   }
 
-  #reader(layer: LayerParts & { cache: SpanCache }): SpanReader {
-    const { index, cache } = layer;
-    const source = (): Promise<BlobSource> => this.#source(layer);
+  #reader({ index, cache, source }: Pick<OpenLayer, 'index' | 'cache' | 'source'>): SpanReader {
     const onStored = (bytes: number): void => this.#stored(bytes);
-    return new SpanReader({ index, cache, source, unkept: this.#unkept, onStored });
+    return new SpanReader({ index, cache, source: source.lend, unkept: this.#unkept, onStored });
+  }
+
+  #source(record: LayerRecord, info: LayerInfo, trouble: Trouble): LayerSource {
+    return new LayerSource({
+      record,
+      info,
+      directory: this.#layers.directory(record.number),
+      content: this.#content,
+      access: this.#access,
+      queues: this.#queues,
+      keeps: this.#fill !== undefined,
+      onFailure: (message) => (trouble.last = message),
+      log: this.#log,
+    });
+  }
+
+  #newFill(delay: number): BackgroundFill {
+    return new BackgroundFill({
+      content: this.#content,
+      delay,
+      directoryOf: (number) => this.#layers.directory(number),
+      indexPathOf: (number) => this.#layers.indexPath(number),
+      refuse: ({ record }, because) => this.#refuse(record, because),
+      log: this.#log,
+    });
+  }
+
+  /** From now on reads of the layer fail, but for what the kernel has in its own cache. */
+  #refuse({ number, blobDigest }: LayerRecord, because: SiphonError): void {
+    const layer = this.#open.get(number);
+    if (layer === undefined) return;
+    layer.refused = because;
+    layer.trouble.last = because.message;
+    this.#log.error({ layer: blobDigest, err: because }, `layer is refused: ${because.message}`);
+    const spans = [...new Uint8Array(layer.cache.presence).keys()];
+    // Where another process has the cache open, it stays there, and this one looks at it no more.
+    if (!layer.cache.evict(spans)) new Uint8Array(layer.cache.presence).fill(0);
   }
 
   /** Whoever waits for the span goes first. */
@@ -281,10 +314,15 @@ export class OpenLayers implements AsyncDisposable {
     setImmediate(() => this.cacheLimit.wrote(bytes));
   }
 
-  async #complete(layer: OpenLayer, onBytes: () => void, signal: AbortSignal): Promise<void> {
+  async #complete(
+    layer: OpenLayer,
+    onBytes: () => void,
+    signal: AbortSignal,
+    urgency: Urgency,
+  ): Promise<void> {
     const { record } = layer;
     try {
-      await this.#completeIndex(layer, onBytes, signal);
+      await this.#completeIndex(layer, onBytes, signal, urgency);
       signal.throwIfAborted();
       const index = LayerIndex.open(
         this.#layers.indexPath(record.number),
@@ -292,7 +330,7 @@ export class OpenLayers implements AsyncDisposable {
       );
       const [before, reader] = [layer.index, layer.reader];
       layer.index = index;
-      layer.reader = this.#reader({ ...layer, index });
+      layer.reader = this.#reader(layer);
       layer.completion = undefined;
       await reader.close();
       before.close();
@@ -310,51 +348,32 @@ export class OpenLayers implements AsyncDisposable {
     }
   }
 
-  async #completeIndex(layer: OpenLayer, onBytes: () => void, signal: AbortSignal): Promise<void> {
-    const { record } = layer;
+  async #completeIndex(
+    layer: OpenLayer,
+    onBytes: () => void,
+    signal: AbortSignal,
+    urgency: Urgency,
+  ): Promise<void> {
+    const { record, source } = layer;
+    const { diffId, blobDigest: digest, blobSize: size } = layer.index.info;
     const output = this.#layers.indexPath(record.number);
-    const source = await this.#source(layer);
+    const lent = await source.lend();
+    const parts = this.#fill === undefined ? undefined : await source.blob?.claim();
+    // What is kept in parts is not written twice.
+    const content = parts === undefined ? this.#content : undefined;
+    const how = { record, diffId, output, content, onBytes, signal, urgency, log: this.#log };
     try {
-      const { diffId } = layer.index.info;
-      const content = this.#content;
-      await completeIndex(source, { record, diffId, output, content, onBytes, signal });
-    } finally {
-      await source.close();
+      await completeIndex(lent, how);
+    } catch (error) {
+      if (errorCode(error) === 'corrupt') source.blob?.drawAnew(0);
+      throw error;
     }
-  }
-
-  async #source({ record, index, trouble }: LayerParts): Promise<BlobSource> {
-    const { blobDigest: digest, blobSize: size, digestOf } = index.info;
-    if (await this.#content.has(digest)) return this.#content.source({ digest, size });
-    const descriptor = { mediaType: record.mediaType, digest, size };
-    const access = this.#access;
-    const isNamedByPlace = digestOf === 'none' && record.identity === 'location';
-    const source = isNamedByPlace
-      ? await openLocation(record.origin, digest, new AbortController().signal)
-      : await openOrigin(record.origin, descriptor, {
-          ...(access === undefined ? {} : { access }),
-          onFailure: (error) => (trouble.last = errorMessage(error)),
-        });
-    const place = placeOf(record.origin);
-    return place === undefined ? source : this.#queues.ordering(source, place.host, place.flow);
+    if (parts !== undefined) await parts.moveInto(this.#content, digest);
+    source.blob?.moveTo(await this.#content.source({ digest, size }));
   }
 }
 
 function halfOfFileSystem(directory: string): number {
   const { blocks, bsize } = statfsSync(directory);
   return (blocks * bsize) / 2;
-}
-
-/** The host that is asked, and what there takes turns with others; `undefined` where nobody is. */
-function placeOf(origin: LayerOrigin): { host: string; flow: string } | undefined {
-  switch (origin.kind) {
-    case 'registry':
-      return { host: origin.host, flow: origin.repository };
-    case 'url': {
-      const { host, pathname } = new URL(origin.url);
-      return { host, flow: pathname };
-    }
-    case 'file':
-      return undefined;
-  }
 }

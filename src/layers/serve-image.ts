@@ -18,6 +18,8 @@ export interface ImageOptions {
   platform?: string;
   plainHttp?: boolean;
   access?: RegistryAccess;
+  /** When layers begin to be brought here as a whole, in ms after they are served; default: never. */
+  fillAfter?: number;
   /** The image's source is asked also where the name was given here. */
   askAnew?: boolean;
   signal: AbortSignal;

@@ -5,10 +5,12 @@
  */
 
 import { rm } from 'node:fs/promises';
-import type { BlobSource } from '../common/blob-source.js';
+import { type BlobSource, MAX_REJECTIONS } from '../common/blob-source.js';
 import { Channel } from '../common/channel.js';
 import type { DiffId } from '../common/digest.js';
 import { errorCode, errorMessage } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import type { Urgency } from '../common/urgency.js';
 import type { ContentStore } from '../content/content-store.js';
 import { streamAndClose } from '../content/stream-blob.js';
 import { buildIndex } from '../index/build-index.js';
@@ -27,13 +29,32 @@ export interface StreamOptions {
   /** Is told how many bytes have arrived. */
   onBytes: (done: number) => void;
   signal: AbortSignal;
+  /** How much somebody wants it; default: it is waited for. */
+  urgency?: Urgency;
+  log?: Logger;
 }
 
 /**
+ * Where the bytes are wrong, another host is asked, if there is one.
  * @throws SiphonError as buildIndex and the content store; where what arrived may be right, it is left for
  * the next pass, and nothing else is
  */
 export async function streamLayer(source: BlobSource, options: StreamOptions): Promise<void> {
+  for (let rejected = 0; ; rejected += 1) {
+    const from = (rejected > 0 && source.elsewhere?.(rejected)) || source;
+    try {
+      await streamOnce(from, options);
+      return;
+    } catch (error) {
+      const isFinal = source.elsewhere === undefined || rejected === MAX_REJECTIONS;
+      if (errorCode(error) !== 'corrupt' || isFinal) throw error;
+      const about = { layer: options.record.blobDigest, reason: errorMessage(error) };
+      options.log?.warn(about, 'layer came wrong, drawn once more');
+    }
+  }
+}
+
+async function streamOnce(source: BlobSource, options: StreamOptions): Promise<void> {
   const { content } = options;
   if (source.local || content === undefined) await index(counted(source, options), options);
   else await keepAndIndex(source, { ...options, content });
@@ -89,7 +110,7 @@ async function pass(source: BlobSource, options: KeepOptions): Promise<void> {
 async function keep(
   source: BlobSource,
   take: Take,
-  { record, content, signal }: KeepOptions,
+  { record, content, signal, urgency }: KeepOptions,
 ): Promise<void> {
   const { identity, blobDigest: digest, blobSize: size } = record;
   const how = { signal, onBytes: take };
@@ -98,7 +119,7 @@ async function keep(
     return;
   }
   const blob = { digest, size };
-  if (await content.ingest(blob, (from) => source.stream(signal, from), how)) return;
+  if (await content.ingest(blob, (from) => source.stream(signal, from, urgency), how)) return;
   // Another process has brought it meanwhile.
   const stored = streamAndClose(await content.source(blob), signal);
   for await (const piece of stored) await take(piece);
@@ -114,11 +135,11 @@ async function index(
 
 async function* counted(
   source: BlobSource,
-  { onBytes, signal }: StreamOptions,
+  { onBytes, signal, urgency }: StreamOptions,
 ): AsyncGenerator<Uint8Array> {
   let done = 0;
   onBytes(done);
-  for await (const chunk of source.stream(signal)) {
+  for await (const chunk of source.stream(signal, 0, urgency)) {
     done += chunk.byteLength;
     onBytes(done);
     yield chunk;

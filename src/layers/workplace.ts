@@ -28,7 +28,7 @@ export interface StoresOptions {
 }
 
 export interface WorkplaceOptions
-  extends StoresOptions, Pick<OpenLayersOptions, 'requests' | 'cacheSize'> {
+  extends StoresOptions, Pick<OpenLayersOptions, 'requests' | 'cacheSize' | 'fillAfter'> {
   access?: RegistryAccess | undefined;
 }
 
@@ -42,9 +42,9 @@ export async function openStores({ root, undo, keeper, log }: StoresOptions): Pr
 
 /** As {@link openStores}, for a process that serves layers. */
 export async function openWorkplace(options: WorkplaceOptions): Promise<Workplace> {
-  const { undo, access, requests, cacheSize, log } = options;
+  const { undo, access, requests, cacheSize, fillAfter, log } = options;
   const stores = await openStores(options);
-  const open = new OpenLayers({ ...stores, access, requests, cacheSize, log });
+  const open = new OpenLayers({ ...stores, access, requests, cacheSize, fillAfter, log });
   undo.defer(() => open[Symbol.asyncDispose]());
   return { ...stores, open };
 }

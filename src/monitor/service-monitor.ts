@@ -144,6 +144,26 @@ export class ServiceMonitor {
       'Layers in the FUSE mount',
       () => this.#watched?.open.numbers().length ?? 0,
     );
+    this.#gauge(
+      'siphon_layers_whole',
+      'Layers in the FUSE mount that need no registry any more',
+      () => this.#fill().whole,
+    );
+    this.#gauge(
+      'siphon_layers_refused',
+      'Layers in the FUSE mount that turned out not to be what they should be',
+      () => this.#fill().refused,
+    );
+    this.#gauge(
+      'siphon_fill_bytes',
+      'Bytes of the blobs of layers in the FUSE mount that are here',
+      () => this.#fill().present,
+    );
+    this.#gauge(
+      'siphon_fill_wanted_bytes',
+      'Bytes of the blobs of layers in the FUSE mount',
+      () => this.#fill().wanted,
+    );
     this.#gauge('siphon_cache_bytes', 'Disk space of the span caches', () => this.#cache().size);
     this.#gauge('siphon_cache_limit_bytes', 'What they may take', () => this.#cache().limit);
     this.#total(
@@ -222,6 +242,20 @@ export class ServiceMonitor {
     return { size: limit.size(), limit: limit.limit, evictedBytes: limit.evictedBytes };
   }
 
+  #fill(): { present: number; wanted: number; whole: number; refused: number } {
+    const sum = { present: 0, wanted: 0, whole: 0, refused: 0 };
+    const watched = this.#watched;
+    for (const number of watched?.open.numbers() ?? []) {
+      const size = watched?.layers.get(number).blobSize ?? 0;
+      const { present = 0, isRefused = false } = watched?.open.filled(number) ?? {};
+      sum.present += present;
+      sum.wanted += size;
+      sum.whole += present === size ? 1 : 0;
+      sum.refused += isRefused ? 1 : 0;
+    }
+    return sum;
+  }
+
   #fuse(): ReturnType<LayerServer['stats']> {
     const none = { requests: {}, misses: 0, failedReads: 0, bytesRead: 0 };
     return this.#watched?.server.stats() ?? none;
@@ -240,12 +274,20 @@ async function layerStatus(
 ): Promise<ServedLayerStatus> {
   const { blobDigest, blobSize, origin } = layers.get(number);
   const keptHere = await fileExists(content.path(blobDigest));
+  const { present, isRefused } = open.filled(number);
   return {
     number,
     digest: blobDigest,
     decision: keptHere ? 'streamed' : 'lazy',
     size: blobSize,
     cachedBytes: open.usage(number).size,
-    servedFrom: keptHere ? 'disk' : origin.kind === 'registry' ? origin.host : origin.kind,
+    filledBytes: keptHere ? blobSize : present,
+    servedFrom: isRefused
+      ? 'nowhere'
+      : keptHere
+        ? 'disk'
+        : origin.kind === 'registry'
+          ? origin.host
+          : origin.kind,
   };
 }

@@ -26,7 +26,9 @@ export interface ServedLayerStatus {
   size: number;
   /** Bytes of the uncompressed layer in the span cache. */
   cachedBytes: number;
-  /** `disk`, or the registry's host. */
+  /** Bytes of the blob that are here; all of them once the layer needs no registry. */
+  filledBytes: number;
+  /** `disk`, or the registry's host; `nowhere` for a layer that turned out not to be what it should be. */
   servedFrom: string;
 }
 

@@ -26,21 +26,29 @@ export function serveLayersCommand(): Command {
       if (keeper === undefined) {
         throw new SiphonError('usage', 'Cannot serve layers: there is no keeper, expected one');
       }
-      await serveLayers({ directory, target, keeper, ...options }, settingsOf(command));
+      const { owner, untilUnmounted = false } = options;
+      const request = { directory, target, keeper, owner, untilUnmounted };
+      await serveLayers(request, settingsOf(command));
     });
 }
 
 async function serveLayers(
-  request: Options & { directory: string; target: string; keeper: Keeper },
-  { root, access, log }: Settings,
+  request: Required<Options> & { directory: string; target: string; keeper: Keeper },
+  { root, access, fillAfter, log }: Settings,
 ): Promise<void> {
-  const { keeper, untilUnmounted = false } = request;
+  const { keeper } = request;
   const stop = onInterrupt();
   // The folder that it was started in may be unmounted like any other.
   process.chdir('/');
   const { hostLayers } = await import('../../layers/host-layers.js');
   const parent = reportToParent();
-  const hosted = await hostLayers({ ...request, untilUnmounted, root, access, log });
+  const hosted = await hostLayers({
+    ...request,
+    root,
+    access,
+    fillAfter,
+    log,
+  });
   try {
     onReplacement(keeper, log, () => Promise.resolve());
     const isWanted = parent === undefined ? keeper.life > 1 : await begin(hosted, parent, stop);

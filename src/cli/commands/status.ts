@@ -38,15 +38,16 @@ function textOf(status: ServiceStatus): string {
       ({ decision, reason, count }) => `layers ${decision} (${reason}): ${count}`,
     ),
   ];
-  const rows = status.layers.map(({ number, digest, decision, size, cachedBytes, servedFrom }) => [
-    String(number),
-    digest,
-    decision,
-    formatBytes(size),
-    formatBytes(cachedBytes),
-    servedFrom,
+  const rows = status.layers.map((layer) => [
+    String(layer.number),
+    layer.digest,
+    layer.decision,
+    formatBytes(layer.size),
+    formatBytes(layer.filledBytes),
+    formatBytes(layer.cachedBytes),
+    layer.servedFrom,
   ]);
-  const heading = ['LAYER', 'DIGEST', 'DECISION', 'SIZE', 'CACHED', 'FROM'];
+  const heading = ['LAYER', 'DIGEST', 'DECISION', 'SIZE', 'FILLED', 'CACHED', 'FROM'];
   const table = rows.length === 0 ? '' : `\n${formatTable(heading, rows)}`;
   return `${facts.join('\n')}\n${table}`;
 }

@@ -1,0 +1,194 @@
+/**
+ * Brings every layer that is served here as a whole, while nobody waits for anything: what is missing of its blob
+ * is fetched in order, at the least urgency there is, and stays when this process ends. A blob that is whole is
+ * compared with its digest, and the index by which the layer is served with what the blob gives: only now is it
+ * known that an index from elsewhere told the truth about the tree. From then on the layer needs no registry.
+ *
+ * Wrong bytes are drawn anew, from another host where there is one. A layer that stays wrong, or whose index has
+ * lied, is refused: whoever reads it gets errors instead of bytes that nothing vouches for.
+ */
+
+import { rm, statfs } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import pLimit from 'p-limit';
+import { MAX_REJECTIONS } from '../common/blob-source.js';
+import { SiphonError, errorMessage } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import type { ContentStore } from '../content/content-store.js';
+import { hashSlice } from '../content/file-digest.js';
+import type { LayerInfo } from '../index/layer-model.js';
+import { verifyAside } from '../index/verify-aside.js';
+import type { BlobParts } from './blob-parts.js';
+import type { LayerBlob } from './layer-blob.js';
+import type { LayerCompletion } from './layer-completion.js';
+import type { LayerSource } from './layer-source.js';
+import type { LayerRecord } from './layer-store.js';
+
+/** Until what failed is tried again, and until another process is looked after that fills the layer, in ms. */
+const PAUSE = 10_000;
+/** Share of the file system that stays free. */
+const SPARE = 0.1;
+
+export interface FilledLayer {
+  record: LayerRecord;
+  index: { readonly info: LayerInfo };
+  source: LayerSource;
+  /** There where only headers were read: one pass brings the blob and checks it. */
+  completion: LayerCompletion | undefined;
+  closing: AbortController;
+}
+
+export interface BackgroundFillOptions {
+  content: ContentStore;
+  /** Milliseconds from when a layer is opened until filling it begins. */
+  delay: number;
+  directoryOf: (layer: number) => string;
+  indexPathOf: (layer: number) => string;
+  /** Is told of a layer that is not what it should be. */
+  refuse: (layer: FilledLayer, because: SiphonError) => void;
+  log: Logger;
+}
+
+export class BackgroundFill {
+  readonly #options: BackgroundFillOptions;
+  readonly #running = new Map<FilledLayer, Promise<void>>();
+  /** A check keeps a core busy. */
+  readonly #checks = pLimit(1);
+
+  constructor(options: BackgroundFillOptions) {
+    this.#options = options;
+  }
+
+  /** Begins with a layer; it ends with the layer's `closing`. */
+  begin(layer: FilledLayer): void {
+    const work = this.#run(layer).finally(() => this.#running.delete(layer));
+    this.#running.set(layer, work);
+  }
+
+  /** Resolves when nothing is done for the layer any more, which must be closing. */
+  async settled(layer: FilledLayer): Promise<void> {
+    await this.#running.get(layer);
+  }
+
+  async #run(layer: FilledLayer): Promise<void> {
+    const { signal } = layer.closing;
+    for (let wait = this.#options.delay; ; wait = PAUSE) {
+      // Nothing else is kept waiting by it, the end of the process either.
+      await delay(wait, undefined, { signal, ref: false }).catch(() => undefined);
+      if (signal.aborted || (await this.#isDone(layer))) return;
+    }
+  }
+
+  /** Whether nothing is left to be done. */
+  async #isDone(layer: FilledLayer): Promise<boolean> {
+    const { log } = this.#options;
+    const { blobDigest } = layer.record;
+    try {
+      return await this.#fill(layer);
+    } catch (error) {
+      if (layer.closing.signal.aborted) return true;
+      const isWrong = error instanceof SiphonError && error.code === 'corrupt';
+      // An index of headers alone gives nothing until its pass was right.
+      if (isWrong && layer.completion === undefined) this.#options.refuse(layer, error);
+      else log.info({ layer: blobDigest, reason: errorMessage(error) }, 'layer is not whole yet');
+      return isWrong;
+    }
+  }
+
+  async #fill(layer: FilledLayer): Promise<boolean> {
+    const { signal } = layer.closing;
+    const source = await layer.source.open();
+    if (layer.completion !== undefined) {
+      if (!source.local) await this.#requireRoom(layer, layer.record.blobSize);
+      await layer.completion.wait(signal, () => undefined, 'fill');
+      return true;
+    }
+    const { blob } = layer.source;
+    if (blob === undefined) return true;
+    const parts = await blob.claim();
+    if (parts === undefined) return this.#isWholeByOthers(layer, blob);
+    await this.#requireRoom(layer, blob.size - parts.present);
+    while (await blob.fill(signal)) signal.throwIfAborted();
+    if (layer.record.identity === 'content') await this.#checks(() => this.#finish(layer, blob));
+    return true;
+  }
+
+  /** Whether the process that has the layer's parts is done with them. */
+  async #isWholeByOthers(layer: FilledLayer, blob: LayerBlob): Promise<boolean> {
+    const { content } = this.#options;
+    const id = { digest: layer.record.blobDigest, size: blob.size };
+    if (!(await content.has(id.digest))) return false;
+    blob.moveTo(await content.source(id));
+    return true;
+  }
+
+  /**
+   * Compares blob and index with what they should be, and puts the blob into the content store.
+   * @throws SiphonError `corrupt`; an index that has lied is gone then, so that the next start builds another
+   */
+  async #finish(layer: FilledLayer, blob: LayerBlob): Promise<void> {
+    const { content, indexPathOf, log } = this.#options;
+    const { blobDigest: digest, blobSize: size, number } = layer.record;
+    const parts = await this.#rightParts(layer, blob);
+    const lie = await this.#lieOf(layer, parts);
+    if (lie !== undefined) await rm(indexPathOf(number), { force: true });
+    await parts.moveInto(content, digest);
+    blob.moveTo(await content.source({ digest, size }));
+    if (lie !== undefined) throw lie;
+    log.info({ layer: digest }, 'layer is here as a whole, and is what it should be');
+  }
+
+  /** What is wrong with the index, going by the blob. */
+  async #lieOf(layer: FilledLayer, { path }: BlobParts): Promise<SiphonError | undefined> {
+    const { directoryOf, indexPathOf } = this.#options;
+    const { number } = layer.record;
+    const { format, tarSize } = layer.index.info;
+    // Both tars are written out then.
+    if (format !== 'siphon') await this.#requireRoom(layer, 2 * tarSize);
+    const job = { indexPath: indexPathOf(number), blobPath: path, folder: directoryOf(number) };
+    try {
+      await verifyAside(job, layer.closing.signal);
+      return undefined;
+    } catch (error) {
+      if (error instanceof SiphonError && error.code === 'corrupt') return error;
+      throw error;
+    }
+  }
+
+  /** @throws SiphonError `corrupt` where no host has the layer */
+  async #rightParts({ record, closing }: FilledLayer, blob: LayerBlob): Promise<BlobParts> {
+    const { signal } = closing;
+    const { blobDigest, blobSize } = record;
+    for (let rejected = 0; ; rejected += 1) {
+      while (await blob.fill(signal)) signal.throwIfAborted();
+      const parts = await blob.claim();
+      if (parts === undefined) throw kept(blobDigest);
+      const digest = await hashSlice({ path: parts.path, offset: 0, size: blobSize }, signal);
+      if (digest === blobDigest) return parts;
+      const message = `Cannot trust layer "${blobDigest}": what ${blob.name} gives has digest ${digest}`;
+      if (rejected === MAX_REJECTIONS) {
+        blob.drawAnew(0);
+        throw new SiphonError('corrupt', message);
+      }
+      this.#options.log.error({ layer: blobDigest }, `${message}, drawn anew`);
+      blob.drawAnew(rejected + 1);
+    }
+  }
+
+  /** @throws SiphonError `no-space` where `bytes` more would leave too little on the disk */
+  async #requireRoom({ record }: FilledLayer, bytes: number): Promise<void> {
+    const { bavail, blocks, bsize } = await statfs(this.#options.directoryOf(record.number));
+    if (bavail * bsize - bytes >= blocks * bsize * SPARE) return;
+    throw new SiphonError(
+      'no-space',
+      `Cannot bring layer "${record.blobDigest}" here: ${bavail * bsize} bytes are free, expected ${bytes} and a tenth of the disk`,
+    );
+  }
+}
+
+function kept(layer: string): SiphonError {
+  return new SiphonError(
+    'busy',
+    `Cannot check layer "${layer}": another process keeps its parts, expected nobody`,
+  );
+}
