@@ -33,6 +33,8 @@ export function layerHostStarter(command: Command, logName?: string): StartLayer
       release: () => child.unref(),
       async stop() {
         child.kill('SIGTERM');
+        // The link would keep it alive.
+        if (child.connected) child.disconnect();
         await ended;
       },
     };

@@ -16,6 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { temporaryName } from '../common/atomic-file.js';
 import { type Digest, parseDigest } from '../common/digest.js';
 import { errorMessage, systemCode } from '../common/errors.js';
 import { keptAsideFolder } from '../common/kept-aside.js';
@@ -85,8 +86,10 @@ export function openLayerDatabase(directory: string, log: Logger): Database.Data
 /** Notes in the layer's folder, which must be there, what its row says. @throws the system error */
 export function describeLayer(folder: string, row: LayerRow): void {
   const path = join(folder, FILE);
-  writeFileSync(`${path}.new`, `${JSON.stringify(row)}\n`, { mode: 0o600 });
-  renameSync(`${path}.new`, path);
+  // Several processes may do it at once.
+  const temporary = temporaryName(path);
+  writeFileSync(temporary, `${JSON.stringify(row)}\n`, { mode: 0o600 });
+  renameSync(temporary, path);
 }
 
 function rebuilt(directory: string, path: string, log: Logger): Database.Database {

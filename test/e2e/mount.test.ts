@@ -9,6 +9,7 @@ import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layou
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
 import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { buildLayout } from '../support/images.js';
+import { startRegistryProxy } from '../support/registry-proxy.js';
 import { type Outcome, type Sandbox, must, openSandbox } from '../support/sandbox.js';
 import { type Tree, readTree } from '../support/tree.js';
 
@@ -146,6 +147,11 @@ async function gone(list: () => Promise<string[]>): Promise<void> {
   expect(await list()).toEqual([]);
 }
 
+/** Waits until the layers' FUSE mount is there, which is so before any layer is. */
+async function serverStands(sandbox: Sandbox): Promise<void> {
+  await expect.poll(() => sandbox.mounts(), { timeout: 20_000 }).not.toEqual([]);
+}
+
 describe('several mounts on one root', () => {
   it('serve one image side by side from the start', async () => {
     await using sandbox = await openSandbox();
@@ -181,6 +187,22 @@ describe('siphon mount from a registry that serves ranges', () => {
   });
 
   afterAll(() => server.close());
+
+  it('ends the server of the layers where one of them fails late', async () => {
+    await using sandbox = await openSandbox();
+    await using proxy = await startRegistryProxy(server.host);
+    proxy.before = async (request) => {
+      const isLayer = image.layers.some(({ digest }) => request.includes(digest));
+      if (!isLayer) return undefined;
+      await serverStands(sandbox);
+      return 404;
+    };
+    const folder = await sandbox.folder('mnt');
+    const outcome = await sandbox.siphon('mount', `docker://${proxy.host}/demo:latest`, folder);
+    expect(outcome, outcome.stderr).toMatchObject({ code: 1 });
+    await gone(() => sandbox.mounts());
+    expect(await readdir(join(sandbox.root, 'mounts'))).toEqual([]);
+  });
 
   it('streams the layers once where no index is published, then fetches nothing', async () => {
     await using sandbox = await openSandbox();
