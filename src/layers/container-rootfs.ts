@@ -21,9 +21,7 @@ import type { StartLayerHost } from './layer-host.js';
 import { decideWhenNotServable } from './layer-policy.js';
 import { clearStaleMount } from './mount-table.js';
 import { mountOverlay } from './overlay-mount.js';
-import { type ImageOptions, openImageAt } from './serve-image.js';
-import { unpackImage } from './unpack-image.js';
-import { openStores } from './workplace.js';
+import type { ImageOptions } from './serve-image.js';
 
 export interface ContainerRootfs {
   readonly image: Pick<Image, 'name' | 'config' | 'descriptor'>;
@@ -102,12 +100,15 @@ async function unpack(options: RootfsOptions, reason: string): Promise<Container
   const path = unpackedIn(options.folder);
   const partial = `${path}.new`;
   await rm(partial, { recursive: true, force: true });
+  const { unpackImage } = await import('./unpack-image.js');
   const { image } = await unpackImage({ ...options, target: partial });
   await rename(partial, path);
   return unpacked(image, path, reason);
 }
 
 async function unpackedBefore(options: RootfsOptions): Promise<ContainerRootfs> {
+  const { openStores } = await import('./workplace.js');
+  const { openImageAt } = await import('./serve-image.js');
   const undo = new UndoStack();
   try {
     const { image } = await openImageAt(await openStores({ ...options, undo }), options, undo);

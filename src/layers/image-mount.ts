@@ -11,7 +11,6 @@ import { UndoStack } from '../common/undo-stack.js';
 import { formatSource } from '../content/source.js';
 import { type ImageSession, openImageSession } from './image-session.js';
 import type { StartLayerHost } from './layer-host.js';
-import { mountThroughLibfuse } from './libfuse-session.js';
 import {
   type MountRecord,
   busy,
@@ -68,8 +67,10 @@ export async function mountImage(options: ImageMountOptions): Promise<ImageMount
     const claim = { directory: target, source: formatSource(source), driver };
     await claimMountPoint(root, claim);
     undo.defer(() => removeMountRecord(root, target));
-    if (driver === 'libfuse') undo.defer(await mountThroughLibfuse({ ...options, target }));
-    else {
+    if (driver === 'libfuse') {
+      const { mountThroughLibfuse } = await import('./libfuse-session.js');
+      undo.defer(await mountThroughLibfuse({ ...options, target }));
+    } else {
       session = await mountThroughKernel(options, target, undo);
       await handMountOver(root, claim, session.host.pid);
     }

@@ -8,13 +8,12 @@ import { dirname, join } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
 import { UndoStack } from '../common/undo-stack.js';
 import type { Image } from '../content/image.js';
-import { makeImpliedDirectories } from './implied-directories.js';
 import type { LayerHost, LayerHostOptions, StartLayerHost } from './layer-host.js';
 import { type Decision, decideWhenServable } from './layer-policy.js';
 import type { LayerRecord } from './layer-store.js';
 import { clearStaleMount } from './mount-table.js';
-import { type ImageOptions, openImageAt, prepareLayers } from './serve-image.js';
-import { type Stores, openStores } from './workplace.js';
+import type { ImageOptions } from './serve-image.js';
+import type { Stores } from './workplace.js';
 
 export interface ImageSessionOptions
   extends ImageOptions, Pick<LayerHostOptions, 'target' | 'untilUnmounted'> {
@@ -75,9 +74,11 @@ async function open(
   const { root, directory, target, untilUnmounted, log } = options;
   await makeOwnFolder(directory);
   served.defer(() => rm(directory, { recursive: true, force: true }));
-  // It starts while the layers are prepared.
+  // It starts while the layers are prepared, and while this process loads what prepares them.
   const host = await options.startHost({ directory, target, untilUnmounted });
   served.defer(() => stop(host, directory));
+  const { openStores } = await import('./workplace.js');
+  const { openImageAt, prepareLayers } = await import('./serve-image.js');
   const stores = await openStores({ root, undo: own, log });
   const used = await openImageAt(stores, options, own);
   const records = await prepareLayers(stores, used, options);
@@ -114,6 +115,7 @@ async function lowerFolders(
   const numbers = [...new Set(records.map(({ number }) => number))];
   const lowerdirs = numbers.map((number) => `fuse/${number}`);
   const indexes = numbers.map((number) => layers.indexPath(number));
+  const { makeImpliedDirectories } = await import('./implied-directories.js');
   if (await makeImpliedDirectories(indexes, join(directory, 'implied'))) {
     lowerdirs.unshift('implied');
   }
