@@ -22,6 +22,7 @@ import { SnapshotsClient } from '#src/generated/containerd/services/snapshots/v1
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { type Entry, directory as folder, file } from '../demo/image/entry.js';
 import { writeLayout } from '../demo/image/write-layout.js';
+import { printFigures } from './harness/figures.js';
 
 const folders = 400;
 const filesPerFolder = 100;
@@ -128,6 +129,7 @@ function report(when: string, keeper: number): void {
   const server = servers.reduce((sum, pid) => sum + residentOf(pid), 0);
   const all = server + residentOf(String(keeper));
   console.log(`${when.padEnd(20)} ${(all / 1024).toFixed(0)} MiB`);
+  printFigures({ [when]: all / 1024 });
 }
 
 /** In KiB. */

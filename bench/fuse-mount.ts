@@ -18,6 +18,7 @@ import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { FuseSession } from '#src/fuse/fuse-session.js';
 import { LayerIndex } from '#src/index/layer-index.js';
+import { printFigures } from './harness/figures.js';
 
 const folders = 400;
 const filesPerFolder = 100;
@@ -79,8 +80,11 @@ async function measure(): Promise<void> {
   const session = await mount(tar);
   try {
     const sides = { plain, siphon: session.layerPath(1) };
-    for (const work of works.filter(({ name }) => name.includes(values.only)))
-      report(work, await compare(work, sides, session));
+    for (const work of works.filter(({ name }) => name.includes(values.only))) {
+      const found = await compare(work, sides, session);
+      report(work, found);
+      printFigures({ [work.name]: found.siphon / found.plain });
+    }
     console.log(`resident: ${Math.round(process.memoryUsage.rss() / 2 ** 20)} MiB`);
   } finally {
     await session.unmount();

@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { buildIndex } from '#src/index/build-index.js';
 import type { ExpectedLayer, LayerInfo } from '#src/index/layer-index.js';
+import { printFigures } from './harness/figures.js';
 
 const { values } = parseArgs({
   options: {
@@ -64,6 +65,7 @@ async function measure(): Promise<void> {
   }
   const share = statSync(indexPath(0)).size / tarSize;
   console.log(`index: ${(100 * share).toFixed(2)} % of the tar`);
+  printFigures({ 'index share': share });
 }
 
 function pack(source: string): string {
@@ -118,8 +120,9 @@ function report(tarSize: number, layers: number, rounds: readonly Round[]): void
     const [cpu, wall] = [least(costs, 'cpu'), least(costs, 'wall')];
     return `${name.padEnd(12)} ${cpu.toFixed(2)} s cpu  ${wall.toFixed(2)} s  ${rate(wall)}`;
   };
-  const times = (of: keyof Cost): string =>
-    median(rounds.map(({ inflated, built }) => inflated[of] / built[of])).toFixed(2);
+  const ratio = (of: keyof Cost): number =>
+    median(rounds.map(({ inflated, built }) => inflated[of] / built[of]));
+  const times = (of: keyof Cost): string => ratio(of).toFixed(2);
   console.log(layers === 1 ? 'one layer' : `${layers} layers at once`);
   console.log(
     `  ${row(
@@ -136,6 +139,7 @@ function report(tarSize: number, layers: number, rounds: readonly Round[]): void
   console.log(
     `  as fast as gzip -dc, times: ${times('wall')} by the clock, ${times('cpu')} by processor time`,
   );
+  printFigures({ [`${layers} at once, times gzip`]: ratio('wall') });
 }
 
 function least(costs: readonly Cost[], of: keyof Cost): number {

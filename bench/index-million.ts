@@ -18,6 +18,7 @@ import { parseArgs } from 'node:util';
 import { createGzip } from 'node:zlib';
 import { buildIndex } from '#src/index/build-index.js';
 import { LayerIndex, rootIno } from '#src/index/layer-index.js';
+import { printFigures } from './harness/figures.js';
 
 const PER_FOLDER = 100;
 const BLOCK = 512;
@@ -55,6 +56,7 @@ async function build(): Promise<void> {
       `memory above idle: ${Math.round(grown / 2 ** 20)} MB of ${Math.round(idle / 2 ** 20)}`,
     );
     console.log(`index: ${(statSync(output).size / 2 ** 20).toFixed(1)} MiB`);
+    printFigures({ 'memory, MB': grown / 2 ** 20 });
     process.stdout.write(
       execFileSync(process.execPath, [process.argv[1] ?? '', '--look', output], {
         encoding: 'utf8',
@@ -140,6 +142,7 @@ function look(path: string): void {
   console.log(
     `opening: ${openings[0]?.toFixed(2)} ms the first time, ${middle(openings).toFixed(2)} ms then`,
   );
+  printFigures({ 'opening, ms': middle(openings) });
   using index = LayerIndex.open(path);
   const { entryCount } = index.info;
   for (const [how, next] of [
@@ -148,6 +151,7 @@ function look(path: string): void {
   ] as const) {
     const micros = lookups(index, next);
     console.log(`look-up, ${how}: ${micros.toFixed(2)} µs`);
+    printFigures({ [`look-up ${how}, µs`]: micros });
   }
 }
 

@@ -18,6 +18,7 @@ import { dirname, join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { FuseSession } from '#src/fuse/fuse-session.js';
 import { LayerIndex } from '#src/index/layer-index.js';
+import { printFigures } from './harness/figures.js';
 
 const packages = 'python3-numpy,python3-scipy,python3-pandas';
 const command = ['/usr/bin/python3', '-c', 'import numpy, scipy, pandas'];
@@ -136,6 +137,7 @@ function report(when: string, rounds: readonly Sides<number>[]): void {
   const siphon = of((round) => round.siphon).toFixed(0);
   const ratio = of((round) => round.siphon / round.native).toFixed(2);
   console.log(`import, ${when}: native ${native} ms, siphon ${siphon} ms, ratio ${ratio}`);
+  printFigures({ [when]: of((round) => round.siphon / round.native) });
 }
 
 function median(numbers: readonly number[]): number {

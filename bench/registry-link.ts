@@ -21,6 +21,7 @@ import { LayerIndex } from '#src/index/layer-index.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { type Entry, file, noise } from '../demo/image/entry.js';
 import { writeLayout } from '../demo/image/write-layout.js';
+import { printFigures } from './harness/figures.js';
 import { openNetwork } from './meters/network.js';
 import { type TrafficMeter, startTrafficMeter } from './meters/traffic-meter.js';
 
@@ -43,6 +44,8 @@ const directory = mkdtempSync(join(tmpdir(), 'siphon-link-'));
 interface Link {
   /** What the registry is called on it. */
   host: string;
+  /** ms */
+  roundTrip: number;
   traffic: TrafficMeter;
 }
 
@@ -75,7 +78,7 @@ async function measureAll(): Promise<void> {
   await using traffic = await startTrafficMeter(registry.host);
   for (const roundTrip of values['round-trips'].split(',').map(Number)) {
     await using way = await network.link(traffic.port, roundTrip);
-    const link = { host: way.host, traffic };
+    const link = { host: way.host, roundTrip, traffic };
     console.log(`\n${roundTrip} ms, ${values.mbit} Mbit/s, a blob of ${megabytes(layer.size)}`);
     await measureSequential(link, layer);
     await measureRandom(link, layer);
@@ -110,6 +113,10 @@ async function measureSequential(link: Link, layer: Layer): Promise<void> {
       requests,
       'bytes, of the blob': percent(bytes / layer.size),
     });
+    printFigures({
+      [`${link.roundTrip} ms, of the link`]: (layer.size * 8) / siphon / 1000 / Number(values.mbit),
+      [`${link.roundTrip} ms, bytes of the blob`]: bytes / layer.size,
+    });
   });
 }
 
@@ -143,6 +150,10 @@ async function measureRandom(link: Link, layer: Layer): Promise<void> {
       'of curl': percent(siphon / curl),
       'round trips each': (requests / reads).toFixed(2),
     });
+    printFigures({
+      [`${link.roundTrip} ms, round trips each`]: requests / reads,
+      [`${link.roundTrip} ms, of curl's ranges`]: siphon / curl,
+    });
   });
 }
 
@@ -165,7 +176,9 @@ async function measureShared(link: Link): Promise<void> {
     const skip = Math.floor(fileSize / 4096 / 2);
     const reader = [`if=${folder}/data`, 'of=/dev/null', 'bs=4k', 'count=1', `skip=${skip}`];
     await Promise.all(Array.from({ length: 64 }, () => run('dd', reader)));
-    print('64 readers of one place', { requests: link.traffic.read().requests });
+    const { requests } = link.traffic.read();
+    print('64 readers of one place', { requests });
+    printFigures({ [`${link.roundTrip} ms, requests of 64 readers`]: requests });
   });
 }
 

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { createReadStream } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -13,6 +14,9 @@ import { temporaryName } from '#src/common/atomic-file.js';
 import { type Content, type Entry, FIXED_MTIME } from './entry.js';
 
 export type LayerCompression = 'gzip' | 'none';
+
+/** Entries to be packed, or a tar file as it is. */
+export type LayerContents = Iterable<Entry> | { tar: string };
 
 export interface WrittenLayer {
   compression: LayerCompression;
@@ -30,13 +34,13 @@ type Sink = ReturnType<Pack['entry']>;
 /** Writes the layer to `<folder>/<hex digest>`; `signal` ends it early. */
 export async function writeLayer(
   folder: string,
-  entries: Iterable<Entry>,
+  contents: LayerContents,
   options: { compression?: LayerCompression; signal?: AbortSignal } = {},
 ): Promise<WrittenLayer> {
   const { compression = 'gzip' } = options;
   const temporary = temporaryName(join(folder, 'layer'));
   try {
-    const written = await stream(entries, { ...options, compression, path: temporary });
+    const written = await stream(contents, { ...options, compression, path: temporary });
     await rename(temporary, join(folder, digestHex(written.digest)));
     return written;
   } catch (error) {
@@ -51,25 +55,23 @@ interface StreamOptions {
   signal?: AbortSignal;
 }
 
-async function stream(entries: Iterable<Entry>, options: StreamOptions): Promise<WrittenLayer> {
+async function stream(contents: LayerContents, options: StreamOptions): Promise<WrittenLayer> {
   const { path, compression, signal } = options;
   // Opened before anything can fail: a file that appears after its removal would stay.
   const file = await open(path, 'wx');
-  const tar = pack();
-  tar.on('error', () => {}); // the pipeline reports it
-  const packed = tar as AsyncIterable<Uint8Array>; // streamx types all that it reads as unknown
+  const { tar, packing } = openTar(contents);
   const [plain, stored] = [new Meter(), new Meter()];
   const compressor = compression === 'gzip' ? createGzip({ level: GZIP_LEVEL }) : new PassThrough();
   await Promise.all([
     pipeline(
-      packed,
+      tar,
       (chunks) => plain.pass(chunks),
       compressor,
       (chunks) => stored.pass(chunks),
       file.createWriteStream(),
       { signal },
     ),
-    packAll(tar, entries),
+    packing,
   ]);
   return {
     compression,
@@ -78,6 +80,20 @@ async function stream(entries: Iterable<Entry>, options: StreamOptions): Promise
     diffId: plain.digest() as DiffId, // this is where a diff id comes from
     tarSize: plain.length,
   };
+}
+
+interface OpenTar {
+  tar: AsyncIterable<Uint8Array>;
+  /** Until all entries are in it. */
+  packing: Promise<void>;
+}
+
+function openTar(contents: LayerContents): OpenTar {
+  if ('tar' in contents) return { tar: createReadStream(contents.tar), packing: Promise.resolve() };
+  const tar = pack();
+  tar.on('error', () => {}); // the pipeline reports it
+  // streamx types all that it reads as unknown
+  return { tar: tar as AsyncIterable<Uint8Array>, packing: packAll(tar, contents) };
 }
 
 /** Hashes and counts what flows through. */

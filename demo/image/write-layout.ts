@@ -3,8 +3,12 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Digest, digestHex, digestOf } from '#src/common/digest.js';
-import type { Entry } from './entry.js';
-import { type LayerCompression, type WrittenLayer, writeLayer } from './write-layer.js';
+import {
+  type LayerCompression,
+  type LayerContents,
+  type WrittenLayer,
+  writeLayer,
+} from './write-layer.js';
 
 export interface LayoutOptions {
   /** The layout's folder; made where it is missing. */
@@ -20,7 +24,7 @@ export interface LayoutOptions {
 
 export interface LayerPlan {
   title: string;
-  entries: Iterable<Entry>;
+  entries: LayerContents;
   compression?: LayerCompression;
 }
 

@@ -19,7 +19,7 @@ import { capture } from './run.mjs';
 
 /**
  * @typedef {{ name: string, why: string, command?: string, library?: string, file?: string, services?: string[] }} DebianPackage
- * @typedef {'build' | 'demo' | 'test'} PackageSet
+ * @typedef {'build' | 'demo' | 'test' | 'bench'} PackageSet
  */
 
 /** @type {Record<PackageSet, DebianPackage[]>} */
@@ -29,6 +29,41 @@ const SETS = {
     { name: 'make', command: 'make', why: 'the same' },
     { name: 'g++', command: 'g++', why: 'the same' },
     { name: 'libfuse2', library: 'libfuse.so.2', why: 'the optional fuse-native driver' },
+  ],
+  bench: [
+    { name: 'mmdebstrap', command: 'mmdebstrap', why: 'making images' },
+    { name: 'rsync', command: 'rsync', why: 'telling layers from one another' },
+    { name: 'skopeo', command: 'skopeo', why: 'copying images' },
+    {
+      name: 'docker-registry',
+      command: 'docker-registry',
+      why: 'the registry that everyone pulls from',
+      services: ['docker-registry'],
+    },
+    { name: 'iproute2', command: 'tc', why: 'a slower network' },
+    { name: 'curl', command: 'curl', why: 'a client to compare with' },
+    { name: 'runc', command: 'runc', why: 'running containers' },
+    {
+      name: 'containerd',
+      command: 'containerd',
+      why: 'a contestant, and what others plug into',
+      services: ['containerd'],
+    },
+    { name: 'stargz-snapshotter', command: 'ctr-remote', why: 'pulling lazily' },
+    {
+      name: 'golang-go',
+      command: 'go',
+      why: 'the stargz snapshotter’s service, which Debian has as a library',
+    },
+    {
+      name: 'golang-github-containerd-stargz-snapshotter-dev',
+      file: '/usr/share/gocode/src/github.com/containerd/stargz-snapshotter/snapshot/snapshot.go',
+      why: 'that library',
+    },
+    { name: 'podman', command: 'podman', why: 'a contestant' },
+    { name: 'fuse-overlayfs', command: 'fuse-overlayfs', why: 'what it mounts with' },
+    { name: 'umoci', command: 'umoci', why: 'a contestant in unpacking' },
+    { name: 'archivemount', command: 'archivemount', why: 'a contestant in reading' },
   ],
   demo: [{ name: 'runc', command: 'runc', why: 'running the container' }],
   test: [

@@ -11,7 +11,7 @@ import {
 } from './node-modules.mjs';
 
 /**
- * @param {'build' | 'demo' | 'test'} purpose
+ * @param {'build' | 'demo' | 'test' | 'bench'} purpose
  * @throws Failure
  */
 export async function setup(purpose) {

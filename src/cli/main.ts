@@ -2,6 +2,7 @@
 
 import { resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
+import { benchCommand } from './commands/bench.js';
 import { doctorCommand } from './commands/doctor.js';
 import { attachCommand } from './commands/attach.js';
 import {
@@ -93,6 +94,7 @@ function createProgram(): Command {
     indexCommand,
     statusCommand,
     doctorCommand,
+    benchCommand,
   ]) {
     program.addCommand(command());
   }

@@ -1,0 +1,35 @@
+/** Those who read a whole image to know where everything lies in it, beside one who merely inflates it. */
+
+import { join } from 'node:path';
+import { packageVersion } from '#src/cli/version.js';
+import type { CommandContestant } from '../harness/command-contestant.js';
+import { siphonProgram } from '../programs/siphon-program.js';
+
+export const INDEX_BUILDERS: readonly CommandContestant[] = [
+  {
+    name: 'gzip',
+    title: 'gzip -dc',
+    find: async (programs) => ({ versions: { gzip: await programs.version('gzip') } }),
+    command: ({ blobs }) => [
+      'sh',
+      '-ec',
+      'for blob; do gzip -dc <"$blob" >/dev/null; done',
+      'sh',
+      ...blobs,
+    ],
+  },
+  {
+    name: 'siphon',
+    title: 'siphon index build',
+    find: () => Promise.resolve({ versions: { siphon: packageVersion() } }),
+    command: ({ layout }, { folder }) => [
+      process.execPath,
+      siphonProgram,
+      '--root',
+      join(folder, 'root'),
+      'index',
+      'build',
+      `oci:${layout}:latest`,
+    ],
+  },
+];

@@ -1,0 +1,105 @@
+/** Those who show a layer's files: unpacked, or through FUSE. */
+
+import { access, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { packageVersion } from '#src/cli/version.js';
+import { listMounts } from '#src/layers/mount-table.js';
+import { execute } from '../programs/execute.js';
+import { siphonProgram } from '../programs/siphon-program.js';
+import type { Found, Place } from '../harness/contestant.js';
+import type { ProgramFinder } from '../harness/program-finder.js';
+
+export interface MountContestant {
+  name: string;
+  title: string;
+  find(programs: ProgramFinder): Promise<Found>;
+  /**
+   * @param layer path of a `.tar.gz`
+   * @returns a folder with the layer's files; closing it leaves no mount
+   */
+  open(layer: string, place: Place, programs: ProgramFinder): Promise<OpenMount>;
+}
+
+export interface OpenMount extends AsyncDisposable {
+  path: string;
+}
+
+/** What all others are compared with. */
+const folder: MountContestant = {
+  name: 'folder',
+  title: 'unpacked folder',
+  find: async (programs) => ({ versions: { tar: await programs.version('tar') } }),
+  async open(layer, place) {
+    const path = join(place.folder, 'tree');
+    await mkdir(path);
+    await execute('tar', ['-C', path, '--numeric-owner', '-xpzf', layer]);
+    return { path, [Symbol.asyncDispose]: () => Promise.resolve() };
+  },
+};
+
+export const MOUNT_CONTESTANTS: readonly MountContestant[] = [
+  folder,
+  siphonMount('kernel', 'siphon mount'),
+  siphonMount('libfuse', 'siphon mount, fuse-native'),
+  archive('archivemount', (layer, path) => [layer, path, '-o', 'readonly']),
+  archive('ratarmount', (layer, path) => ['--index-file', ':memory:', layer, path]),
+];
+
+function siphonMount(driver: 'kernel' | 'libfuse', title: string): MountContestant {
+  return {
+    name: `siphon-${driver}`,
+    title,
+    async find() {
+      if (driver === 'libfuse' && !(await canUse('fuse-native')))
+        return { skipped: 'needs the npm package fuse-native, libfuse2 and fusermount' };
+      return { versions: { siphon: packageVersion() } };
+    },
+    async open(layer, place) {
+      const path = await mountPoint(place);
+      const siphon = [siphonProgram, '--root', join(place.folder, 'root')];
+      const [program = '', ...words] = [...place.enter, process.execPath, ...siphon];
+      await execute(program, [...words, 'mount', '--driver', driver, layer, path]);
+      const close = async (): Promise<void> => {
+        await execute(process.execPath, [...siphon, 'umount', path]);
+      };
+      return { path, [Symbol.asyncDispose]: close };
+    },
+  };
+}
+
+/** A program that mounts archives, and serves them in the background until they are unmounted. */
+function archive(
+  name: string,
+  options: (layer: string, path: string) => string[],
+): MountContestant {
+  return {
+    name,
+    title: name,
+    async find(programs) {
+      if (programs.find(name) === undefined) return { skipped: `needs ${name}` };
+      return { versions: { [name]: await programs.version(name) } };
+    },
+    async open(layer, place, programs) {
+      const path = await mountPoint(place);
+      const [program = '', ...words] = [...place.enter, programs.require(name)];
+      await execute(program, [...words, ...options(layer, path)]);
+      if (!(await listMounts()).some((entry) => entry.mountPoint === path))
+        throw new Error(`Cannot mount "${layer}" by ${name}: nothing is mounted`);
+      const close = async (): Promise<void> => void (await execute('umount', [path]));
+      return { path, [Symbol.asyncDispose]: close };
+    },
+  };
+}
+
+async function mountPoint(place: Place): Promise<string> {
+  const path = join(place.folder, 'mount');
+  await mkdir(path);
+  return path;
+}
+
+function canUse(module: string): Promise<boolean> {
+  return import(module).then(
+    () => access('/dev/fuse').then(() => true),
+    () => false,
+  );
+}

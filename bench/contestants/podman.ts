@@ -1,0 +1,79 @@
+/** podman on fuse-overlayfs: everything is downloaded and unpacked, and the layers are merged outside of the kernel. */
+
+import { join } from 'node:path';
+import { MNT, umount } from '#src/ffi/libc.js';
+import { listMounts } from '#src/layers/mount-table.js';
+import { execute } from '../programs/execute.js';
+import type { StartContestant } from '../harness/contestant.js';
+
+export const podman: StartContestant = {
+  name: 'podman',
+  title: 'podman, fuse-overlayfs',
+  async find(programs) {
+    const missing = programs.missing('podman', 'fuse-overlayfs', 'conmon');
+    if (missing.length > 0) return { skipped: `needs ${missing.join(', ')}` };
+    const [version, overlay] = await Promise.all([
+      programs.version('podman'),
+      programs.version('fuse-overlayfs'),
+    ]);
+    return { versions: { podman: version, 'fuse-overlayfs': overlay } };
+  },
+  open(place, programs) {
+    const at = (name: string): string => join(place.folder, name);
+    const mountProgram = `overlay.mount_program=${programs.require('fuse-overlayfs')}`;
+    const podmanHere = [
+      programs.require('podman'),
+      ...['--root', at('root'), '--runroot', at('run'), '--tmpdir', at('tmp')],
+      ...['--storage-driver', 'overlay', '--storage-opt', mountProgram],
+      ...['--cgroup-manager', 'cgroupfs', '--events-backend', 'file'],
+    ];
+    const run = (...words: string[]): Promise<string> => {
+      const [program = '', ...others] = [...place.enter, ...podmanHere, ...words];
+      return execute(program, others);
+    };
+    return Promise.resolve({
+      pull: async (reference) =>
+        void (await run('pull', '--quiet', '--tls-verify=false', reference)),
+      runCommand(reference, { id, command = [] }) {
+        // As containerd runs an image, its words are the whole command.
+        const [entrypoint, ...words] = command;
+        const entry = entrypoint === undefined ? [] : ['--entrypoint', entrypoint];
+        const options = [
+          'run',
+          '--rm',
+          '--name',
+          id,
+          '--network',
+          'none',
+          '--ulimit',
+          'host',
+          ...entry,
+        ];
+        return [...place.enter, ...podmanHere, ...options, reference, ...words];
+      },
+      kill: async (id) => void (await run('kill', '--signal', 'KILL', id)),
+      async objections() {
+        const { graphDriverName, graphOptions } = await storeOf(run);
+        const isFuse = JSON.stringify(graphOptions ?? {}).includes('fuse-overlayfs');
+        return graphDriverName === 'overlay' && isFuse ? [] : ['it does not use fuse-overlayfs'];
+      },
+      async [Symbol.asyncDispose]() {
+        await run('rm', '--all', '--force', '--time', '0').catch(() => undefined);
+        const mounts = (await listMounts()).map((entry) => entry.mountPoint);
+        for (const path of mounts.toReversed())
+          if (path.startsWith(`${place.folder}/`)) umount(path, MNT.DETACH);
+      },
+    });
+  },
+};
+
+interface Store {
+  graphDriverName?: string;
+  graphOptions?: object;
+}
+
+async function storeOf(run: (...words: string[]) => Promise<string>): Promise<Store> {
+  // podman's own description of itself.
+  const { store } = JSON.parse(await run('info', '--format', 'json')) as { store: Store };
+  return store;
+}

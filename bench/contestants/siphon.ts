@@ -1,0 +1,113 @@
+/** siphon as containerd's snapshotter, with indexes beside the image and without. */
+
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { execute } from '../programs/execute.js';
+import { siphonProgram } from '../programs/siphon-program.js';
+import { startSiphonService } from '../programs/siphon-service.js';
+import type { ServiceStatus } from '#src/monitor/service-status.js';
+import { packageVersion } from '#src/cli/version.js';
+import type {
+  Found,
+  Installation,
+  Place,
+  PrepareTools,
+  PreparedImage,
+  PublishedImage,
+  StartContestant,
+} from '../harness/contestant.js';
+import type { ProgramFinder } from '../harness/program-finder.js';
+import { openContainerd, storedLayers } from './containerd-installation.js';
+import { repositoryOf } from '../harness/bench-registry.js';
+
+/** Layers below it are unpacked by intent (`smallest_lazy_layer`). */
+const SMALLEST_LAZY = 256 * 1024;
+
+/** Without any index: each layer is downloaded, indexed on the way, and served from where it is kept. */
+export const siphonStreamed: StartContestant = {
+  name: 'siphon-streamed',
+  title: 'siphon, streamed',
+  find,
+  open: (place) => open(place, 'streamed'),
+};
+
+/** With the indexes that `siphon index build --push` published beside the image. */
+export const siphonIndexed: StartContestant = {
+  name: 'siphon-indexed',
+  title: 'siphon, indexed',
+  find,
+  prepare: publishWithIndexes,
+  open: (place) => open(place, 'lazy'),
+};
+
+/** Publishes a copy of the image with the indexes of its layers. */
+export async function publishWithIndexes(
+  image: PublishedImage,
+  { registry, folder, version, signal }: PrepareTools,
+): Promise<PreparedImage> {
+  const path = `${repositoryOf(image.path)}-indexed-${version}:latest`;
+  await registry.push(`docker://${registry.host}/${image.path}`, path, signal);
+  const begin = performance.now();
+  const words = ['--root', join(folder, 'root'), 'index', 'build', '--push'];
+  const source = `docker://${registry.host}/${path}`;
+  await execute(process.execPath, [siphonProgram, ...words, source], { signal });
+  const ms = performance.now() - begin;
+  const bytes = await registry.referrerBytes(await registry.image(image.name, path));
+  return { path, preparation: { what: 'index', ms, bytes } };
+}
+
+async function find(programs: ProgramFinder): Promise<Found> {
+  const missing = programs.missing('containerd', 'ctr', 'ctr-remote', 'runc');
+  if (missing.length > 0) return { skipped: `needs ${missing.join(', ')}` };
+  const containerd = await programs.version('containerd');
+  return { versions: { siphon: siphonVersion(), containerd } };
+}
+
+/** With the sources that this build is of, so that indexes of another are not taken for its own. */
+export function siphonVersion(): string {
+  const stamp = createRequire(import.meta.url)
+    .resolve('#src/cli/main.js')
+    .replace('cli/main.js', '.stamp');
+  const build = existsSync(stamp) ? readFileSync(stamp, 'utf8').slice(0, 8) : 'unknown';
+  return `${packageVersion()}+${build}`;
+}
+
+async function open(place: Place, expected: 'lazy' | 'streamed'): Promise<Installation> {
+  const root = join(place.folder, 'siphon');
+  await mkdir(root);
+  // Everything as it comes: the service's own way for tests is told otherwise.
+  const config = join(place.folder, 'default.toml');
+  await writeFile(config, '');
+  const options = ['--config', config, '--log-level', 'info'];
+  const at = { directory: place.folder, root, enter: place.enter };
+  const service = await startSiphonService(at, ...options);
+  return openContainerd(place, {
+    snapshotter: 'siphon',
+    service: { address: service.address, close: () => service.stop() },
+    pull: (reference, { ctrRemote }) =>
+      ctrRemote(['images', 'rpull', '--plain-http', '--snapshotter', 'siphon', reference]),
+    async objections(image, containerd) {
+      const { stored } = await storedLayers(image, containerd);
+      const words = [siphonProgram, '--root', root, 'status', '--json'];
+      // Our own program's.
+      const status = JSON.parse(await execute(process.execPath, words)) as ServiceStatus;
+      return [
+        ...stored.map((digest) => `layer ${digest} was left to containerd`),
+        ...served(image, status, expected),
+      ];
+    },
+  });
+}
+
+function served(image: PublishedImage, status: ServiceStatus, expected: string): string[] {
+  return image.layers
+    .filter(({ size }) => size >= SMALLEST_LAZY)
+    .flatMap(({ digest }) => {
+      const decision = status.layers.find((layer) => layer.digest === digest)?.decision;
+      return decision === expected
+        ? []
+        : [`layer ${digest} is ${decision ?? 'not served'}, expected ${expected}`];
+    });
+}

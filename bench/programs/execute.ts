@@ -1,0 +1,30 @@
+/** Programs that run to their end. */
+
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const MAX_OUTPUT = 64 << 20;
+
+export interface ExecuteOptions {
+  signal?: AbortSignal;
+  env?: NodeJS.ProcessEnv;
+  cwd?: string;
+}
+
+/** @returns its standard output @throws Error with what it said on standard error, where it fails */
+export async function execute(
+  program: string,
+  args: readonly string[],
+  options: ExecuteOptions = {},
+): Promise<string> {
+  try {
+    const { stdout } = await run(program, args, { maxBuffer: MAX_OUTPUT, ...options });
+    return stdout;
+  } catch (cause) {
+    options.signal?.throwIfAborted();
+    const { stderr = '', message } = cause as Error & { stderr?: string };
+    const why = stderr.trim().split('\n').slice(-12).join('\n') || message;
+    throw new Error(`Cannot run "${[program, ...args].join(' ')}": ${why}`, { cause });
+  }
+}

@@ -1,0 +1,95 @@
+/** Scenarios where everyone does the same piece of work in a command of their own. */
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { INDEX_BUILDERS } from '../contestants/index-builders.js';
+import { UNPACKERS } from '../contestants/unpackers.js';
+import { execute } from '../programs/execute.js';
+import type { Bench } from '../harness/bench.js';
+import { dropCaches } from '../harness/caches.js';
+import type { CommandContestant, LayoutImage } from '../harness/command-contestant.js';
+import type { Contestant, Run, ScenarioResult } from '../harness/result.js';
+import { takeTurns, validRun } from '../harness/rounds.js';
+import { openProcessGroup } from '../meters/process-group.js';
+import { withProcessMeter } from '../harness/with-process-meter.js';
+
+interface CommandScenario {
+  name: string;
+  title: string;
+  description: string;
+  /** The first one is whom the others are compared with. */
+  contestants: readonly CommandContestant[];
+}
+
+export const COMMAND_SCENARIOS = {
+  index: {
+    name: 'index-build',
+    title: 'Index build',
+    description:
+      'The whole image is read once so that it is known where everything lies in it, beside inflating it and nothing else; the kernel’s caches are dropped.',
+    contestants: INDEX_BUILDERS,
+  },
+  unpack: {
+    name: 'unpack',
+    title: 'Unpack',
+    description:
+      'The whole image becomes a root file system on this disk; the kernel’s caches are dropped.',
+    contestants: UNPACKERS,
+  },
+} satisfies Record<string, CommandScenario>;
+
+/** @returns its result, and who took part or did not */
+export async function measureCommands(
+  bench: Bench,
+  scenario: CommandScenario,
+  { image, rounds }: { image: LayoutImage; rounds: number },
+): Promise<{ result: ScenarioResult; contestants: Contestant[] }> {
+  const contestants: Contestant[] = [];
+  for (const { name, title, find } of scenario.contestants) {
+    const found = await find(bench.programs);
+    contestants.push({ name: nameIn(scenario, name), title, versions: {}, ...found });
+  }
+  const present = scenario.contestants.filter((_, n) => contestants[n]?.skipped === undefined);
+  const all = await takeTurns(present, { rounds, signal: bench.signal }, (contestant, round) => {
+    bench.progress.step(`${scenario.title}, ${image.name}: ${contestant.title}, round ${round}`);
+    return runCommand(bench, contestant, { image, round });
+  });
+  const { name, title, description } = scenario;
+  const rows = scenario.contestants.map((one, n) => {
+    const skipped = contestants[n]?.skipped;
+    const row = { contestant: nameIn(scenario, one.name), runs: all.get(one) ?? [] };
+    return skipped === undefined ? row : { ...row, skipped };
+  });
+  const baseline = nameIn(scenario, present[0]?.name ?? '');
+  const amount = { count: image.size, unit: 'bytes' } as const;
+  const result = { name, title, description, image: image.name, amount, baseline, rows };
+  return { result, contestants };
+}
+
+/** Whoever does several kinds of work is someone else in each, with another title. */
+function nameIn(scenario: CommandScenario, contestant: string): string {
+  return `${scenario.name}/${contestant}`;
+}
+
+async function runCommand(
+  bench: Bench,
+  contestant: CommandContestant,
+  { image, round }: { image: LayoutImage; round: number },
+): Promise<Run> {
+  await using group = await openProcessGroup();
+  const folder = await mkdtemp(join(bench.folder, 'c-'));
+  try {
+    const place = { folder, enter: group.enter, signal: bench.signal };
+    const [program = '', ...words] = [...group.enter, ...contestant.command(image, place)];
+    await dropCaches();
+    const { value: ms, processes } = await withProcessMeter(group, async () => {
+      const begin = performance.now();
+      await execute(program, words, { signal: bench.signal });
+      return performance.now() - begin;
+    });
+    const objections = (await contestant.objections?.(image, place)) ?? [];
+    return validRun({ round, ms, processes }, objections);
+  } finally {
+    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+}

@@ -1,0 +1,52 @@
+import { Command } from 'commander';
+import { onInterrupt } from '../interruption.js';
+import { requireRoot, settingsOf } from '../settings.js';
+
+interface BenchOptions {
+  ready?: string;
+  images?: string[];
+  scenarios?: string[];
+  contestants?: string[];
+  rounds: string;
+  cache?: string;
+  program?: string[];
+  output?: string;
+  html?: string;
+}
+
+/** What the benchmarks have for this command. */
+interface Harness {
+  bench(words: object): Promise<void>;
+}
+
+/** Lies beside the product, and is loaded for this command alone. */
+const harness = '#bench/main.js';
+
+/** `siphon bench [IMAGE] [-- CMD...]` */
+export function benchCommand(): Command {
+  return new Command('bench')
+    .description('measure how fast images start, siphon beside others that are on this machine')
+    .argument('[image]', 'as skopeo names it; without one, images made of Debian packages')
+    .argument('[cmd...]', "instead of the image's own command")
+    .option('--ready <regex>', "matches the line of IMAGE's output that says it is ready")
+    .option('--images <name...>', 'of those made of Debian packages (default: all)')
+    .option(
+      '--scenarios <name...>',
+      'starts, links, concurrent, index, unpack, reads (default: all)',
+    )
+    .option('--contestants <name...>', 'who takes part (default: everyone who is here)')
+    .option('--rounds <number>', 'how often each one runs', '5')
+    .option('--cache <dir>', 'for what is made once (default: ~/.cache/siphon-bench)')
+    .option('--program <name=path...>', 'where a program is that is not on the path')
+    .option('--output <file>', 'write the result there, as JSON')
+    .option('--html <file>', 'write it there as a page with plots, in one file')
+    .action(
+      async (image: string | undefined, cmd: string[], options: BenchOptions, command: Command) => {
+        requireRoot('run the benchmark');
+        const { json } = settingsOf(command);
+        const { bench } = (await import(harness)) as Harness; // made by the same build
+        const { program: programs, ...rest } = options;
+        await bench({ image, command: cmd, programs, json, signal: onInterrupt(), ...rest });
+      },
+    );
+}
