@@ -6,7 +6,8 @@ import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Containerd, startContainerd } from '../programs/containerd.js';
 import { listMounts } from '#src/layers/mount-table.js';
-import type { Installation, Place, PublishedImage } from '../harness/contestant.js';
+import type { Installation, Place } from '../harness/contestant.js';
+import type { PublishedImage } from '../harness/published-image.js';
 
 export interface ContainerdSetup {
   /** As containerd knows it. */

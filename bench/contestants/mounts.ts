@@ -4,7 +4,7 @@ import { access, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { packageVersion } from '#src/cli/version.js';
 import { listMounts } from '#src/layers/mount-table.js';
-import { execute } from '../programs/execute.js';
+import { execute, executeCommand } from '../programs/execute.js';
 import { siphonProgram } from '../programs/siphon-program.js';
 import type { Found, Place } from '../harness/contestant.js';
 import type { ProgramFinder } from '../harness/program-finder.js';
@@ -57,8 +57,8 @@ function siphonMount(driver: 'kernel' | 'libfuse', title: string): MountContesta
     async open(layer, place) {
       const path = await mountPoint(place);
       const siphon = [siphonProgram, '--root', join(place.folder, 'root')];
-      const [program = '', ...words] = [...place.enter, process.execPath, ...siphon];
-      await execute(program, [...words, 'mount', '--driver', driver, layer, path]);
+      const mount = ['mount', '--driver', driver, layer, path];
+      await executeCommand([...place.enter, process.execPath, ...siphon, ...mount]);
       const close = async (): Promise<void> => {
         await execute(process.execPath, [...siphon, 'umount', path]);
       };
@@ -81,8 +81,7 @@ function archive(
     },
     async open(layer, place, programs) {
       const path = await mountPoint(place);
-      const [program = '', ...words] = [...place.enter, programs.require(name)];
-      await execute(program, [...words, ...options(layer, path)]);
+      await executeCommand([...place.enter, programs.require(name), ...options(layer, path)]);
       if (!(await listMounts()).some((entry) => entry.mountPoint === path))
         throw new Error(`Cannot mount "${layer}" by ${name}: nothing is mounted`);
       const close = async (): Promise<void> => void (await execute('umount', [path]));

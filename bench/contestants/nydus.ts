@@ -42,9 +42,17 @@ export const nydus: StartContestant = {
     await execute(
       programs.require('nydusify'),
       [
-        ...['convert', '--source', from, '--target', to, '--work-dir', folder],
-        ...['--source-insecure', '--target-insecure'],
-        ...['--nydus-image', programs.require('nydus-image')],
+        'convert',
+        '--source',
+        from,
+        '--target',
+        to,
+        '--work-dir',
+        folder,
+        '--source-insecure',
+        '--target-insecure',
+        '--nydus-image',
+        programs.require('nydus-image'),
       ],
       { signal },
     );
@@ -55,8 +63,10 @@ export const nydus: StartContestant = {
   async open(place, programs) {
     const address = join(place.folder, 'nydus.sock');
     const helpers = [
-      ...['--nydusd', programs.require('nydusd')],
-      ...['--nydus-image', programs.require('nydus-image')],
+      '--nydusd',
+      programs.require('nydusd'),
+      '--nydus-image',
+      programs.require('nydus-image'),
     ];
     const words = ['--address', address, '--root', join(place.folder, 'nydus'), ...helpers];
     const daemon = [...place.enter, programs.require(DAEMON), ...words];
@@ -66,7 +76,11 @@ export const nydus: StartContestant = {
       pull: (reference, containerd) =>
         execute(programs.require('nerdctl'), [
           ...targetOf(containerd),
-          ...['--snapshotter', 'nydus', '--insecure-registry', 'pull', reference],
+          '--snapshotter',
+          'nydus',
+          '--insecure-registry',
+          'pull',
+          reference,
         ]),
       async objections(image, containerd) {
         const { stored } = await storedLayers(image, containerd);

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { MNT, umount } from '#src/ffi/libc.js';
 import { listMounts } from '#src/layers/mount-table.js';
-import { execute } from '../programs/execute.js';
+import { executeCommand } from '../programs/execute.js';
 import type { StartContestant } from '../harness/contestant.js';
 
 export const podman: StartContestant = {
@@ -23,14 +23,23 @@ export const podman: StartContestant = {
     const mountProgram = `overlay.mount_program=${programs.require('fuse-overlayfs')}`;
     const podmanHere = [
       programs.require('podman'),
-      ...['--root', at('root'), '--runroot', at('run'), '--tmpdir', at('tmp')],
-      ...['--storage-driver', 'overlay', '--storage-opt', mountProgram],
-      ...['--cgroup-manager', 'cgroupfs', '--events-backend', 'file'],
+      '--root',
+      at('root'),
+      '--runroot',
+      at('run'),
+      '--tmpdir',
+      at('tmp'),
+      '--storage-driver',
+      'overlay',
+      '--storage-opt',
+      mountProgram,
+      '--cgroup-manager',
+      'cgroupfs',
+      '--events-backend',
+      'file',
     ];
-    const run = (...words: string[]): Promise<string> => {
-      const [program = '', ...others] = [...place.enter, ...podmanHere, ...words];
-      return execute(program, others);
-    };
+    const run = (...words: string[]): Promise<string> =>
+      executeCommand([...place.enter, ...podmanHere, ...words]);
     return Promise.resolve({
       pull: async (reference) =>
         void (await run('pull', '--quiet', '--tls-verify=false', reference)),

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { StartContestant } from '../harness/contestant.js';
-import { execute } from '../programs/execute.js';
+import { executeCommand } from '../programs/execute.js';
 import { siphonProgram } from '../programs/siphon-program.js';
 import { publishWithIndexes, siphonVersion } from './siphon.js';
 
@@ -18,12 +18,13 @@ export const siphonRun: StartContestant = {
   open(place) {
     const siphon = [
       ...place.enter,
-      ...[process.execPath, siphonProgram, '--root', join(place.folder, 'root'), '--plain-http'],
+      process.execPath,
+      siphonProgram,
+      '--root',
+      join(place.folder, 'root'),
+      '--plain-http',
     ];
-    const run = (...words: string[]): Promise<string> => {
-      const [program = '', ...others] = [...siphon, ...words];
-      return execute(program, others);
-    };
+    const run = (...words: string[]): Promise<string> => executeCommand([...siphon, ...words]);
     return Promise.resolve({
       pull: async (reference) => void (await run('pull', reference)),
       runCommand(reference, { id, command = [] }) {

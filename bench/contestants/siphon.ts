@@ -15,9 +15,9 @@ import type {
   Place,
   PrepareTools,
   PreparedImage,
-  PublishedImage,
   StartContestant,
 } from '../harness/contestant.js';
+import type { PublishedImage } from '../harness/published-image.js';
 import type { ProgramFinder } from '../harness/program-finder.js';
 import { openContainerd, storedLayers } from './containerd-installation.js';
 import { repositoryOf } from '../harness/bench-registry.js';

@@ -57,7 +57,12 @@ export const soci: StartContestant = {
       pull: (reference, containerd) =>
         execute(programs.require('soci'), [
           ...targetOf(containerd),
-          ...['image', 'rpull', '--plain-http', '--snapshotter', 'soci', reference],
+          'image',
+          'rpull',
+          '--plain-http',
+          '--snapshotter',
+          'soci',
+          reference,
         ]),
       objections: (image, containerd) => notLazy(image, containerd, place),
     });

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { startDockerRegistry } from '../programs/docker-registry.js';
 import { execute } from '../programs/execute.js';
 import { type TrafficMeter, startTrafficMeter } from '../meters/traffic-meter.js';
-import type { PublishedImage } from './contestant.js';
+import type { PublishedImage } from './published-image.js';
 import type { BenchLayer } from './result.js';
 
 /** What is looked at of manifests and indexes. */

@@ -2,7 +2,8 @@
 
 import type { BenchRegistry } from './bench-registry.js';
 import type { ProgramFinder } from './program-finder.js';
-import type { BenchLayer, Preparation } from './result.js';
+import type { PublishedImage } from './published-image.js';
+import type { Preparation } from './result.js';
 
 /** Someone who brings an image from a registry to a running container. */
 export interface StartContestant {
@@ -44,18 +45,6 @@ export interface ContainerOptions {
   id: string;
   /** Instead of the image's own command. */
   command?: readonly string[];
-}
-
-/** An image in the benchmark's registry. */
-export interface PublishedImage {
-  name: string;
-  /** `REPOSITORY:TAG` */
-  path: string;
-  digest: string;
-  /** Digest of its configuration. */
-  config: string;
-  /** Bottom first. */
-  layers: readonly BenchLayer[];
 }
 
 export interface PreparedImage {

@@ -3,7 +3,8 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Bench } from './bench.js';
-import type { PreparedImage, PublishedImage, StartContestant } from './contestant.js';
+import type { PreparedImage, StartContestant } from './contestant.js';
+import type { PublishedImage } from './published-image.js';
 import { shortHash } from './program-finder.js';
 
 /** @returns `undefined` for a contestant that takes images as they are */

@@ -28,3 +28,12 @@ export async function execute(
     throw new Error(`Cannot run "${[program, ...args].join(' ')}": ${why}`, { cause });
   }
 }
+
+/** As {@link execute}. @param command program and arguments */
+export function executeCommand(
+  command: readonly string[],
+  options: ExecuteOptions = {},
+): Promise<string> {
+  const [program = '', ...words] = command;
+  return execute(program, words, options);
+}

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { INDEX_BUILDERS } from '../contestants/index-builders.js';
 import { UNPACKERS } from '../contestants/unpackers.js';
-import { execute } from '../programs/execute.js';
+import { executeCommand } from '../programs/execute.js';
 import type { Bench } from '../harness/bench.js';
 import { dropCaches } from '../harness/caches.js';
 import type { CommandContestant, LayoutImage } from '../harness/command-contestant.js';
@@ -45,8 +45,9 @@ export async function measureCommands(
   { image, rounds }: { image: LayoutImage; rounds: number },
 ): Promise<{ result: ScenarioResult; contestants: Contestant[] }> {
   const contestants: Contestant[] = [];
-  for (const { name, title, find } of scenario.contestants) {
-    const found = await find(bench.programs);
+  for (const one of scenario.contestants) {
+    const { name, title } = one;
+    const found = await one.find(bench.programs);
     contestants.push({ name: nameIn(scenario, name), title, versions: {}, ...found });
   }
   const present = scenario.contestants.filter((_, n) => contestants[n]?.skipped === undefined);
@@ -80,11 +81,11 @@ async function runCommand(
   const folder = await mkdtemp(join(bench.folder, 'c-'));
   try {
     const place = { folder, enter: group.enter, signal: bench.signal };
-    const [program = '', ...words] = [...group.enter, ...contestant.command(image, place)];
+    const command = [...group.enter, ...contestant.command(image, place)];
     await dropCaches();
     const { value: ms, processes } = await withProcessMeter(group, async () => {
       const begin = performance.now();
-      await execute(program, words, { signal: bench.signal });
+      await executeCommand(command, { signal: bench.signal });
       return performance.now() - begin;
     });
     const objections = (await contestant.objections?.(image, place)) ?? [];

@@ -76,11 +76,11 @@ export async function measureReading(
 ): Promise<{ results: ScenarioResult[]; contestants: Contestant[] }> {
   const layer = await largestBlob(image);
   const contestants = await Promise.all(
-    MOUNT_CONTESTANTS.map(async ({ name, title, find }): Promise<Contestant> => ({
-      name,
-      title,
+    MOUNT_CONTESTANTS.map(async (one): Promise<Contestant> => ({
+      name: one.name,
+      title: one.title,
       versions: {},
-      ...(await find(bench.programs)),
+      ...(await one.find(bench.programs)),
     })),
   );
   const present = MOUNT_CONTESTANTS.filter((_, n) => contestants[n]?.skipped === undefined);

@@ -6,7 +6,8 @@
 
 import { once } from 'node:events';
 import { dropCaches } from '../harness/caches.js';
-import type { Installation, PublishedImage, StartContestant } from '../harness/contestant.js';
+import type { Installation, StartContestant } from '../harness/contestant.js';
+import type { PublishedImage } from '../harness/published-image.js';
 import type { FailedRun, MeasuredRun } from '../harness/result.js';
 import { validRun } from '../harness/rounds.js';
 import { startPhases } from '../harness/start-phases.js';

@@ -16,7 +16,7 @@ interface BenchOptions {
 
 /** What the benchmarks have for this command. */
 interface Harness {
-  bench(words: object): Promise<void>;
+  bench: (words: object) => Promise<void>;
 }
 
 /** Lies beside the product, and is loaded for this command alone. */
