@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MNT, umount } from '#src/ffi/libc.js';
-import { listMounts } from '#src/layers/mount-table.js';
+import { listMounts } from '#src/common/mount-info.js';
 
 export class WorkFolder implements AsyncDisposable {
   readonly path: string;

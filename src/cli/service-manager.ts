@@ -13,7 +13,7 @@ export async function tellServiceManager(state: ServiceState, log: Logger): Prom
   const address = process.env['NOTIFY_SOCKET'];
   if (address === undefined || address === '') return;
   try {
-    const { sendDatagram } = await import('../ffi/datagram.js');
+    const { sendDatagram } = await import('../ffi/unix-socket.js');
     sendDatagram(address, messageOf(state));
   } catch (error) {
     log.warn({ error: errorMessage(error) }, 'the service manager is not told');

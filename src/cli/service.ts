@@ -9,6 +9,7 @@ import type { LayerOutcome, LazySnapshots } from '../layers/lazy-snapshots.js';
 import { openWorkplace } from '../layers/workplace.js';
 import { claimRoot } from '../layers/root-claim.js';
 import type { RegistryAccess } from '../remote/registry.js';
+import { type Listener, removeListener } from '../snapshotter/socket.js';
 import type { ServiceMonitor } from '../monitor/service-monitor.js';
 import type { ServiceConfig } from './config.js';
 import { onInterrupt } from './interruption.js';
@@ -21,7 +22,12 @@ const lostText =
   'the server before has died, and this kernel cannot hand its requests on (FUSE_NOTIFY_RESEND, Linux 6.9): ' +
   'containers started before get errors for what the kernel has not cached, until they are started anew';
 
-export type Service = ServiceConfig & { root: string; address: string; access: RegistryAccess };
+export type Service = ServiceConfig & {
+  root: string;
+  address: string;
+  listener: Listener;
+  access: RegistryAccess;
+};
 
 /** Serves until the process is told to end. @throws SiphonError for whatever keeps it from starting */
 export async function runService(
@@ -32,21 +38,24 @@ export async function runService(
   const stop = onInterrupt();
   const undo = new UndoStack();
   try {
-    undo.defer(claimRoot(config.root));
+    const { root, address, listener, lazy, remap_ids: remapIds } = config;
+    // A later server that fails is followed by another, which listens there.
+    if (keeper === undefined || keeper.life === 1) undo.defer(() => removeListener(listener));
+    undo.defer(claimRoot(root));
     if (keeper?.lost !== undefined) log.error({ endedWith: keeper.endedWith }, lostText);
-    const { root, address, lazy, remap_ids: remapIds } = config;
     let monitor: Promise<ServiceMonitor> | undefined;
     const startMonitor = (): Promise<ServiceMonitor> => (monitor ??= newMonitor(config, keeper));
     const parts = { keeper, startMonitor, undo, log };
     const layers = lazy ? await openLayers(config, parts) : undefined;
     const { serveSnapshotter } = await import('../snapshotter/server.js');
-    const server = await serveSnapshotter({ root, address, lazy: layers?.lazy, remapIds, log });
+    const parties = { lazy: layers?.lazy, remapIds, log };
+    const server = await serveSnapshotter({ root, address, listener, ...parties });
     undo.defer(() => server.close());
     await openMonitor(config, await startMonitor(), undo);
     layers?.server.allowSuccession();
     onReplacement(keeper, log, async () => {
       await tellServiceManager('reloading', log);
-      await server.close();
+      await server.handOver();
     });
     log.info({ root, address, lazy: config.lazy }, 'serving');
     if (keeper?.stopping === true) return;

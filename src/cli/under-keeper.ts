@@ -17,15 +17,20 @@ const script = fileURLToPath(new URL('../../bin/siphon-keeper', import.meta.url)
 /**
  * The keeper of this process. Where there is none yet, this process becomes one, and the call returns
  * only in the server that it starts; where that is not possible, the server runs without.
+ * @param words what else the keeper's servers find in their environment
  */
-export async function underKeeper(root: string, log: Logger): Promise<Keeper | undefined> {
+export async function underKeeper(
+  root: string,
+  log: Logger,
+  words: NodeJS.ProcessEnv,
+): Promise<Keeper | undefined> {
   const keeper = await currentKeeper();
   if (keeper !== undefined) return keeper;
   try {
     const { execute } = await import('../ffi/exec.js');
     const channel = process.env['NODE_CHANNEL_FD'];
     execute(shell, [...keeperArguments(root), ...process.argv.slice(1)], {
-      env: keeperEnvironment(),
+      env: { ...keeperEnvironment(), ...words },
       keep: [0, 1, 2, ...(channel === undefined ? [] : [Number(channel)])],
     });
   } catch (error) {

@@ -11,7 +11,11 @@ const prctl_ = process_.func(
   'int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)',
 );
 
+const F_DUPFD = 0;
 const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+/** Scripts of the shell use those below. */
+const leastKept = 10;
 const PR_SET_PDEATHSIG = 1;
 
 /**
@@ -28,6 +32,18 @@ export function execute(
   // Both lists end with a null pointer.
   execve_(path, [path, ...args, null], [...env, null]);
   throw new SystemError('execve', koffi.errno(), path);
+}
+
+/** A copy of a descriptor for the programs that this process becomes, and their children. @throws SystemError */
+export function keptDescriptor(descriptor: number): number {
+  const copy = Number(fcntl_(descriptor, F_DUPFD, 'int', leastKept));
+  if (copy < 0) throw new SystemError('fcntl', koffi.errno(), String(descriptor));
+  return copy;
+}
+
+/** The programs that this process starts do not get the descriptor. */
+export function keepFromPrograms(descriptor: number): void {
+  fcntl_(descriptor, F_SETFD, 'int', FD_CLOEXEC);
 }
 
 /** From now on this process gets SIGKILL when its parent dies. */

@@ -4,8 +4,10 @@
  */
 
 import { closeSync, openSync, readSync, statSync, statfsSync, writeSync } from 'node:fs';
-import { stat, writeFile } from 'node:fs/promises';
+import { realpath, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
+import { listMounts } from '../common/mount-info.js';
 import { MS, mount } from '../ffi/libc.js';
 import { type Agreement, negotiate } from './protocol/init.js';
 import { ProtocolError, Request } from './protocol/request.js';
@@ -50,11 +52,10 @@ export function openConnection(
  * @throws the system error where /sys cannot be written
  */
 export async function setReadAhead(mountPoint: string, kibibytes: number): Promise<void> {
-  const { dev } = await stat(mountPoint);
-  // As glibc packs st_dev; mounts like this one have major 0 and a minor of up to 20 bits.
-  const major = (dev >>> 8) & 0xfff;
-  const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00);
-  await writeFile(`/sys/class/bdi/${major}:${minor}/read_ahead_kb`, String(kibibytes));
+  // Not from stat(2): a process that waited for itself could not even be killed.
+  const path = join(await realpath(dirname(mountPoint)), basename(mountPoint));
+  const entry = (await listMounts()).findLast((one) => one.mountPoint === path);
+  await writeFile(`/sys/class/bdi/${entry?.device}/read_ahead_kb`, String(kibibytes));
 }
 
 function checkMountPoint(path: string): void {

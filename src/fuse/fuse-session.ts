@@ -15,6 +15,7 @@ import { type Logger, silentLogger } from '../common/log.js';
 import { MNT, cloneMount, umount } from '../ffi/libc.js';
 import { sumCounters } from './counters.js';
 import { type Connection, openConnection, setReadAhead } from './device.js';
+import { HeldRequests } from './held-requests.js';
 import { LogLimiter } from './log-limiter.js';
 import type { FetchSpans, MissedRead, UnkeptOf } from './missed-read.js';
 import { MissedReads } from './missed-reads.js';
@@ -53,6 +54,11 @@ export interface ResumeOptions extends ServeOptions {
   resume?: boolean;
   /** Layers that are there before the first request is answered. */
   layers?: readonly ServedLayer[];
+  /**
+   * Numbers of layers that were there before and will be again, or not: whoever asks for one waits until it
+   * is added or removed. Only where the kernel can be asked for requests again.
+   */
+  awaited?: readonly number[];
 }
 
 /** Counters since the session began. */
@@ -79,6 +85,7 @@ export class FuseSession {
   readonly #limiter = new LogLimiter();
   readonly #notifier: Notifier;
   readonly #reads: MissedReads;
+  readonly #held: HeldRequests;
   readonly #onExit = (): void => this.#abandon();
   #workers: WorkerPool | undefined;
   #ended: Promise<void> = Promise.resolve();
@@ -92,6 +99,7 @@ export class FuseSession {
       await writeDevice(connection.device, message);
     };
     this.#notifier = new Notifier(send, this.#log);
+    this.#held = new HeldRequests(send);
     this.#reads = new MissedReads({
       fetch: options.fetch,
       unkept: options.unkept,
@@ -140,6 +148,11 @@ export class FuseSession {
     return this.#connection.mountPoint;
   }
 
+  /** Whether the mount is gone, or about to go. */
+  get isEnding(): boolean {
+    return !this.#live;
+  }
+
   /** Resolves when the mount is gone, by {@link unmount} or by somebody else's umount. */
   get ended(): Promise<void> {
     return this.#ended;
@@ -147,7 +160,7 @@ export class FuseSession {
 
   /** Makes `<mountPoint>/<number>` exist, at once. */
   addLayer(layer: ServedLayer): void {
-    this.#pool().add(layer);
+    if (this.#pool().add(layer)) this.#resend();
     this.#notifier.send(rootChanged());
   }
 
@@ -157,7 +170,7 @@ export class FuseSession {
    */
   removeLayer(number: number): void {
     const pool = this.#pool();
-    pool.remove(number);
+    if (pool.remove(number)) this.#resend();
     this.#notifier.send(rootEntryChanged(String(number)));
     this.#notifier.send(rootChanged());
     void pool.settle(this.mountPoint);
@@ -202,6 +215,7 @@ export class FuseSession {
       connection: this.#connection,
       count: options.workers ?? Math.min(4, Math.max(2, availableParallelism())),
       layers: options.layers ?? [],
+      awaited: options.awaited ?? [],
       time: Math.floor(Date.now() / 1000),
       receive: (message) => this.#receive(message),
       died: (error) => this.#workerDied(error),
@@ -222,6 +236,7 @@ export class FuseSession {
 
   #receive(message: FromWorker): void {
     if (message.kind === 'miss') this.#reads.serve(message.read);
+    else if (message.kind === 'held') this.#held.hold(message.request);
     else if (message.kind === 'interrupt') this.#reads.interrupt(message.uniqueKey);
     else if (message.kind === 'failure') this.#operationFailed(message.failure);
   }
@@ -259,6 +274,7 @@ export class FuseSession {
   async #finish(): Promise<void> {
     this.#live = false;
     process.off('exit', this.#onExit);
+    this.#held.clear();
     // A descriptor's number may be another file's as soon as it is closed.
     await this.#notifier.close();
     await this.#reads.close();
@@ -276,7 +292,9 @@ export class FuseSession {
   }
 
   #resend(): void {
-    if (this.#connection.agreement.resend) this.#notifier.send(resend());
+    if (!this.#connection.agreement.resend) return;
+    this.#held.clear();
+    this.#notifier.send(resend());
   }
 
   #workerDied(error: Error): void {

@@ -22,12 +22,29 @@ export interface OpenLayer {
 export class LayerTable {
   readonly #served = new Map<number, ServedLayer>();
   readonly #open = new Map<number, OpenLayer>();
+  readonly #awaited: Set<number>;
+
+  /** @param awaited layers that will be added, or removed, soon */
+  constructor(awaited: Iterable<number> = []) {
+    this.#awaited = new Set(awaited);
+  }
+
+  get hasAwaited(): boolean {
+    return this.#awaited.size > 0;
+  }
+
+  /** Whether nothing can be said of the layer yet. */
+  isAwaited(number: number): boolean {
+    return this.#awaited.has(number);
+  }
 
   add(layer: ServedLayer): void {
+    this.#awaited.delete(layer.number);
     this.#served.set(layer.number, layer);
   }
 
   remove(number: number): void {
+    this.#awaited.delete(number);
     this.#served.delete(number);
     const open = this.#open.get(number);
     this.#open.delete(number);

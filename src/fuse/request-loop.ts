@@ -8,9 +8,10 @@ import { systemCode } from '../common/errors.js';
 import { countRequest } from './counters.js';
 import { NO_REPLY, DEFERRED, type Outcome, type Serving, errno } from './operations/operation.js';
 import { operationFor } from './operations/operation-table.js';
-import { opcodeNames } from './protocol/opcodes.js';
+import { opcode, opcodeNames } from './protocol/opcodes.js';
 import { Reply } from './protocol/reply.js';
 import { Request } from './protocol/request.js';
+import { layerNumber, rootLayer } from './root-directory.js';
 
 export interface Loop {
   device: number;
@@ -74,9 +75,26 @@ function perform(loop: Loop, request: Request, reply: Reply, length: number): Ou
     loop.prepare();
     request.load(length);
     countRequest(loop.counters, request.opcode);
+    if (isAwaited(loop.serving, request)) {
+      loop.serving.hold(request);
+      return DEFERRED;
+    }
     return operationFor(request.opcode)(loop.serving, request, reply);
   } catch (error) {
     loop.failed(opcodeNames[request.opcode] ?? String(request.opcode), request, error);
     return errno.EIO;
   }
+}
+
+/** Whether the request is about a layer that is not there yet, or looks it up. */
+function isAwaited({ layers }: Serving, request: Request): boolean {
+  if (!layers.hasAwaited) return false;
+  if (request.layer !== rootLayer) return answered(request) && layers.isAwaited(request.layer);
+  if (request.opcode !== opcode.LOOKUP) return false;
+  const number = layerNumber(request.name(0).toString('latin1'));
+  return number !== undefined && layers.isAwaited(number);
+}
+
+function answered({ opcode: one }: Request): boolean {
+  return one !== opcode.FORGET;
 }

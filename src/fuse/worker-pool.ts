@@ -17,6 +17,8 @@ export interface WorkerPoolOptions {
   count: number;
   /** Layers that are there from the start. */
   layers: readonly ServedLayer[];
+  /** Numbers of layers that will be added, or removed, soon: requests about them wait. */
+  awaited: readonly number[];
   /** Seconds: modification time of the root directory. */
   time: number;
   /** Anything that a worker says, but what the pool itself is meant by. */
@@ -39,6 +41,7 @@ export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #members = new Set<Member>();
   readonly #layers = new Map<number, ServedLayer>();
+  readonly #awaited: Set<number>;
   readonly #epoch = new Int32Array(new SharedArrayBuffer(4));
   readonly #wakeName: string;
   readonly #stopName: string;
@@ -51,6 +54,7 @@ export class WorkerPool {
 
   private constructor(options: WorkerPoolOptions) {
     this.#options = options;
+    this.#awaited = new Set(options.awaited);
     for (const layer of options.layers) this.#layers.set(layer.number, layer);
     const secret = randomBytes(12).toString('hex');
     this.#wakeName = `.siphon-wake-${secret}`;
@@ -75,14 +79,18 @@ export class WorkerPool {
     return this.#layers.get(number);
   }
 
-  add(layer: ServedLayer): void {
+  /** @returns whether it was awaited */
+  add(layer: ServedLayer): boolean {
     this.#layers.set(layer.number, layer);
     this.#tell({ kind: 'add', layer });
+    return this.#awaited.delete(layer.number);
   }
 
-  remove(number: number): void {
+  /** @returns whether it was awaited */
+  remove(number: number): boolean {
     this.#layers.delete(number);
     this.#tell({ kind: 'remove', number });
+    return this.#awaited.delete(number);
   }
 
   /**
@@ -156,6 +164,7 @@ export class WorkerPool {
       device,
       agreement,
       layers: [...this.#layers.values()],
+      awaited: [...this.#awaited],
       time: this.#options.time,
       epoch: this.#epoch,
       counters,

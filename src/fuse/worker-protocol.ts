@@ -9,6 +9,7 @@
  */
 
 import type { Agreement } from './protocol/init.js';
+import type { HeldRequest } from './held-requests.js';
 import type { MissedRead } from './missed-read.js';
 import type { ServedLayer } from './served-layer.js';
 
@@ -18,6 +19,8 @@ export interface WorkerSettings {
   device: number;
   agreement: Agreement;
   layers: ServedLayer[];
+  /** Layers that are not there yet: requests about them get no answer, but from those that come later. */
+  awaited: number[];
   /** Seconds: modification time of the root directory. */
   time: number;
   /** One word: how many times the main thread has posted to all workers. */
@@ -32,6 +35,7 @@ export type ToWorker = { kind: 'add'; layer: ServedLayer } | { kind: 'remove'; n
 export type FromWorker =
   | { kind: 'ready' }
   | { kind: 'miss'; read: MissedRead }
+  | { kind: 'held'; request: HeldRequest }
   | { kind: 'interrupt'; uniqueKey: number }
   /** The worker has seen the main thread's messages up to this epoch. */
   | { kind: 'epoch'; epoch: number }

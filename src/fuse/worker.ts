@@ -14,7 +14,7 @@ const settings = workerData as WorkerSettings;
 const port = parentPort;
 if (port === null) throw new Error('Cannot serve FUSE requests: this is no worker thread');
 
-const layers = new LayerTable();
+const layers = new LayerTable(settings.awaited);
 for (const layer of settings.layers) layers.add(layer);
 let seenEpoch = 0;
 let stopped = false;
@@ -24,6 +24,8 @@ const serving: Serving = {
   root: new RootDirectory(layers, settings.time),
   agreement: settings.agreement,
   defer: (read) => tell({ kind: 'miss', read }),
+  hold: ({ uniqueLow, uniqueHigh, pid }) =>
+    tell({ kind: 'held', request: { uniqueLow, uniqueHigh, pid } }),
   interrupt: (uniqueKey) => tell({ kind: 'interrupt', uniqueKey }),
   countBytes: (bytes) => countBytes(settings.counters, bytes),
   obey: (name) => {

@@ -7,6 +7,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../common/log.js';
+import { isMounted } from '../common/mount-info.js';
 import { isRunning, type ProcessIdentity } from '../common/process.js';
 import { UndoStack } from '../common/undo-stack.js';
 import type { RegistryAccess } from '../remote/registry.js';
@@ -15,7 +16,7 @@ import type { LayerHostOptions } from './layer-host.js';
 import { LayerServer } from './layer-server.js';
 import { recordOfHome, removeMountRecord } from './mount-record.js';
 import { readMountStack } from './mount-stack.js';
-import { clearStaleMount, isMounted } from './mount-table.js';
+import { clearStaleMount } from './mount-table.js';
 import { mountOverlay } from './overlay-mount.js';
 import { openWorkplace } from './workplace.js';
 

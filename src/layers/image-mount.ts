@@ -6,6 +6,7 @@
 import { readdir } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SiphonError } from '../common/errors.js';
+import { isMounted } from '../common/mount-info.js';
 import { isRunning } from '../common/process.js';
 import { UndoStack } from '../common/undo-stack.js';
 import { formatSource } from '../content/source.js';
@@ -23,7 +24,7 @@ import {
 } from './mount-record.js';
 import { resolveMountPoint } from './mount-point.js';
 import { writeMountStack } from './mount-stack.js';
-import { clearStaleMount, isMounted } from './mount-table.js';
+import { clearStaleMount } from './mount-table.js';
 import { mountOverlay } from './overlay-mount.js';
 import type { ImageOptions } from './serve-image.js';
 

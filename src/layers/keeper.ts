@@ -44,8 +44,9 @@ export async function currentKeeper(): Promise<Keeper | undefined> {
   delete process.env['SIPHON_KEEPER'];
   delete process.env['SIPHON_KEEPER_STATE'];
   let canBeSucceeded = false;
-  const { dieWithParent } = await import('../ffi/exec.js');
+  const { dieWithParent, keepFromPrograms } = await import('../ffi/exec.js');
   dieWithParent();
+  if (device !== 'none') keepFromPrograms(Number(device));
   if (process.ppid !== Number(pid)) process.kill(process.pid, 'SIGKILL');
   adopted = {
     pid: Number(pid),

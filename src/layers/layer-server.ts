@@ -3,16 +3,18 @@
 import { mkdir } from 'node:fs/promises';
 import type { Logger } from '../common/log.js';
 import { errorMessage } from '../common/errors.js';
+import { isMounted } from '../common/mount-info.js';
 import { openConnection } from '../fuse/device.js';
 import {
   type Connection,
   FuseSession,
   type FuseStats,
   type ServeOptions,
+  type ServedLayer,
 } from '../fuse/fuse-session.js';
 import type { Keeper } from './keeper.js';
 import type { LayerRecord } from './layer-store.js';
-import { clearStaleMount, isMounted } from './mount-table.js';
+import { clearStaleMount } from './mount-table.js';
 import type { OpenLayers } from './open-layers.js';
 
 export interface LayerServerOptions {
@@ -91,13 +93,13 @@ export class LayerServer implements AsyncDisposable {
     options: LayerServerOptions,
   ): Promise<LayerServer> {
     const { open, keeper, log } = options;
-    // Requests wait in the kernel meanwhile; without its layer one would get an error.
-    const layers = await open.openHeld((layer, error) => {
-      log.error({ layer, err: error }, `layer is not served any more: ${errorMessage(error)}`);
-    });
-    const session = await FuseSession.serve(connection, { ...serving, layers, resume: true });
+    const { opened: layers, awaited } = open.openHeld();
+    const before = { layers, awaited: [...awaited.keys()], resume: true };
+    const session = await FuseSession.serve(connection, { ...serving, ...before });
+    for (const [number, opened] of awaited) void addAwaited(session, number, opened, log);
     keeper?.allowSuccession(connection);
-    const about = { mountPoint: connection.mountPoint, layers: layers.length };
+    const { mountPoint } = connection;
+    const about = { mountPoint, layers: layers.length, awaited: awaited.size };
     log.warn(
       { ...about, endedWith: keeper?.endedWith, server: process.pid },
       'the server before has ended; going on with its mount',
@@ -162,5 +164,23 @@ export class LayerServer implements AsyncDisposable {
   /** Unmounts, whatever still uses the mount; that gets errors from then on. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#session.unmount({ lazy: true });
+  }
+}
+
+async function addAwaited(
+  session: FuseSession,
+  number: number,
+  opened: Promise<ServedLayer>,
+  log: Logger,
+): Promise<void> {
+  try {
+    session.addLayer(await opened);
+  } catch (error) {
+    if (session.isEnding) return;
+    log.error(
+      { layer: number, err: error },
+      `layer is not served any more: ${errorMessage(error)}`,
+    );
+    session.removeLayer(number);
   }
 }

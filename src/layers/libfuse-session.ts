@@ -1,9 +1,9 @@
 /** One image served by this process as a merged tree through libfuse, for people who are not root. */
 
 import { UndoStack } from '../common/undo-stack.js';
+import { isMounted } from '../common/mount-info.js';
 import { mountLibfuse } from '../fuse/libfuse-driver.js';
 import { checkLibfuseNeeds } from '../fuse/libfuse-needs.js';
-import { isMounted } from './mount-table.js';
 import { type ImageOptions, openImageAt, prepareLayers } from './serve-image.js';
 import { openWorkplace } from './workplace.js';
 

@@ -3,8 +3,8 @@
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
+import { isMounted } from '../common/mount-info.js';
 import { umount } from '../ffi/libc.js';
-import { isMounted } from './mount-table.js';
 
 /**
  * The folder's absolute path without symlinks, also where the server of what is mounted there is gone.

@@ -58,6 +58,12 @@ export interface OpenLayersOptions {
   log: Logger;
 }
 
+export interface HeldLayers {
+  opened: ServedLayer[];
+  /** By number, those whose index has to be built again first; rejected where that is not to be. */
+  awaited: Map<number, Promise<ServedLayer>>;
+}
+
 export class OpenLayers implements AsyncDisposable {
   readonly #layers: LayerStore;
   readonly #content: ContentStore;
@@ -108,20 +114,17 @@ export class OpenLayers implements AsyncDisposable {
     return this.#repair.repair(record, error);
   }
 
-  /**
-   * Opens what an earlier process with the same holder had open, repaired where that is needed.
-   * @param failed is told of each layer that cannot be opened any more
-   */
-  async openHeld(failed: (number: number, error: unknown) => void): Promise<ServedLayer[]> {
-    const opened = this.#layers.held().map(async (record) => {
+  /** Opens what an earlier process with the same holder had open. */
+  openHeld(): HeldLayers {
+    const held: HeldLayers = { opened: [], awaited: new Map() };
+    for (const record of this.#layers.held()) {
       try {
-        return [await this.#openRepaired(record)];
+        held.opened.push(this.open(record));
       } catch (error) {
-        failed(record.number, error);
-        return [];
+        held.awaited.set(record.number, this.#openRepaired(record, error));
       }
-    });
-    return (await Promise.all(opened)).flat();
+    }
+    return held;
   }
 
   /** Nothing is open yet, whatever an earlier process of the same id left. */
@@ -226,13 +229,9 @@ export class OpenLayers implements AsyncDisposable {
     for (const number of this.#open.keys()) await this.close(number);
   }
 
-  async #openRepaired(record: LayerRecord): Promise<ServedLayer> {
-    try {
-      return this.open(record);
-    } catch (error) {
-      if (!(await this.repair(record, error))) throw error;
-      return this.open(record);
-    }
+  async #openRepaired(record: LayerRecord, fault: unknown): Promise<ServedLayer> {
+    if (!(await this.repair(record, fault))) throw fault;
+    return this.open(record);
   }
 
   #get(number: number): OpenLayer {

@@ -2,10 +2,10 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { SiphonError } from '../common/errors.js';
+import { isMounted } from '../common/mount-info.js';
 import { isRunning } from '../common/process.js';
 import { resolveMountPoint, unmountFolder } from './mount-point.js';
 import { readMountRecord, removeMountHome, removeMountRecord } from './mount-record.js';
-import { isMounted } from './mount-table.js';
 
 const endTimeout = 20_000; // ms
 

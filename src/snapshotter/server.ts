@@ -2,26 +2,33 @@
  * The snapshotter as a service on a unix socket.
  *
  * Shutdown order: the socket goes, so that nobody new comes; calls in flight are aborted and their work
- * ends; connections close; the metadata closes last.
+ * ends; connections close; the metadata closes last. Where another process goes on, its place stays, and
+ * whoever connects waits for that one; calls in flight may end.
  */
 
 import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { once } from 'node:events';
+import { type Server as SocketServer, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../common/log.js';
 import { SnapshotsService } from '../generated/containerd/services/snapshots/v1/snapshots.js';
 import type { LazyLayers } from './lazy-layers.js';
 import { snapshotsService } from './service.js';
 import { Snapshotter } from './snapshotter.js';
-import { bindSocket } from './socket.js';
+import { type Listener, backlog, openListener, removeListener } from './socket.js';
 
 /** How long answers may take to reach their clients at shutdown, in milliseconds. */
 const SHUTDOWN_GRACE = 2_000;
+/** How long calls may go on where another process waits to take over, in milliseconds. */
+const HAND_OVER_GRACE = 30_000;
 
 export interface SnapshotterOptions {
   /** Folder of the metadata and the snapshots; made where missing. */
   root: string;
   /** Path of the unix socket. */
   address: string;
+  /** Listens there already, for this process and those after it. */
+  listener?: Listener | undefined;
   /** Who serves lazy layers; without, every layer is left to containerd to unpack. */
   lazy: LazyLayers | undefined;
   /** Whether mounts say `uidmap=` and `gidmap=` where labels ask for it; default: no. */
@@ -32,6 +39,8 @@ export interface SnapshotterOptions {
 export interface SnapshotterServer {
   /** Aborts calls in flight, waits until their work has ended, and removes the socket. */
   close(): Promise<void>;
+  /** As {@link close}, for another process with the same listener: nobody is turned away meanwhile. */
+  handOver(): Promise<void>;
 }
 
 /**
@@ -39,22 +48,28 @@ export interface SnapshotterServer {
  * @throws SiphonError `busy` where a live server has the address or the root; `usage`, `corrupt`
  */
 export async function serveSnapshotter(options: SnapshotterOptions): Promise<SnapshotterServer> {
-  const { address, ...parts } = options;
+  const { address, listener: given, ...parts } = options;
   const { root, log } = parts;
   const snapshotter = await Snapshotter.open(parts);
   const server = new Server();
   try {
     const service = snapshotsService(snapshotter, log);
     server.addService(SnapshotsService, service.implementation);
-    const socket = await bindSocket(address, (path) => bind(server, path));
+    const listener = given ?? (await openListener(address));
+    const socket = await accept(server, listener);
     log.info({ address, root }, 'snapshotter is listening');
-    const close = async (): Promise<void> => {
-      await socket.remove();
+    const end = async (isLast: boolean): Promise<void> => {
+      socket.close();
+      if (isLast) await removeListener(listener);
+      else await within(HAND_OVER_GRACE, answered(server));
       await service.drain();
-      await shutDown(server);
+      // Clients keep their connections open, so that only force ends the last of them.
+      if (isLast) await within(SHUTDOWN_GRACE, answered(server));
+      server.forceShutdown();
       await snapshotter.close();
     };
-    return { close: onlyOnce(close) };
+    let ended: Promise<void> | undefined;
+    return { close: () => (ended ??= end(true)), handOver: () => (ended ??= end(false)) };
   } catch (error) {
     server.forceShutdown();
     await snapshotter.close();
@@ -62,26 +77,26 @@ export async function serveSnapshotter(options: SnapshotterOptions): Promise<Sna
   }
 }
 
-function bind(server: Server, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) => {
-      if (error === null) resolve();
-      else reject(error);
-    });
-  });
+/** The library listens itself or not at all; it takes connections from others. */
+async function accept(server: Server, { fd }: Listener): Promise<SocketServer> {
+  const clients = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const socket = createServer({ allowHalfOpen: true }, (client) =>
+    clients.injectConnection(client),
+  );
+  socket.listen({ fd, backlog });
+  await once(socket, 'listening');
+  return socket;
 }
 
-/** Clients keep their connections open, so that only force ends the last of them. */
-async function shutDown(server: Server): Promise<void> {
-  const done = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+/** Takes no more calls; resolves when those in flight are answered and their connections closed. */
+function answered(server: Server): Promise<void> {
+  return new Promise((resolve) => server.tryShutdown(() => resolve()));
+}
+
+/** Resolves when `work` has ended, or after `patience` ms. */
+async function within(patience: number, work: Promise<void>): Promise<void> {
   const late = new AbortController();
-  const grace = delay(SHUTDOWN_GRACE, undefined, { signal: late.signal }).catch(() => undefined);
-  await Promise.race([done, grace]);
+  const grace = delay(patience, undefined, { signal: late.signal }).catch(() => undefined);
+  await Promise.race([work, grace]);
   late.abort();
-  server.forceShutdown();
-}
-
-function onlyOnce(close: () => Promise<void>): () => Promise<void> {
-  let closed: Promise<void> | undefined;
-  return () => (closed ??= close());
 }

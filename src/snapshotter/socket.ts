@@ -4,30 +4,33 @@
  * at which others could connect, and a stale socket is replaced in one step.
  */
 
+import { closeSync } from 'node:fs';
 import { chmod, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
+import { listenAt } from '../ffi/unix-socket.js';
 
 /** sun_path of unix(7), without the byte that ends it. */
 const MAX_PATH = 107;
 const MODE = 0o660;
+/** Clients that may wait while one server follows another. */
+export const backlog = 1024;
 
-export interface BoundSocket {
-  /** Removes the socket, unless another server's has taken its place. */
-  remove(): Promise<void>;
+/** A socket that listens, as long as any process has it open. */
+export interface Listener {
+  address: string;
+  fd: number;
+  /** The inode of its place, by which it is known from another server's. */
+  ino: number;
 }
 
 /**
- * Binds a server to `address`.
- * @param bind makes the server listen on a path
+ * Listens on `address`; who connects waits until somebody accepts.
  * @throws SiphonError `busy` where a live server listens there, `already-exists` where something other
  * than a socket is there, `usage` for a path too long
  */
-export async function bindSocket(
-  address: string,
-  bind: (path: string) => Promise<void>,
-): Promise<BoundSocket> {
+export async function openListener(address: string): Promise<Listener> {
   const folder = dirname(address);
   await mkdir(folder, { recursive: true, mode: 0o711 });
   await checkFree(address);
@@ -35,14 +38,28 @@ export async function bindSocket(
   try {
     const path = join(hidden, 's');
     checkLength(path, address);
-    await bind(path);
-    await chmod(path, MODE);
-    await rename(path, address);
+    const fd = listenAt(path, backlog);
+    try {
+      await chmod(path, MODE);
+      const { ino } = await lstat(path);
+      await rename(path, address);
+      return { address, fd, ino };
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
   } finally {
     await rm(hidden, { recursive: true, force: true });
   }
-  const { ino } = await lstat(address);
-  return { remove: () => removeOwn(address, ino) };
+}
+
+/** Takes the socket's place away, so that nobody new comes; unless another server's is there. */
+export async function removeListener({
+  address,
+  ino,
+}: Pick<Listener, 'address' | 'ino'>): Promise<void> {
+  const there = await lstat(address).catch(() => undefined);
+  if (there?.ino === ino) await rm(address, { force: true });
 }
 
 async function checkFree(address: string): Promise<void> {
@@ -78,9 +95,4 @@ function checkLength(path: string, address: string): void {
   if (excess <= 0) return;
   const message = `Cannot listen on "${address}": its folder's path is ${excess} bytes too long for a unix socket`;
   throw new SiphonError('usage', message);
-}
-
-async function removeOwn(address: string, ino: number): Promise<void> {
-  const there = await lstat(address).catch(() => undefined);
-  if (there?.ino === ino) await rm(address, { force: true });
 }

@@ -22,7 +22,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLogger } from '#src/common/log.js';
 import { FuseSession } from '#src/fuse/fuse-session.js';
-import { listMounts } from '#src/layers/mount-table.js';
+import { listMounts } from '#src/common/mount-info.js';
 import { must, run } from '../support/sandbox.js';
 import { type ServedFolders, fuseMissing, serveFolders } from '../support/served-folders.js';
 import { temporaryFolder } from '../support/temporary-folder.js';

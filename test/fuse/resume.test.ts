@@ -62,3 +62,42 @@ it.skipIf(missing !== undefined)(
     }
   },
 );
+
+it.skipIf(missing !== undefined)(
+  'only who asks for a layer that is not there yet waits for it, and may be killed meanwhile',
+  async () => {
+    await using packer = await serveFolders();
+    for (const number of [1, 2, 3]) {
+      const source = await packer.folder(`source-${number}`);
+      writeFileSync(join(source, 'file'), `of layer ${number}`);
+      await packer.add(number, source, { present: true });
+    }
+    const mountPoint = await packer.folder('second');
+    const session = await FuseSession.serve(openConnection(mountPoint), {
+      fetch: () => Promise.resolve(),
+      layers: [packer.served(1)],
+      awaited: [2, 3, 4],
+    });
+    const read = (layer: number): Promise<string> => must('cat', join(mountPoint, `${layer}/file`));
+    const [late, never] = [2, 3].map((layer) =>
+      read(layer).catch((error: unknown) => String(error)),
+    );
+    // Of those that look up one name at the same time, all but one wait for that one, killed or not.
+    const killed = spawn('cat', [join(mountPoint, '4/file')], { stdio: 'ignore' });
+    let isAnswered = false;
+    void late?.then(() => (isAnswered = true));
+    try {
+      await delay(300);
+      expect(await read(1)).toBe('of layer 1');
+      killed.kill('SIGKILL');
+      await once(killed, 'exit');
+      expect(isAnswered).toBe(false);
+      session.addLayer(packer.served(2));
+      expect(await late).toBe('of layer 2');
+      session.removeLayer(3);
+      expect(await never).toContain('No such file');
+    } finally {
+      await session.unmount({ lazy: true });
+    }
+  },
+);

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isRunning } from '#src/common/process.js';
-import { listMounts } from '#src/layers/mount-table.js';
+import { listMounts } from '#src/common/mount-info.js';
 
 const siphon = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
 

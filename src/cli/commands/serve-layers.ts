@@ -56,6 +56,8 @@ async function serveLayers(
   } finally {
     await hosted.close();
   }
+  // Whoever never said what to serve waits for the end of this process.
+  if (process.connected) process.disconnect();
 }
 
 /** Serves what it is told to. @returns whether that came before the end */

@@ -21,12 +21,14 @@ export function serveCommand(): Command {
       requireWritableRoot(root);
       const { SpaceReserve } = await import('../../common/space-reserve.js');
       new SpaceReserve(root, settings.log).spendAtStart();
-      const keeper = await underKeeper(root, settings.log);
+      const { listenerWords, serviceListener } = await import('../service-listener.js');
+      const address = options.address ?? config.address ?? defaultAddress;
+      const listener = await serviceListener(address);
+      const keeper = await underKeeper(root, settings.log, listenerWords(listener));
       const { runService } = await import('../service.js');
       const access = config.hosts_dir === undefined ? {} : { hostsDirs: [config.hosts_dir] };
-      const address = options.address ?? config.address ?? defaultAddress;
       await runService(
-        { ...config, root, address, access: { ...access, ...settings.access } },
+        { ...config, root, address, listener, access: { ...access, ...settings.access } },
         settings.log,
         keeper,
       );

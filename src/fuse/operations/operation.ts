@@ -7,6 +7,7 @@ import type { Reply, Validity } from '../protocol/reply.js';
 import type { Request } from '../protocol/request.js';
 import type { LayerTable, OpenLayer } from '../layer-table.js';
 import { type RootDirectory, rootLayer } from '../root-directory.js';
+import type { HeldRequest } from '../held-requests.js';
 import type { MissedRead } from '../missed-read.js';
 
 export const errno = constants.errno;
@@ -28,6 +29,8 @@ export interface Serving {
   readonly agreement: Agreement;
   /** Hands a read to the main thread, because spans are absent. */
   defer(read: MissedRead): void;
+  /** Tells the main thread of a request that is answered when the kernel sends it again. */
+  hold(request: HeldRequest): void;
   /** Tells the main thread that the kernel wants this request given up. */
   interrupt(uniqueKey: number): void;
   /** Counts bytes of file contents that the kernel was given. */

@@ -37,6 +37,16 @@ export interface NamedInode extends Inode {
   readonly nameEnd: number;
 }
 
+/** A whole answer that says that the request failed. @param errno positive */
+export function failureReply(uniqueLow: number, uniqueHigh: number, errno: number): Buffer {
+  const message = Buffer.alloc(replyHeaderSize);
+  message.writeUInt32LE(message.length, 0);
+  message.writeInt32LE(-errno, 4);
+  message.writeUInt32LE(uniqueLow, 8);
+  message.writeUInt32LE(uniqueHigh, 12);
+  return message;
+}
+
 export class Reply {
   readonly buffer: Buffer;
   readonly #view: DataView;

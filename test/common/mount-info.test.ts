@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isMounted, parseMountInfo } from '#src/layers/mount-table.js';
+import { isMounted, parseMountInfo } from '#src/common/mount-info.js';
 
 describe('parseMountInfo', () => {
   it('reads mount point and type past any number of optional fields', () => {
@@ -7,8 +7,8 @@ describe('parseMountInfo', () => {
       '36 35 98:0 / /mnt rw,noatime master:1 shared:2 - ext3 /dev/root rw\n' +
       '40 36 0:41 / /with\\040space\\134é rw - fuse.siphon siphon rw\n';
     expect(parseMountInfo(Buffer.from(text).toString('latin1'))).toEqual([
-      { mountPoint: '/mnt', type: 'ext3' },
-      { mountPoint: '/with space\\é', type: 'fuse.siphon' },
+      { mountPoint: '/mnt', type: 'ext3', device: '98:0' },
+      { mountPoint: '/with space\\é', type: 'fuse.siphon', device: '0:41' },
     ]);
   });
 });
