@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Containerd, startContainerd } from '../programs/containerd.js';
-import { listMounts } from '#src/layers/mount-table.js';
+import { listMounts } from '#src/common/mount-info.js';
 import type { Installation, Place } from '../harness/contestant.js';
 import type { PublishedImage } from '../harness/published-image.js';
 

@@ -3,7 +3,7 @@
 import { access, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { packageVersion } from '#src/cli/version.js';
-import { listMounts } from '#src/layers/mount-table.js';
+import { listMounts } from '#src/common/mount-info.js';
 import { execute, executeCommand } from '../programs/execute.js';
 import { siphonProgram } from '../programs/siphon-program.js';
 import type { Found, Place } from '../harness/contestant.js';

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import { MNT, umount } from '#src/ffi/libc.js';
-import { listMounts } from '#src/layers/mount-table.js';
+import { listMounts } from '#src/common/mount-info.js';
 import { executeCommand } from '../programs/execute.js';
 import type { StartContestant } from '../harness/contestant.js';
 
