@@ -26,6 +26,11 @@ export interface ContainerRecord {
   createdAt: string;
 }
 
+/** Whether what the container prints can be shown again. A terminal in the foreground is handed on whole. */
+export function keepsOutput({ detached, autoRemove, overrides }: ContainerRecord): boolean {
+  return detached || !(autoRemove || overrides.terminal === true);
+}
+
 export interface ContainerState {
   /**
    * As last written: who is killed writes nothing. `starting`: the root filesystem is made ready.

@@ -11,8 +11,9 @@ import { UndoStack } from '../common/undo-stack.js';
 import { cleanUpContainer } from './clean-up-container.js';
 import { type ContainerConsole, openConsole } from './container-console.js';
 import type { ContainerHome } from './container-home.js';
-import type { ContainerRecord, ContainerState } from './container-record.js';
+import { type ContainerRecord, type ContainerState, keepsOutput } from './container-record.js';
 import type { RunnableImage } from './image-process.js';
+import { openKeptOutput } from './kept-output.js';
 import { type ContainerEnd, runContainer } from './run-container.js';
 
 /** A root filesystem that is ready to be written to. */
@@ -128,15 +129,27 @@ async function run(
       rootfs: rootfs.decision,
       ...(manifest === undefined ? {} : { manifest }),
     });
-    const streams = record.detached ? await openConsole(home, record, options.log) : undefined;
+    const streams = await openStreams(home, record, options.log);
     return await runOn(streams, home, record, rootfs, options);
   } finally {
     await undo[Symbol.asyncDispose]();
   }
 }
 
+type OpenedStreams = Partial<ContainerConsole> & Pick<ContainerConsole, 'close'>;
+
+/** Where the process's streams lead; in the foreground, what goes with its end is not kept. */
+async function openStreams(
+  home: ContainerHome,
+  record: ContainerRecord,
+  log: Logger,
+): Promise<OpenedStreams | undefined> {
+  if (record.detached) return openConsole(home, record, log);
+  return keepsOutput(record) ? openKeptOutput(home, log) : undefined;
+}
+
 async function runOn(
-  streams: ContainerConsole | undefined,
+  streams: OpenedStreams | undefined,
   home: ContainerHome,
   record: ContainerRecord,
   rootfs: OpenRootfs,

@@ -158,6 +158,24 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
     expect(await ok('ps', '-a')).toContain('exited (137), out of memory');
   }, 60_000);
 
+  it('keep what they print in the foreground too, but for those of --rm', async () => {
+    const script = 'echo out; echo err >&2; exit 3';
+    const ended = await siphon('run', '--name', 'k', source, 'sh', '-c', script);
+    expect(ended).toMatchObject({ code: 3, stdout: 'out\n', stderr: 'err\n' });
+    expect(await siphon('logs', 'k')).toMatchObject({ stdout: 'out\n', stderr: 'err\n' });
+    // A reader that goes away ends who writes.
+    const line = `${process.execPath} bin/siphon --root ${sandbox.root} run --name h ${source} sh -c 'while echo x; do :; done'`;
+    expect((await run('sh', ['-c', `${line} | head -1`])).stdout).toBe('x\n');
+    expect(await facts('h')).toMatchObject({ status: 'exited' });
+    const going = siphon('run', '--rm', '--name', 'g', source, 'sleep', '2');
+    await until(async () => (await facts('g'))?.status === 'running');
+    expect(await siphon('logs', 'g')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('expected one without --rm'),
+    });
+    await going;
+  }, 60_000);
+
   it('take what is written to an attached command', async () => {
     await ok(
       'run',

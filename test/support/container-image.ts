@@ -4,21 +4,25 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { readFile, rm, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { buildLayout, dir, file, type TarEntry } from './images.js';
+import { type BuiltImage, buildLayout, dir, file, type TarEntry } from './images.js';
 import { makeRootfs } from './rootfs.js';
 
 const run = promisify(execFile);
 const programs = ['sh', 'cat', 'id', 'ls', 'env', 'stty', 'sleep', 'readlink', 'head', 'stat'];
 
-export interface ContainerImage {
+export interface ContainerImage extends BuiltImage {
   /** As a siphon source. */
   source: string;
 }
 
-/** Its accounts: root, and ann (1000, group 1001, member of audio). */
+/**
+ * Its accounts: root, and ann (1000, group 1001, member of audio).
+ * @param above layers on top
+ */
 export async function writeContainerImage(
   directory: string,
   config: Record<string, unknown> = {},
+  above: readonly (readonly TarEntry[])[] = [],
 ): Promise<ContainerImage> {
   const rootfs = join(directory, 'image-rootfs');
   const paths = await Promise.all(programs.map(programPath));
@@ -34,8 +38,8 @@ export async function writeContainerImage(
   }
   await rm(rootfs, { recursive: true, force: true });
   const layout = join(directory, 'container-image');
-  await buildLayout(layout, { tag: 'latest', layers: [entries], config });
-  return { source: `oci:${layout}:latest` };
+  const built = await buildLayout(layout, { tag: 'latest', layers: [entries, ...above], config });
+  return { ...built, source: `oci:${layout}:latest` };
 }
 
 async function programPath(program: string): Promise<string> {

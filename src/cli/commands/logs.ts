@@ -15,7 +15,7 @@ interface Options {
 /** `siphon logs NAME` */
 export function logsCommand(): Command {
   return new Command('logs')
-    .description('show what a detached container has printed')
+    .description('show what a container has printed')
     .argument('<name>')
     .option('-f, --follow', 'go on until it ends')
     .option('--tail <lines>', 'only so many from the end', parseCount)
@@ -29,8 +29,9 @@ export function logsCommand(): Command {
 async function show(home: ContainerHome, options: Options, json: boolean): Promise<void> {
   const { readLog } = await import('../../exec/read-log.js');
   const { describeContainer, isActive } = await import('../../exec/container-status.js');
+  const { keepsOutput } = await import('../../exec/container-record.js');
   const { follow = false, tail, timestamps = false } = options;
-  if (!(await home.requireRecord()).detached) throw notKept(home.id);
+  if (!keepsOutput(await home.requireRecord())) throw notKept(home.id);
   const goesOn = async (): Promise<boolean> => isActive((await describeContainer(home)).status);
   const closed = new AbortController();
   // Whoever reads us, such as head(1), has had enough.
@@ -57,6 +58,6 @@ function parseCount(text: string): number {
 function notKept(id: string): SiphonError {
   return new SiphonError(
     'failed-precondition',
-    `Cannot show the output of container "${id}": it ran in the foreground, expected one of run --detach`,
+    `Cannot show the output of container "${id}": it runs in the foreground and goes when it ends, expected one without --rm`,
   );
 }
