@@ -11,13 +11,14 @@ import type { Command } from 'commander';
 import { type ErrorCode, SiphonError, errorMessage } from '../common/errors.js';
 import { CommandError } from '../exec/command-error.js';
 import type { LayerEvent } from '../layers/layer-event.js';
-import { createProgress } from './progress.js';
+import { type ProgressDisplay, createProgress } from './progress.js';
 import { keeperArguments, keeperEnvironment, shell } from './under-keeper.js';
 import { globalOptionsOf, settingsOf } from './settings.js';
 
 type Message =
   | { kind: 'event'; event: LayerEvent }
   | { kind: 'ready' }
+  | { kind: 'attachable' }
   | { kind: 'failed'; code: ErrorCode; exitCode?: 126 | 127; message: string; hint?: string };
 
 export interface BackgroundCommand {
@@ -27,6 +28,13 @@ export interface BackgroundCommand {
   purpose: string;
   /** The file below `<root>/logs` that has what it logs. */
   logName: string;
+  /** Called when it waits for somebody to attach. */
+  onAttachable?: () => void;
+}
+
+export interface Started {
+  /** Resolves when it has ended. */
+  ended(): Promise<void>;
 }
 
 /**
@@ -36,9 +44,18 @@ export interface BackgroundCommand {
 export async function startInBackground(
   command: Command,
   started: BackgroundCommand,
-): Promise<void> {
+): Promise<Started> {
   const child = startDetached(command, started);
-  const progress = createProgress();
+  const exit = new Promise<void>((done) => child.once('exit', () => done()));
+  let progress: ProgressDisplay | undefined = createProgress();
+  const endProgress = (): void => {
+    progress?.end();
+    progress = undefined;
+  };
+  const onAttachable = (): void => {
+    endProgress();
+    started.onAttachable?.();
+  };
   let interrupted = false;
   const interrupt = (): void => {
     interrupted = true;
@@ -46,11 +63,18 @@ export async function startInBackground(
   };
   process.once('SIGINT', interrupt);
   try {
-    await waitUntilReady(child, { ...started, onEvent: (event) => progress.update(event) });
+    const onEvent = (event: LayerEvent): void => progress?.update(event);
+    await waitUntilReady(child, { ...started, onEvent, onAttachable });
     if (interrupted) throw new SiphonError('cancelled', `Cannot ${started.purpose}: interrupted`);
+    return {
+      ended() {
+        child.ref();
+        return exit;
+      },
+    };
   } finally {
     process.off('SIGINT', interrupt);
-    progress.end();
+    endProgress();
     if (child.connected) child.disconnect();
     child.unref();
   }
@@ -59,6 +83,8 @@ export async function startInBackground(
 export interface ParentLink {
   update(event: LayerEvent): void;
   end(): void;
+  /** This process waits for somebody to attach. */
+  attachable(): void;
   ready(): void;
   /** Aborted when the parent went before this process was ready. */
   gone: AbortSignal;
@@ -74,6 +100,7 @@ export function reportToParent(): ParentLink | undefined {
   return {
     update: (event) => tell({ kind: 'event', event }),
     end() {},
+    attachable: () => tell({ kind: 'attachable' }),
     ready() {
       process.off('disconnect', leave);
       process.chdir('/');
@@ -166,17 +193,19 @@ export interface Expectation {
   purpose: string;
   logName: string | undefined;
   onEvent?: (event: LayerEvent) => void;
+  onAttachable?: () => void;
 }
 
 /** @throws SiphonError what the child failed with */
 export function waitUntilReady(
   child: ChildProcess,
-  { purpose, logName, onEvent }: Expectation,
+  { purpose, logName, onEvent, onAttachable }: Expectation,
 ): Promise<void> {
   return new Promise((done, fail) => {
     child.on('message', (message: Message) => {
       if (message.kind === 'event') onEvent?.(message.event);
       else if (message.kind === 'ready') done();
+      else if (message.kind === 'attachable') onAttachable?.();
       else fail(failureOf(message));
     });
     child.once('error', fail);

@@ -16,8 +16,6 @@ export interface AttachOptions {
   terminal: boolean;
   /** Emits the signals to hand on. */
   signalSource: NodeJS.EventEmitter;
-  /** Called when the link stands, before anything is shown. */
-  onConnect?: () => Promise<void>;
 }
 
 const HANDED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
@@ -37,7 +35,6 @@ export async function attachContainer(
   const undo = [handOnSignals(socket, options)];
   try {
     const ended = outcome(socket, home.id, options);
-    await options.onConnect?.();
     undo.push(options.terminal ? becomeTerminal(socket, options) : handOnInput(socket, options));
     return await ended;
   } finally {

@@ -17,9 +17,13 @@ export class AttachServer {
   readonly #server: Server;
   readonly #clients = new Set<Socket>();
   readonly #folder: string;
+  /** Resolves when somebody has connected. */
+  readonly attached: Promise<void>;
+  #tellAttached = (): void => {};
 
   private constructor(folder: string, onFrame: (frame: Frame) => void) {
     this.#folder = folder;
+    this.attached = new Promise((done) => (this.#tellAttached = done));
     this.#server = createServer((socket) => this.#welcome(socket, onFrame));
   }
 
@@ -53,6 +57,7 @@ export class AttachServer {
   #welcome(socket: Socket, onFrame: (frame: Frame) => void): void {
     const reader = new FrameReader();
     this.#clients.add(socket);
+    this.#tellAttached();
     socket.once('close', () => this.#clients.delete(socket));
     socket.on('error', () => socket.destroy());
     socket.on('data', (chunk: Buffer) => {

@@ -22,6 +22,8 @@ import type { RunContainerOptions } from './run-options.js';
 type Streams = Required<Pick<RunContainerOptions, 'stdio' | 'signalSource'>>;
 
 export interface ContainerConsole extends Streams {
+  /** Resolves when somebody is attached. */
+  attached: Promise<void>;
   /** To be called when the process has ended and nothing more comes. */
   close(exitCode: number): Promise<void>;
 }
@@ -64,6 +66,7 @@ export async function openConsole(
   return {
     stdio: wiring.stdio,
     signalSource,
+    attached: server.attached,
     async close(exitCode) {
       release();
       await wiring.finish();

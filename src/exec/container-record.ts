@@ -14,7 +14,7 @@ export interface ContainerRecord {
   runtime: string;
   overrides: ContainerOverrides;
   labels: Record<string, string>;
-  /** The process runs without its caller; its output is kept. */
+  /** The process can go on without its caller. */
   detached: boolean;
   /** The process has a standard input that can be written to. */
   interactive: boolean;
@@ -26,9 +26,9 @@ export interface ContainerRecord {
   createdAt: string;
 }
 
-/** Whether what the container prints can be shown again. A terminal in the foreground is handed on whole. */
-export function keepsOutput({ detached, autoRemove, overrides }: ContainerRecord): boolean {
-  return detached || !(autoRemove || overrides.terminal === true);
+/** Whether what the container prints is kept: in the foreground, not what goes with its end. */
+export function keepsOutput({ detached, autoRemove }: ContainerRecord): boolean {
+  return detached || !autoRemove;
 }
 
 export interface ContainerState {

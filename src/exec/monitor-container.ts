@@ -39,6 +39,8 @@ export interface MonitorOptions {
   /** Whether a container that did not even start is removed. */
   removeFailed: boolean;
   onRootfs?: (decision: string) => void;
+  /** Awaited before a detached container's process begins; `attached` resolves when somebody is. */
+  beforeRun?: (attached: Promise<void>) => Promise<void>;
   onStart?: () => void;
   log: Logger;
 }
@@ -138,7 +140,7 @@ async function run(
 
 type OpenedStreams = Partial<ContainerConsole> & Pick<ContainerConsole, 'close'>;
 
-/** Where the process's streams lead; in the foreground, what goes with its end is not kept. */
+/** Where the process's streams lead. */
 async function openStreams(
   home: ContainerHome,
   record: ContainerRecord,
@@ -157,6 +159,7 @@ async function runOn(
 ): Promise<ContainerEnd> {
   let end: ContainerEnd | undefined;
   try {
+    if (streams?.attached !== undefined) await options.beforeRun?.(streams.attached);
     end = await runContainer({
       ...record.overrides,
       id: home.id,

@@ -64,6 +64,24 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
   }
 }
 
+async function keeperOf(name: string): Promise<number> {
+  const text = await readFile(join(sandbox.root, 'run', name, 'state.json'), 'utf8');
+  return (JSON.parse(text) as { monitor: { pid: number } }).monitor.pid;
+}
+
+/** Processes of node whose command lines have these words. */
+async function commandsWith(...wanted: string[]): Promise<number[]> {
+  const pids = (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry));
+  const found = await Promise.all(
+    pids.map(async (pid) => {
+      const line = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '');
+      const [program = ''] = line.split('\0');
+      return program.endsWith('node') && wanted.every((word) => line.includes(word)) ? [pid] : [];
+    }),
+  );
+  return found.flat().map(Number);
+}
+
 describe.skipIf(skip)('containers of siphon run: needs root', () => {
   it('go on in the background; ps, logs, exec, kill, wait, rm', async () => {
     const script = 'echo one; echo two >&2; echo three; printf end; while :; do sleep 1; done';
@@ -161,7 +179,8 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
   it('keep what they print in the foreground too, but for those of --rm', async () => {
     const script = 'echo out; echo err >&2; exit 3';
     const ended = await siphon('run', '--name', 'k', source, 'sh', '-c', script);
-    expect(ended).toMatchObject({ code: 3, stdout: 'out\n', stderr: 'err\n' });
+    expect(ended).toMatchObject({ code: 3, stdout: 'out\n' });
+    expect(ended.stderr).toMatch(/^err\n/m);
     expect(await siphon('logs', 'k')).toMatchObject({ stdout: 'out\n', stderr: 'err\n' });
     // A reader that goes away ends who writes.
     const line = `${process.execPath} bin/siphon --root ${sandbox.root} run --name h ${source} sh -c 'while echo x; do :; done'`;
@@ -195,15 +214,32 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
 
   it('are lost to ps and can be removed when their keeper is killed', async () => {
     await ok('run', '-d', '--name', 'l', source, 'sh', '-c', 'while :; do sleep 1; done');
-    const state = JSON.parse(await readFile(join(sandbox.root, 'run/l/state.json'), 'utf8')) as {
-      monitor: { pid: number };
-    };
     const { pid = 0 } = (await facts('l')) ?? {};
-    process.kill(state.monitor.pid, 'SIGKILL');
+    process.kill(await keeperOf('l'), 'SIGKILL');
     await until(async () => (await facts('l'))?.status === 'lost');
     expect(await siphon('attach', 'l')).toMatchObject({ code: 1 });
     await ok('rm', 'l');
     await until(() => Promise.resolve(!existsSync(`/proc/${pid}`)));
+  }, 60_000);
+
+  it('do not notice when the server of their files is killed', async () => {
+    await ok('run', '-d', '--name', 'f', source, 'sleep', '60');
+    const servers = await commandsWith('serve-layers', join(sandbox.root, 'run/f/image'));
+    expect(servers.length).toBeGreaterThan(0);
+    for (const pid of servers) process.kill(pid, 'SIGKILL');
+    expect(await ok('exec', 'f', 'cat', '/etc/group')).toContain('audio:x:29:ann');
+    const [server = 0] = await commandsWith('serve-layers', join(sandbox.root, 'run/f/image'));
+    expect(servers).not.toContain(server);
+    expect(await facts('f')).toMatchObject({ status: 'running' });
+    // Also of one whose keeper is gone.
+    process.kill(await keeperOf('f'), 'SIGKILL');
+    await until(async () => (await facts('f'))?.status === 'lost');
+    for (const pid of await commandsWith('serve-layers', join(sandbox.root, 'run/f/image'))) {
+      process.kill(pid, 'SIGKILL');
+    }
+    await ok('rm', 'f');
+    await until(async () => (await commandsWith('serve-layers', sandbox.root)).length === 0);
+    await ok('gc');
   }, 60_000);
 
   it('say how their root file system was made ready, and why so', async () => {

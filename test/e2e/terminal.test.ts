@@ -47,6 +47,34 @@ describe.skipIf(skip)('siphon at a terminal: needs root', () => {
     run.type('stty size; exit 3\n');
     await run.see('40 90');
     expect(await run.ended).toBe(3);
+    expect((await sandbox.siphon('ps', '--all', '--quiet')).stdout).toBe('');
+
+    const missing = siphon('run', '--rm', '-t', source, 'no-such');
+    await missing.see('no-such');
+    expect(await missing.ended).toBe(127);
+  }, 60_000);
+
+  it('run -t can be left and attached to again', async () => {
+    const run = siphon(
+      'run',
+      '-t',
+      '--rm',
+      '--name',
+      'left',
+      source,
+      'sh',
+      '-c',
+      'echo up; read a; echo "got $a"',
+    );
+    await run.see('up');
+    run.type('\x10\x11');
+    await run.see('detached from left');
+    expect(await run.ended).toBe(0);
+    await siphon('ps').see(/left +oci:.* running/);
+    const again = siphon('attach', 'left');
+    again.type('typed\n');
+    await again.see('got typed');
+    expect(await again.ended).toBe(0);
   }, 60_000);
 
   it('run -d -t, ps, attach, leave, attach again, exec -it, kill -s SIGKILL, rm', async () => {

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { keepHere, keepInBackground } from '../containers/keep.js';
+import { keepAttached, keepHere, keepInBackground } from '../containers/keep.js';
 import {
   type ContainerOptions,
   addContainerOptions,
@@ -49,18 +49,18 @@ async function run(
   request: { source: string; args: string[]; options: RunOptions },
   command: Command,
 ): Promise<void> {
-  const { detach: detached = false, verbose = false, tty = false } = request.options;
-  if (tty && !detached) checkIsTerminal('the container');
+  const { detach = false, verbose = false, tty = false } = request.options;
+  if (tty && !detach) checkIsTerminal('the container');
+  // A terminal can be left, so what runs at one must be able to go on without it.
+  const detached = detach || tty;
   const { ContainerHome } = await import('../../exec/container-home.js');
   const settings = settingsOf(command);
   const record = await containerRecord({ ...request, detached }, settings);
   const home = await ContainerHome.create(settings.root, record);
-  if (!detached) {
-    process.exitCode = await keepHere(home, { command, removeFailed: true, verbose });
-    return;
-  }
-  await keepInBackground(home, command, { removeFailed: true });
-  const { rootfs } = await home.state();
-  if (verbose && rootfs !== undefined) process.stderr.write(`root file system: ${rootfs}\n`);
-  process.stdout.write(`${home.id}\n`);
+  const how = { command, removeFailed: true, verbose };
+  if (detach) {
+    await keepInBackground(home, how);
+    process.stdout.write(`${home.id}\n`);
+  } else if (tty) process.exitCode = (await keepAttached(home, how)) ?? 0;
+  else process.exitCode = await keepHere(home, how);
 }

@@ -1,6 +1,5 @@
 import { Command } from 'commander';
-import { attachHere } from '../containers/attach.js';
-import { keepHere, keepInBackground, openHome } from '../containers/keep.js';
+import { keepAttached, keepHere, keepInBackground, openHome } from '../containers/keep.js';
 import { requireRoot } from '../settings.js';
 
 /** `siphon start NAME` */
@@ -12,14 +11,19 @@ export function startCommand(): Command {
     .action(async (id: string, options: { attach?: boolean }, command: Command) => {
       requireRoot('start a container');
       const home = await openHome(id, command);
-      if ((await home.requireRecord()).detached) {
-        await keepInBackground(home, command, { removeFailed: false });
-        if (options.attach === true) process.exitCode = await attachHere(home);
-        else process.stdout.write(`${id}\n`);
-      } else {
-        process.exitCode = await keepHere(home, { command, removeFailed: false });
+      const how = { command, removeFailed: false };
+      if (!(await home.requireRecord()).detached) process.exitCode = await keepHere(home, how);
+      else if (options.attach === true) process.exitCode = (await keepAttached(home, how)) ?? 0;
+      else {
+        await keepInBackground(home, how);
+        process.stdout.write(`${id}\n`);
       }
     });
+}
+
+interface KeepFlags {
+  removeFailed?: boolean;
+  awaitAttach?: boolean;
 }
 
 /** `siphon keep-container NAME`: what keeps a detached container; nobody types it. */
@@ -27,9 +31,9 @@ export function keepContainerCommand(): Command {
   return new Command('keep-container')
     .argument('<name>')
     .option('--remove-failed')
-    .action(async (id: string, options: { removeFailed?: boolean }, command: Command) => {
-      const home = await openHome(id, command);
-      const removeFailed = options.removeFailed === true;
-      await keepHere(home, { command, removeFailed });
+    .option('--await-attach', 'the program begins when somebody is attached')
+    .action(async (id: string, options: KeepFlags, command: Command) => {
+      const { removeFailed = false, awaitAttach = false } = options;
+      await keepHere(await openHome(id, command), { command, removeFailed, awaitAttach });
     });
 }

@@ -1,7 +1,7 @@
 import type { ContainerHome } from '../../exec/container-home.js';
 
-/** Attaches this process's streams. @returns the exit code: the container's, 0 where it goes on without us */
-export async function attachHere(home: ContainerHome): Promise<number> {
+/** Attaches this process's streams. @returns the container's exit code; `undefined` where it goes on without us */
+export async function attachHere(home: ContainerHome): Promise<number | undefined> {
   const { attachContainer } = await import('../../exec/attach-container.js');
   const { overrides } = await home.requireRecord();
   const code = await attachContainer(home, {
@@ -13,5 +13,5 @@ export async function attachHere(home: ContainerHome): Promise<number> {
   });
   process.stdin.unref();
   if (code === undefined) process.stderr.write(`\r\ndetached from ${home.id}\n`);
-  return code ?? 0;
+  return code;
 }

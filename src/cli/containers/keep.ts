@@ -6,8 +6,10 @@ import type { ContainerRecord } from '../../exec/container-record.js';
 import type { RootfsProvider } from '../../exec/monitor-container.js';
 import type { RootfsDecision } from '../../layers/container-rootfs.js';
 import type { LayerListener } from '../../layers/layer-event.js';
-import { reportToParent, startInBackground } from '../background.js';
+import { type Started, reportToParent, startInBackground } from '../background.js';
+import { untilAborted } from '../../common/until-aborted.js';
 import { onInterrupt } from '../interruption.js';
+import { attachHere } from './attach.js';
 import { layerHostStarter } from '../layer-host.js';
 import { createProgress } from '../progress.js';
 import { settingsOf } from '../settings.js';
@@ -16,12 +18,15 @@ export interface KeepOptions {
   command: Command;
   /** Whether the container goes where it cannot be started. */
   removeFailed: boolean;
+  /** The decision on the root filesystem is told. */
   verbose?: boolean;
+  /** The container's process waits until somebody is attached. */
+  awaitAttach?: boolean;
 }
 
 /** Runs the container to its end. @returns the exit code of its process */
 export async function keepHere(home: ContainerHome, options: KeepOptions): Promise<number> {
-  const { command, removeFailed, verbose = false } = options;
+  const { command, removeFailed, verbose = false, awaitAttach = false } = options;
   const { monitorContainer } = await import('../../exec/monitor-container.js');
   const record = await home.requireRecord();
   const parent = reportToParent();
@@ -37,23 +42,75 @@ export async function keepHere(home: ContainerHome, options: KeepOptions): Promi
     removeFailed,
     log: settingsOf(command).log,
     onRootfs: (decision) => {
-      if (verbose) process.stderr.write(`root file system: ${decision}\n`);
+      if (verbose) tellRootfs(decision);
     },
     ...(parent === undefined ? {} : { onStart: () => parent.ready() }),
+    ...(parent === undefined || !awaitAttach
+      ? {}
+      : {
+          beforeRun: (attached) => {
+            parent.attachable();
+            return untilAborted(attached, parent.gone);
+          },
+        }),
   });
 }
 
 /** Resolves when the container's process runs, kept by a process that outlives this one. */
 export async function keepInBackground(
   home: ContainerHome,
-  command: Command,
-  { removeFailed }: Pick<KeepOptions, 'removeFailed'>,
+  { command, removeFailed, verbose = false }: KeepOptions,
 ): Promise<void> {
-  await startInBackground(command, {
-    args: ['keep-container', ...(removeFailed ? ['--remove-failed'] : []), home.id],
+  await startKeeping(home, command, removeFailed ? ['--remove-failed'] : []);
+  const { rootfs } = await home.state();
+  if (verbose && rootfs !== undefined) tellRootfs(rootfs);
+}
+
+/**
+ * The same with this process's streams attached from the container's beginning.
+ * @returns the exit code of its process; `undefined` where it goes on without us
+ */
+export async function keepAttached(
+  home: ContainerHome,
+  { command, removeFailed, verbose = false }: KeepOptions,
+): Promise<number | undefined> {
+  let attached: Promise<number | undefined> | undefined;
+  const attach = async (): Promise<number | undefined> => {
+    const { rootfs } = await home.state();
+    if (verbose && rootfs !== undefined) tellRootfs(rootfs);
+    return attachHere(home);
+  };
+  const onAttachable = (): void => {
+    attached = attach();
+    attached.catch(() => {}); // what keeps the container from starting is told instead
+  };
+  const flags = ['--await-attach', ...(removeFailed ? ['--remove-failed'] : [])];
+  try {
+    const keeper = await startKeeping(home, command, flags, onAttachable);
+    const code = await attached;
+    if (code !== undefined) await keeper.ended();
+    return code;
+  } finally {
+    await attached?.catch(() => {});
+  }
+}
+
+function startKeeping(
+  home: ContainerHome,
+  command: Command,
+  flags: readonly string[],
+  onAttachable = (): void => {},
+): Promise<Started> {
+  return startInBackground(command, {
+    args: ['keep-container', ...flags, home.id],
     purpose: `start container "${home.id}"`,
     logName: 'run.log',
+    onAttachable,
   });
+}
+
+function tellRootfs(decision: string): void {
+  process.stderr.write(`root file system: ${decision}\n`);
 }
 
 /** What makes the root filesystem of the container. */
