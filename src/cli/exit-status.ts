@@ -5,12 +5,19 @@ import { CommandError } from '../exec/command-error.js';
 
 export const exitFailed = 1;
 export const exitUsage = 2;
+/** Of commands that else give a program's own exit code: it was not the program that failed. */
+const exitNotRun = 125;
+const running: ReadonlySet<string | undefined> = new Set(['run', 'exec']);
 
-/** The exit code for anything thrown: 2 for wrong usage, a shell's for a command not run, else 1. */
-export function exitCodeOf(error: unknown): number {
+/**
+ * The exit code for anything thrown: 2 for wrong usage, a shell's for a program that cannot be run, else 1.
+ * @param command that threw it; 125 takes the place of 1 where it runs a program
+ */
+export function exitCodeOf(error: unknown, command?: string): number {
   if (error instanceof CommandError) return error.exitCode;
   const code: ErrorCode | undefined = errorCode(error);
-  return code === 'usage' ? exitUsage : exitFailed;
+  if (code === 'usage') return exitUsage;
+  return running.has(command) ? exitNotRun : exitFailed;
 }
 
 /** What a person sees: one sentence and its hint; the stack only of what is a defect of ours. */

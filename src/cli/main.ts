@@ -1,4 +1,7 @@
-/** The command line: `siphon <command>`. Exit codes: 0; 1 failed; 2 wrong usage; else the process's own. */
+/**
+ * The command line: `siphon <command>`. Exit codes: 0; 1 failed; 2 wrong usage. Of `run` and `exec` the program's
+ * own, and 125 failed, 126 and 127 no program that can be run.
+ */
 
 import { resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
@@ -44,10 +47,12 @@ export async function main(argv: readonly string[]): Promise<void> {
   await enterDirectory();
   makePathsAbsolute();
   const program = createProgram();
+  let name: string | undefined;
+  program.hook('preAction', (_, command) => void (name = command.name()));
   try {
     await program.parseAsync(argv);
   } catch (error) {
-    process.exitCode = reportFailure(error);
+    process.exitCode = reportFailure(error, name);
   }
 }
 
@@ -110,8 +115,8 @@ function applyToAll(command: Command, change: (command: Command) => unknown): vo
   for (const child of command.commands) applyToAll(child, change);
 }
 
-function reportFailure(error: unknown): number {
+function reportFailure(error: unknown, command: string | undefined): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitUsage;
   if (!reportFailureToParent(error)) process.stderr.write(describeFailure(error));
-  return exitCodeOf(error);
+  return exitCodeOf(error, command);
 }

@@ -27,8 +27,9 @@ export interface UsedImage {
   /**
    * All that is needed has come: the image is recorded under its name, where its source has manifests,
    * and stays until that name is removed.
+   * @param unpacked why it is not served lazily, where it is not
    */
-  record(): Promise<void>;
+  record(unpacked?: string): Promise<void>;
   /** Closes the image and ends its lease. */
   close(): Promise<void>;
 }
@@ -82,6 +83,9 @@ export function recordedHome(record: ImageRecord, options: UseImageOptions): Sto
   });
 }
 
+/** Of a manifest: why the image is unpacked for whoever runs it. */
+export const unpackedLabel = 'siphon/unpacked';
+
 interface Use {
   images: ImageDatabase;
   lease: Lease;
@@ -94,8 +98,11 @@ function used(use: Use, options: UseImageOptions): UsedImage {
   const { images, lease, image } = use;
   return {
     image,
-    async record() {
+    async record(unpacked = '') {
       if (!use.isLocal) await recordPulled(use, options);
+      if (image.descriptor !== undefined) {
+        images.label(image.descriptor.digest, { [unpackedLabel]: unpacked });
+      }
       lease.settle();
     },
     async close() {

@@ -101,7 +101,11 @@ async function unpack(options: RootfsOptions, reason: string): Promise<Container
   const partial = `${path}.new`;
   await rm(partial, { recursive: true, force: true });
   const { unpackImage } = await import('./unpack-image.js');
-  const { image } = await unpackImage({ ...options, target: partial });
+  const { image } = await unpackImage({
+    ...options,
+    target: partial,
+    insteadOfServing: reason,
+  });
   await rename(partial, path);
   return unpacked(image, path, reason);
 }

@@ -8,7 +8,7 @@ import type { Logger } from '../common/log.js';
 import { ContentStore } from '../content/content-store.js';
 import type { Image } from '../content/image.js';
 import { ImageDatabase, type ImageRecord } from '../content/image-database.js';
-import { openRecorded } from '../content/recorded-image.js';
+import { openRecorded, unpackedLabel } from '../content/recorded-image.js';
 import { LayerIndex } from '../index/layer-index.js';
 import { SpanCache } from '../index/span-cache.js';
 import type { Descriptor } from '../remote/descriptor.js';
@@ -16,6 +16,9 @@ import { LayerStore, indexExpectation } from './layer-store.js';
 
 /** `whole`: every byte is here. `lazy`: what is not is drawn when it is read. `absent`: nothing is here. */
 export type Presence = 'whole' | 'lazy' | 'absent';
+
+/** `unpacked`: it could not be served when it was run, and each container has its files. */
+export type ImagePresence = Presence | 'unpacked';
 
 export interface ListedLayer {
   digest: Digest;
@@ -36,7 +39,7 @@ export interface ListedImage {
   sizeInRegistry: number;
   sizeOnDisk: number;
   fetched: number;
-  presence: Presence;
+  presence: ImagePresence;
   /** Bottom first. */
   layers: ListedLayer[];
   /** Milliseconds since 1970. */
@@ -58,12 +61,13 @@ export async function listImages(options: ImageListOptions): Promise<ListedImage
   const store = await ContentStore.open(root);
   const listed: ListedImage[] = [];
   for (const record of images.list()) {
-    listed.push(await describe(record, { ...options, store, layers }));
+    listed.push(await describe(record, { ...options, images, store, layers }));
   }
   return listed;
 }
 
 interface Parts extends ImageListOptions {
+  images: ImageDatabase;
   store: ContentStore;
   layers: LayerStore;
 }
@@ -85,10 +89,14 @@ async function describe(record: ImageRecord, parts: Parts): Promise<ListedImage>
     sizeInRegistry: documentSize + layerSize,
     sizeOnDisk: documentSize + sum(layers.map(({ sizeOnDisk }) => sizeOnDisk)),
     fetched: layerSize === 0 ? 1 : fetched / layerSize,
-    presence: overall(layers),
+    presence: isUnpacked(descriptor, parts) ? 'unpacked' : overall(layers),
     layers,
     updated,
   };
+}
+
+function isUnpacked(manifest: Descriptor | undefined, { images }: Parts): boolean {
+  return manifest !== undefined && unpackedLabel in images.labelsOf(manifest.digest);
 }
 
 /** As far as the documents are here and the image is for this platform. */

@@ -2,6 +2,7 @@
 
 import { chmod, chown, mkdir, readdir, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import pLimit from 'p-limit';
 import { SiphonError, systemCode } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { ContentStore } from '../content/content-store.js';
@@ -23,6 +24,11 @@ export interface UnpackImageOptions {
   access?: RegistryAccess;
   signal: AbortSignal;
   onEvent?: LayerListener;
+  /**
+   * Why the image is not served lazily: it is recorded then, and its blobs are kept, so that they are not
+   * fetched again for the next folder.
+   */
+  insteadOfServing?: string;
   log: Logger;
 }
 
@@ -33,6 +39,9 @@ export interface UnpackedImage {
   /** Bottom first. */
   layers: Pick<UnpackedLayer, 'blobDigest' | 'diffId' | 'entries' | 'contentSize'>[];
 }
+
+/** Layers that are fetched at once. */
+const CONCURRENT_DOWNLOADS = 4;
 
 /** Of a root that no layer describes; its time is the epoch. */
 const ROOT_MODE = 0o755;
@@ -57,7 +66,11 @@ export async function unpackImage(options: UnpackImageOptions): Promise<Unpacked
   try {
     const undo = await makeRoot(target);
     try {
-      return { image, target, layers: await unpackAll(image, options) };
+      const { insteadOfServing } = options;
+      if (insteadOfServing !== undefined) await keepBlobs(image, store, options);
+      const layers = await unpackAll(image, options);
+      if (insteadOfServing !== undefined) await used.record(insteadOfServing);
+      return { image, target, layers };
     } catch (error) {
       await undo();
       throw error;
@@ -65,6 +78,31 @@ export async function unpackImage(options: UnpackImageOptions): Promise<Unpacked
   } finally {
     await used.close();
   }
+}
+
+/** Layers without a digest stay where they are. */
+async function keepBlobs(
+  image: Image,
+  store: ContentStore,
+  { signal, onEvent }: UnpackImageOptions,
+): Promise<void> {
+  const limit = pLimit(CONCURRENT_DOWNLOADS);
+  const keep = async (layer: ImageLayer): Promise<void> => {
+    const { digest } = layer.descriptor;
+    const blob = await image.openLayer(layer, signal);
+    try {
+      await store.ingest(layer.descriptor, (from) => blob.stream(signal, from), {
+        signal,
+        onProgress: (done, total) => onEvent?.({ digest, status: 'streaming', done, total }),
+      });
+    } finally {
+      await blob.close();
+    }
+  };
+  const kept = image.layers.filter(({ identity }) => identity === 'content');
+  const outcomes = await Promise.allSettled(kept.map((layer) => limit(keep, layer)));
+  const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (failure !== undefined) throw failure.reason;
 }
 
 /** @returns what takes it back */

@@ -126,7 +126,10 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
     await ok('run', '-d', '--name', 'p', source, 'sh', '-c', 'while :; do sleep 1; done');
     await ok('pause', 'p');
     expect(await facts('p')).toMatchObject({ status: 'paused' });
-    expect(await siphon('exec', 'p', 'id')).toMatchObject({ code: 1 });
+    expect(await siphon('exec', 'p', 'id')).toMatchObject({ code: 125 });
+    expect(await siphon('run', '--name', 'p', source)).toMatchObject({ code: 125 });
+    expect(await siphon('run', '--user', 'nobody', source)).toMatchObject({ code: 125 });
+    expect(await siphon('run', '--memory', 'x', source)).toMatchObject({ code: 2 });
     await ok('resume', 'p');
     expect(await facts('p')).toMatchObject({ status: 'running' });
     await ok('pause', 'p');
@@ -251,6 +254,9 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
     const unpacked = await run('unshare', ['-m', 'sh', '-c', hidden]);
     expect(unpacked.stderr).toMatch(/root file system: unpacked whole: .*fuse/);
     expect(unpacked.stdout).toBe('from the image\n');
+    const images = ['bin/siphon', '--root', `${sandbox.root}-2`, 'images'];
+    expect((await run(process.execPath, images)).stdout).toMatch(/ 100 % +unpacked\n$/);
+    expect(await ok('images')).toMatch(/ (?:lazy|whole)\n$/);
   }, 60_000);
 });
 

@@ -30,8 +30,15 @@ describe.skipIf(skip)('siphon at a terminal: needs root', () => {
   it('pull shows bars; run --rm -t is a terminal of the right size', async () => {
     const pull = siphon('pull', source);
     await pull.see(/\|\++\|/);
-    await pull.see('elapsed: ');
+    await pull.see(/elapsed: \d+\.\d s +total: [\d.]+ \w+ \([\d.]+ \w+\/s\)/);
     expect(await pull.ended).toBe(0);
+    const list = siphon('images');
+    await list.see(/NAME +DIGEST +IN REGISTRY +ON DISK +FETCHED +STATE/);
+    await list.see(/container-image:latest +sha256:\w+ .* +\d+ % +(?:lazy|whole)/);
+    expect(await list.ended).toBe(0);
+    const remove = siphon('rmi', source);
+    await remove.see(/removed \d+ layers and \d+ blobs/);
+    expect(await remove.ended).toBe(0);
 
     const run = siphon('run', '--rm', '-t', source, 'sh');
     await run.see('# ');
