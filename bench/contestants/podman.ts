@@ -6,11 +6,14 @@ import { listMounts } from '#src/common/mount-info.js';
 import { executeCommand } from '../programs/execute.js';
 import type { StartContestant } from '../harness/contestant.js';
 
+/** Less than podman's own, which not everybody may set. */
+const LIMITS = ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=4096:4096'];
+
 export const podman: StartContestant = {
   name: 'podman',
   title: 'podman, fuse-overlayfs',
   async find(programs) {
-    const missing = programs.missing('podman', 'fuse-overlayfs', 'conmon');
+    const missing = programs.missing('podman', 'fuse-overlayfs', 'conmon', 'runc');
     if (missing.length > 0) return { skipped: `needs ${missing.join(', ')}` };
     const [version, overlay] = await Promise.all([
       programs.version('podman'),
@@ -33,6 +36,8 @@ export const podman: StartContestant = {
       'overlay',
       '--storage-opt',
       mountProgram,
+      '--runtime',
+      programs.require('runc'),
       '--cgroup-manager',
       'cgroupfs',
       '--events-backend',
@@ -47,17 +52,7 @@ export const podman: StartContestant = {
         // As containerd runs an image, its words are the whole command.
         const [entrypoint, ...words] = command;
         const entry = entrypoint === undefined ? [] : ['--entrypoint', entrypoint];
-        const options = [
-          'run',
-          '--rm',
-          '--name',
-          id,
-          '--network',
-          'none',
-          '--ulimit',
-          'host',
-          ...entry,
-        ];
+        const options = ['run', '--rm', '--name', id, '--network', 'none', ...LIMITS, ...entry];
         return [...place.enter, ...podmanHere, ...options, reference, ...words];
       },
       kill: async (id) => void (await run('kill', '--signal', 'KILL', id)),

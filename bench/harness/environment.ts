@@ -18,7 +18,7 @@ export async function readEnvironment(folder: string): Promise<Omit<Environment,
     processor: all[0]?.model ?? 'unknown',
     processors: all.length,
     memoryBytes: totalmem(),
-    fileSystem: (await execute('stat', ['--file-system', '--format=%T', folder])).trim(),
+    fileSystem: (await execute('findmnt', ['-n', '-o', 'FSTYPE', '-T', folder])).trim(),
     loadBefore: currentLoad(),
   };
 }

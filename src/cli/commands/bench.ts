@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { onInterrupt } from '../interruption.js';
+import { type ErrorCode, SiphonError } from '../../common/errors.js';
 import { requireRoot, settingsOf } from '../settings.js';
 
 interface BenchOptions {
@@ -46,7 +47,16 @@ export function benchCommand(): Command {
         const { json } = settingsOf(command);
         const { bench } = (await import(harness)) as Harness; // made by the same build
         const { program: programs, ...rest } = options;
-        await bench({ image, command: cmd, programs, json, signal: onInterrupt(), ...rest });
+        const words = { image, command: cmd, programs, json, signal: onInterrupt(), ...rest };
+        await bench(words).catch((error: unknown) => {
+          throw asOurs(error);
+        });
       },
     );
+}
+
+/** The harness has modules of its own, whose errors are no instances of ours. */
+function asOurs(error: unknown): unknown {
+  if (!(error instanceof Error) || error.name !== 'SiphonError' || !('code' in error)) return error;
+  return new SiphonError(error.code as ErrorCode, error.message, { cause: error }); // as its own says
 }
