@@ -27,14 +27,7 @@ export const soci: StartContestant = {
     const reference = `${registry.host}/${path}`;
     const containerd = await startContainerd({ within: folder });
     try {
-      await containerd.ctr([
-        'images',
-        'pull',
-        '--plain-http',
-        '--snapshotter',
-        'native',
-        reference,
-      ]);
+      await containerd.ctr(['content', 'fetch', '--plain-http', reference]);
       const program = programs.require('soci');
       const begin = performance.now();
       await execute(program, [...targetOf(containerd), 'create', reference], { signal });

@@ -38,7 +38,7 @@ export const stargz: StartContestant = {
     const [from, to] = [`${registry.host}/${image.path}`, `${registry.host}/${path}`];
     const containerd = await startContainerd({ within: folder });
     try {
-      await containerd.ctr(['images', 'pull', '--plain-http', '--snapshotter', 'native', from]);
+      await containerd.ctr(['content', 'fetch', '--plain-http', from]);
       signal.throwIfAborted();
       const begin = performance.now();
       await containerd.ctrRemote(['images', 'convert', '--estargz', '--oci', from, to]);

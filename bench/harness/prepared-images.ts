@@ -26,6 +26,7 @@ export async function preparedImage(
   const noted = await readFile(record, 'utf8').catch(() => undefined);
   // Our own file; who changes it changes numbers of theirs.
   if (noted !== undefined) return JSON.parse(noted) as PreparedImage;
+  bench.signal.throwIfAborted();
   bench.progress.note(`${contestant.title} prepares ${image.name}`);
   const folder = await mkdtemp(join(bench.folder, 'prepare-'));
   try {
