@@ -19,6 +19,7 @@ const MAY_IMPORT = {
   exec: ['common', 'ffi', 'content'],
   snapshotter: ['common', 'ffi', 'generated'],
   containerd: ['common', 'remote', 'content', 'generated'],
+  cri: ['common', 'remote', 'generated'],
   cli: [
     'common',
     'ffi',
@@ -31,6 +32,7 @@ const MAY_IMPORT = {
     'exec',
     'snapshotter',
     'containerd',
+    'cri',
   ],
 };
 
@@ -50,7 +52,7 @@ const BELONGS_TO = {
   'prom-client': ['monitor'],
   koffi: ['ffi'],
   'better-sqlite3': ['common', 'index', 'content', 'layers', 'snapshotter'],
-  '@grpc/grpc-js': ['snapshotter', 'containerd', 'generated'],
+  '@grpc/grpc-js': ['snapshotter', 'containerd', 'cri', 'generated'],
   '@bufbuild/protobuf': ['snapshotter', 'generated'],
   commander: ['cli'],
   'fuse-native': ['fuse'],

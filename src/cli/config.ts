@@ -23,6 +23,13 @@ const configSchema = z.strictObject({
   metrics_address: z.string().optional(),
   /** containerd's hosts folder; default: /etc/containerd/certs.d. */
   hosts_dir: z.string().optional(),
+  /**
+   * containerd's socket, for whose image service (CRI) siphon stands in: what kubelets bring along to pull
+   * images with is then siphon's too. Off by default.
+   */
+  image_service: z.string().optional(),
+  /** File with a secret of 32 bytes or more, under which that is kept over a restart; without, it is not. */
+  credentials_key: z.string().optional(),
   /** How long a read waits for a registry before it fails, in seconds. */
   fetch_timeout: z.number().positive().max(3600).default(60),
   /** Bytes of disk that what was read from lazy layers may take; half of the file system where it is not said. */

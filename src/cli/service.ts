@@ -14,6 +14,7 @@ import type { ServiceMonitor } from '../monitor/service-monitor.js';
 import type { ServiceConfig } from './config.js';
 import { onInterrupt } from './interruption.js';
 import { tellServiceManager } from './service-manager.js';
+import type { PodImages } from './pod-images.js';
 import { fillTime } from './settings.js';
 import { onReplacement } from './under-keeper.js';
 import { packageVersion } from './version.js';
@@ -45,10 +46,12 @@ export async function runService(
     if (keeper?.lost !== undefined) log.error({ endedWith: keeper.endedWith }, lostText);
     let monitor: Promise<ServiceMonitor> | undefined;
     const startMonitor = (): Promise<ServiceMonitor> => (monitor ??= newMonitor(config, keeper));
-    const parts = { keeper, startMonitor, undo, log };
+    const pods = await openPods(config, { keeper, undo, log });
+    const parts = { keeper, startMonitor, undo, log, pods };
     const layers = lazy ? await openLayers(config, parts) : undefined;
     const { serveSnapshotter } = await import('../snapshotter/server.js');
-    const parties = { lazy: layers?.lazy, remapIds, log };
+    const beside = await pods?.openService();
+    const parties = { lazy: layers?.lazy, remapIds, beside, log };
     const server = await serveSnapshotter({ root, address, listener, ...parties });
     undo.defer(() => server.close());
     await openMonitor(config, await startMonitor(), undo);
@@ -100,17 +103,33 @@ interface ServiceParts {
   startMonitor: () => Promise<ServiceMonitor>;
   undo: UndoStack;
   log: Logger;
+  pods: PodImages | undefined;
+}
+
+async function openPods(
+  config: Service,
+  { keeper, undo, log }: Pick<ServiceParts, 'keeper' | 'undo' | 'log'>,
+): Promise<PodImages | undefined> {
+  const { image_service: containerd } = config;
+  if (containerd === undefined) return undefined;
+  const { openPodImages } = await import('./pod-images.js');
+  const pods = openPodImages({ ...config, image_service: containerd }, keeper, log);
+  undo.defer(() => pods[Symbol.asyncDispose]());
+  return pods;
 }
 
 async function openLayers(
   config: Service,
-  { keeper, startMonitor, undo, log }: ServiceParts,
+  { keeper, startMonitor, undo, log, pods }: ServiceParts,
 ): Promise<{ lazy: LazySnapshots; server: LayerServer }> {
-  const { root, access, cache_size: cacheSize } = config;
+  const { root, cache_size: cacheSize } = config;
+  const own = pods === undefined ? {} : { credentials: pods.credentials };
+  const access = { ...config.access, ...own };
   const requests = { requests: config.registry_requests, bytesPerSecond: config.registry_rate };
   const fill = fillTime(config.fill_after);
   const workplace = { root, undo, keeper, access, requests, cacheSize, ...fill, log };
   const { content, layers, open } = await openWorkplace(workplace);
+  pods?.keepFor(layers);
   const server = await LayerServer.start({
     mountPoint: join(root, 'fuse'),
     open,

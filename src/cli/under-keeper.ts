@@ -4,6 +4,7 @@
  * command sees no difference.
  */
 
+import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -55,7 +56,12 @@ export function keeperArguments(root: string): string[] {
 
 /** The keeper itself stays in no folder, for that one could not be unmounted. */
 export function keeperEnvironment(): NodeJS.ProcessEnv {
-  return { ...fewArenas, ...process.env, SIPHON_DIRECTORY: process.cwd() };
+  return {
+    ...fewArenas,
+    ...process.env,
+    SIPHON_DIRECTORY: process.cwd(),
+    SIPHON_KEEPER_SECRET: randomBytes(32).toString('base64'),
+  };
 }
 
 /** To be called before any path is resolved. */

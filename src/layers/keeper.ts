@@ -19,6 +19,8 @@ export interface Keeper {
   readonly life: number;
   /** Exit status of the server before, as a shell has it (128 + signal). */
   readonly endedWith: number;
+  /** The same for all of its servers, in their memory and the keeper's alone; 32 bytes nobody guesses. */
+  readonly secret: Buffer | undefined;
   /** This server is only to clean up. */
   readonly stopping: boolean;
   /** The connection to go on with. */
@@ -38,11 +40,16 @@ let adopted: Keeper | undefined;
  * of its keeper, and takes the keeper's words out of the environment.
  */
 export async function currentKeeper(): Promise<Keeper | undefined> {
-  const { SIPHON_KEEPER: words, SIPHON_KEEPER_STATE: statePath } = process.env;
+  const {
+    SIPHON_KEEPER: words,
+    SIPHON_KEEPER_STATE: statePath,
+    SIPHON_KEEPER_SECRET: secret,
+  } = process.env;
   if (adopted !== undefined || words === undefined || statePath === undefined) return adopted;
   const [pid, life, device, endedWith, stop] = words.split(' ');
   delete process.env['SIPHON_KEEPER'];
   delete process.env['SIPHON_KEEPER_STATE'];
+  delete process.env['SIPHON_KEEPER_SECRET'];
   let canBeSucceeded = false;
   const { dieWithParent, keepFromPrograms } = await import('../ffi/exec.js');
   dieWithParent();
@@ -53,6 +60,7 @@ export async function currentKeeper(): Promise<Keeper | undefined> {
     life: Number(life),
     device: device === 'none' ? undefined : Number(device),
     endedWith: Number(endedWith),
+    secret: secret === undefined ? undefined : Buffer.from(secret, 'base64'),
     stopping: stop === 'stop',
     ...earlierConnection(statePath, Number(device)),
     allowSuccession: (connection) => {

@@ -7,6 +7,8 @@ import { parseDocument } from './descriptor.js';
 
 /** How long a credential helper may take, in ms. */
 const HELPER_TIMEOUT = 10_000;
+/** Longest answer of a helper, in bytes. */
+const MAX_ANSWER = 256 * 1024;
 const HELPER_NAME = /^[\w.-]+$/;
 
 /** What a helper stores for a server. */
@@ -67,7 +69,15 @@ function runHelper(
       timeout: HELPER_TIMEOUT,
     });
     const chunks: Buffer[] = [];
-    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+    let size = 0;
+    child.stdout.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= MAX_ANSWER) chunks.push(chunk);
+      else {
+        child.kill('SIGKILL');
+        reject(tooLong(command));
+      }
+    });
     child.on('error', (cause) =>
       reject(
         new SiphonError(
@@ -86,4 +96,11 @@ function runHelper(
     child.stdin.on('error', () => {});
     child.stdin.end(input);
   });
+}
+
+function tooLong(command: string): SiphonError {
+  return new SiphonError(
+    'invalid',
+    `Cannot ask credential helper "${command}": its answer is too long, expected at most ${MAX_ANSWER} bytes`,
+  );
 }

@@ -42,6 +42,7 @@ const authSchema = z.object({
   username: z.string().optional(),
   password: z.string().optional(),
   identitytoken: z.string().optional(),
+  registrytoken: z.string().optional(),
 });
 const fileSchema = z.object({
   auths: z.record(z.string(), authSchema).optional(),
@@ -116,32 +117,46 @@ async function credentialsIn(
   environment: CredentialEnvironment,
 ): Promise<Credentials | undefined> {
   const keys = authKeys(host, repository);
+  const ask = (helper: string) =>
+    askHelper(helper, host === 'docker.io' ? HUB_KEY : host, environment);
+  // A helper for this host comes before an entry that an earlier login left, as docker and podman have it.
+  const helper = keys.map((key) => file.credHelpers?.[key]).find(Boolean);
+  if (helper) return ask(helper);
   const stored = keys.map((key) => file.auths?.[key]).find((entry) => entry && hasSecret(entry));
   if (stored) return decodeAuth(stored, host);
-  const helper = keys.map((key) => file.credHelpers?.[key]).find(Boolean) ?? file.credsStore;
-  if (!helper) return undefined;
-  return askHelper(helper, host === 'docker.io' ? HUB_KEY : host, environment);
+  return file.credsStore ? ask(file.credsStore) : undefined;
 }
 
 type Auth = z.infer<typeof authSchema>;
 
 function hasSecret(entry: Auth): boolean {
-  return Boolean(entry.auth || entry.username || entry.identitytoken);
+  return Boolean(entry.auth || entry.username || entry.identitytoken || entry.registrytoken);
 }
 
 function decodeAuth(entry: Auth, host: string): Credentials {
-  const decoded = entry.auth ? Buffer.from(entry.auth, 'base64').toString('utf8') : undefined;
-  const colon = decoded?.indexOf(':') ?? 0;
+  const { username = '', password = '' } = entry;
+  return {
+    ...(entry.auth ? decodePair(entry.auth, host) : { username, password }),
+    ...(entry.identitytoken ? { identityToken: entry.identitytoken } : {}),
+    ...(entry.registrytoken ? { registryToken: entry.registrytoken } : {}),
+  };
+}
+
+/**
+ * @param pair base64 of `user:password`, as docker writes the two down
+ * @param host for the message
+ * @throws SiphonError `invalid`, which does not show it
+ */
+export function decodePair(pair: string, host: string): Pick<Credentials, 'username' | 'password'> {
+  const decoded = Buffer.from(pair, 'base64').toString('utf8');
+  const colon = decoded.indexOf(':');
   if (colon < 0) {
     throw new SiphonError(
       'invalid',
       `Cannot read credentials of "${host}": "auth" is malformed, expected base64 of "user:password"`,
     );
   }
-  return {
-    username: decoded?.slice(0, colon) ?? entry.username ?? '',
-    // Some tools pad the decoded text with NULs.
-    password: decoded?.slice(colon + 1).replace(/\0+$/, '') ?? entry.password ?? '',
-    ...(entry.identitytoken ? { identityToken: entry.identitytoken } : {}),
-  };
+  // Some tools pad the decoded text with NULs.
+  const password = decoded.slice(colon + 1).replace(/\0+$/, '');
+  return { username: decoded.slice(0, colon), password };
 }

@@ -6,7 +6,12 @@
  * whoever connects waits for that one; calls in flight may end.
  */
 
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import {
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { once } from 'node:events';
 import { type Server as SocketServer, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -33,7 +38,18 @@ export interface SnapshotterOptions {
   lazy: LazyLayers | undefined;
   /** Whether mounts say `uidmap=` and `gidmap=` where labels ask for it; default: no. */
   remapIds?: boolean;
+  /** Other services on the same socket. */
+  beside?: BesideServices | undefined;
   log: Logger;
+}
+
+export interface BesideServices {
+  services: readonly {
+    definition: ServiceDefinition;
+    implementation: UntypedServiceImplementation;
+  }[];
+  /** Ends their calls. */
+  close(): void;
 }
 
 export interface SnapshotterServer {
@@ -48,18 +64,22 @@ export interface SnapshotterServer {
  * @throws SiphonError `busy` where a live server has the address or the root; `usage`, `corrupt`
  */
 export async function serveSnapshotter(options: SnapshotterOptions): Promise<SnapshotterServer> {
-  const { address, listener: given, ...parts } = options;
+  const { address, listener: given, beside, ...parts } = options;
   const { root, log } = parts;
   const snapshotter = await Snapshotter.open(parts);
   const server = new Server();
   try {
     const service = snapshotsService(snapshotter, log);
     server.addService(SnapshotsService, service.implementation);
+    for (const { definition, implementation } of beside?.services ?? [])
+      server.addService(definition, implementation);
     const listener = given ?? (await openListener(address));
     const socket = await accept(server, listener);
     log.info({ address, root }, 'snapshotter is listening');
     const end = async (isLast: boolean): Promise<void> => {
       socket.close();
+      // What goes on there may itself wait for the server to come.
+      beside?.close();
       if (isLast) await removeListener(listener);
       else await within(HAND_OVER_GRACE, answered(server));
       await service.drain();

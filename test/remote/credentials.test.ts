@@ -65,6 +65,38 @@ describe('storedCredentials', () => {
     expect(await find('other.example', 'a')).toBeUndefined();
   });
 
+  test('a helper for the host comes before what an earlier login left, one for all after it', async () => {
+    await using folder = await temporaryFolder();
+    const helper = join(folder.path, 'docker-credential-test');
+    await writeFile(helper, '#!/bin/sh\necho \'{"Username":"h","Secret":"s"}\'\n', { mode: 0o755 });
+    const auths = { 'r.example': { auth: encode('stored:x') } };
+    const PATH = `${folder.path}:${process.env['PATH']}`;
+    const find = async (more: object) => {
+      const path = await fileWith(folder.path, { auths, ...more });
+      return storedCredentials({ REGISTRY_AUTH_FILE: path, PATH })('r.example', 'a');
+    };
+    expect(await find({ credHelpers: { 'r.example': 'test' } })).toMatchObject({ username: 'h' });
+    expect(await find({ credHelpers: { 'r.example/a': 'test' } })).toMatchObject({ username: 'h' });
+    expect(await find({ credsStore: 'test' })).toMatchObject({ username: 'stored' });
+  });
+
+  test('a helper that does not stop talking is ended', async () => {
+    await using folder = await temporaryFolder();
+    const helper = join(folder.path, 'docker-credential-test');
+    await writeFile(helper, '#!/bin/sh\nexec cat /dev/zero\n', { mode: 0o755 });
+    const path = await fileWith(folder.path, { credsStore: 'test' });
+    const PATH = `${folder.path}:${process.env['PATH']}`;
+    const find = storedCredentials({ REGISTRY_AUTH_FILE: path, PATH });
+    await expect(find('r.example', 'a')).rejects.toMatchObject({ code: 'invalid' });
+  });
+
+  test("a registry's own token is one too", async () => {
+    await using folder = await temporaryFolder();
+    const auths = { 'r.example': { registrytoken: 'own' } };
+    const find = storedCredentials({ REGISTRY_AUTH_FILE: await fileWith(folder.path, { auths }) });
+    expect(await find('r.example', 'a')).toMatchObject({ registryToken: 'own' });
+  });
+
   test('a missing helper and a strange helper name are told', async () => {
     await using folder = await temporaryFolder();
     const path = await fileWith(folder.path, { credHelpers: { a: 'no-such-helper', b: '../x' } });

@@ -4,6 +4,7 @@ import { type ClientUnaryCall, type ServiceError, credentials } from '@grpc/grpc
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  type AuthConfig,
   type ContainerConfig,
   type ContainerStatus,
   ImageServiceClient,
@@ -17,7 +18,8 @@ import type { Containerd } from '../../bench/programs/containerd.js';
 export interface Cri {
   /** Conditions that hold: `RuntimeReady`, `NetworkReady`. */
   ready(): Promise<string[]>;
-  pullImage(reference: string): Promise<string>;
+  /** @param auth what a pod's pull secret says */
+  pullImage(reference: string, auth?: Partial<AuthConfig>): Promise<string>;
   /** References and digests by which the image is known; `undefined` where it is not. */
   imageNames(reference: string): Promise<string[] | undefined>;
   removeImage(reference: string): Promise<void>;
@@ -52,10 +54,11 @@ export const criNamespace = 'k8s.io';
 
 type Done<T> = (error: ServiceError | null, response: T) => void;
 
-export function connectCri(containerd: Containerd): Cri {
-  const target = [`unix:${containerd.address}`, credentials.createInsecure()] as const;
-  const runtime = new RuntimeServiceClient(...target);
-  const images = new ImageServiceClient(...target);
+/** @param imageService path of another socket that images are managed by */
+export function connectCri(containerd: Containerd, imageService = containerd.address): Cri {
+  const insecure = credentials.createInsecure();
+  const runtime = new RuntimeServiceClient(`unix:${containerd.address}`, insecure);
+  const images = new ImageServiceClient(`unix:${imageService}`, insecure);
   const removePod = async (podSandboxId: string): Promise<void> => {
     await call((done) => runtime.stopPodSandbox({ podSandboxId }, done));
     await call((done) => runtime.removePodSandbox({ podSandboxId }, done));
@@ -69,9 +72,10 @@ export function connectCri(containerd: Containerd): Cri {
         .filter(({ status: holds }) => holds)
         .map(({ type }) => type);
     },
-    async pullImage(image) {
+    async pullImage(image, auth) {
+      const request = { image: { image }, auth: auth && { ...noAuth, ...auth } };
       const { imageRef } = await call<{ imageRef: string }>((done) =>
-        images.pullImage({ image: { image } }, done),
+        images.pullImage(request, done),
       );
       return imageRef;
     },
@@ -106,6 +110,15 @@ export function connectCri(containerd: Containerd): Cri {
   };
   return cri;
 }
+
+const noAuth: AuthConfig = {
+  username: '',
+  password: '',
+  auth: '',
+  serverAddress: '',
+  identityToken: '',
+  registryToken: '',
+};
 
 interface Condition {
   type: string;

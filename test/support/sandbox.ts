@@ -7,11 +7,9 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, readdir, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { isRunning } from '#src/common/process.js';
 import { listMounts } from '#src/common/mount-info.js';
-
-const siphon = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
+import { siphonProgram } from '../../bench/programs/siphon-program.js';
 
 export interface Outcome {
   code: number | null;
@@ -31,7 +29,8 @@ export interface Sandbox extends AsyncDisposable {
   mounts(): Promise<string[]>;
 }
 
-export async function openSandbox(): Promise<Sandbox> {
+/** @param env for siphon, besides that of the tests */
+export async function openSandbox(env: NodeJS.ProcessEnv = {}): Promise<Sandbox> {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'siphon-test-')));
   const root = join(directory, 'root');
   return {
@@ -42,7 +41,10 @@ export async function openSandbox(): Promise<Sandbox> {
       await mkdir(path, { recursive: true });
       return path;
     },
-    siphon: (...args) => run(process.execPath, [siphon, '--root', root, ...args]),
+    siphon: (...args) =>
+      run(process.execPath, [siphonProgram, '--root', root, ...args], {
+        env: { ...process.env, ...env },
+      }),
     mounts: () => mountsBelow(directory),
     async [Symbol.asyncDispose]() {
       await endServers(root);
