@@ -10,7 +10,7 @@ import type { LayerServer } from '../layers/layer-server.js';
 import type { LayerStore } from '../layers/layer-store.js';
 import type { LayerOutcome } from '../layers/lazy-snapshots.js';
 import type { OpenLayers } from '../layers/open-layers.js';
-import { traffic } from '../remote/traffic.js';
+import { addRegistryMetrics, registryStatus } from './registry-metrics.js';
 import type {
   CacheStatus,
   FetchStatus,
@@ -79,6 +79,7 @@ export class ServiceMonitor {
   async status(): Promise<ServiceStatus> {
     const { values } = await this.#outcomes.get();
     const { misses, failedReads, bytesRead } = this.#fuse();
+    const registries = registryStatus();
     return {
       ...this.#facts,
       uptimeSeconds: (Date.now() - this.#started) / 1000,
@@ -89,8 +90,9 @@ export class ServiceMonitor {
           reason: String(labels.reason),
           count: value,
         })),
-        registryRequests: traffic.requests,
-        registryBytes: traffic.receivedBytes,
+        registryRequests: sum(registries.map(({ requests }) => requests)),
+        registryBytes: sum(registries.map(({ receivedBytes }) => receivedBytes)),
+        registries,
         fetches: this.#fetches(),
         cache: this.#cache(),
         spansFetched: this.#watched?.open.fetchedSpans() ?? 0,
@@ -102,16 +104,7 @@ export class ServiceMonitor {
   }
 
   #readWhenAsked(): void {
-    this.#total(
-      'siphon_registry_requests_total',
-      'Requests sent to registries',
-      () => traffic.requests,
-    );
-    this.#total(
-      'siphon_registry_received_bytes_total',
-      'Bytes of bodies received from registries',
-      () => traffic.receivedBytes,
-    );
+    addRegistryMetrics(this.#registry);
     this.#total(
       'siphon_spans_fetched_total',
       'Spans verified and written to the cache',
@@ -290,4 +283,8 @@ async function layerStatus(
           ? origin.host
           : origin.kind,
   };
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, one) => total + one, 0);
 }

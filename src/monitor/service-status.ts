@@ -41,6 +41,20 @@ export interface FetchStatus {
   queued: number;
 }
 
+/** What was asked of one host: a registry, a mirror, a token service, a store that blobs are redirected to. */
+export interface HostStatus {
+  /** As dialed; `others` for those beyond the first 64. */
+  host: string;
+  /** Attempts. */
+  requests: number;
+  /** Those among them without an answer: refused, cut, timed out, cancelled. */
+  unanswered: number;
+  receivedBytes: number;
+  sentBytes: number;
+  /** From a request to the headers of its answer. */
+  meanSeconds: number;
+}
+
 export interface CacheStatus {
   /** Bytes on disk, of all layers. */
   size: number;
@@ -53,6 +67,7 @@ export interface ServiceCounters {
   layers: { decision: string; reason: string; count: number }[];
   registryRequests: number;
   registryBytes: number;
+  registries: HostStatus[];
   fetches: FetchStatus[];
   cache: CacheStatus;
   spansFetched: number;

@@ -9,7 +9,7 @@ export interface Challenge {
 
 /** One of: scheme at the start of a challenge, `name="quoted"`, `name=token`. */
 const PART =
-  /\s*,?\s*(?:([\w!#$%&'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([\w!#$%&'*+.^`|~-]+)(?=\s|,|$))/y;
+  /(?:\s*,)?\s*(?:([\w!#$%&'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([\w!#$%&'*+.^`|~-]+)(?=\s|,|$))/y;
 
 /** All challenges in order; what cannot be read ends the list. */
 export function parseChallenges(header: string): Challenge[] {

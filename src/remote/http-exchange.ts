@@ -6,12 +6,12 @@
 
 import { Readable } from 'node:stream';
 import { rootCertificates } from 'node:tls';
-import { Agent, type Dispatcher, ProxyAgent } from 'undici';
+import { type Dispatcher, Pool, ProxyAgent } from 'undici';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import { type TlsSettings, defaultTls } from './hosts-file.js';
 import type { RemoteTimeouts } from './policy.js';
 import { proxyFor } from './proxy.js';
-import { traffic } from './traffic.js';
+import { type HostTraffic, countAnswer, countFailure, trafficOf } from './traffic.js';
 import { RemoteError, clientClosed, connectionError } from './remote-error.js';
 import { Watchdog, cancellation, orCancelled } from './watchdog.js';
 
@@ -36,6 +36,8 @@ export interface HttpResponse {
   /** The URL that answered, after redirects. */
   url: URL;
   header(name: string): string | undefined;
+  /** What was sent to be let in: nothing that the server says is to be shown with it. */
+  secrets: readonly string[];
   body: AsyncIterable<Uint8Array>;
   discard(): void;
 }
@@ -46,6 +48,14 @@ export type Exchange = (request: HttpRequest) => Promise<HttpResponse>;
 const MAX_CONNECTIONS = 64;
 /** Piece of a buffer that is handed to the socket at once, in bytes. */
 const UPLOAD_PIECE = 64 * 1024;
+/** Bytes per second below which a body is as good as none. */
+const SLOWEST_BODY = 1024;
+/**
+ * Milliseconds that a connection stays open for the next request, where the server says nothing else: a
+ * handshake more is two round trips of a read that waits. One that the server closes meanwhile is not used,
+ * and a request that crosses its end on the way is made again.
+ */
+const KEEP_ALIVE = 60_000;
 /** Bytes of an unwanted body that are read to keep its connection. */
 const DISCARD_LIMIT = 64 * 1024;
 
@@ -65,8 +75,8 @@ export function openHttpClient(
   const dispatcherFor = (url: URL): Dispatcher => {
     if (isClosed) throw clientClosed(url.host);
     const proxy = proxyFor(url);
-    const key = proxy?.href ?? '';
-    const dispatcher = dispatchers.get(key) ?? openDispatcher(proxy, timeouts, tls);
+    const key = proxy?.href ?? url.origin;
+    const dispatcher = dispatchers.get(key) ?? openDispatcher(proxy ?? url.origin, timeouts, tls);
     dispatchers.set(key, dispatcher);
     return dispatcher;
   };
@@ -79,23 +89,25 @@ export function openHttpClient(
   };
 }
 
-function openDispatcher(
-  proxy: URL | undefined,
-  timeouts: RemoteTimeouts,
-  tls: TlsSettings,
-): Dispatcher {
+/**
+ * Not undici's Agent for hosts that are reached straight: it forgets the connections of an origin as soon as
+ * one ends while another begins, and from then on closes each after its first request.
+ * @param to an origin, or a proxy to all
+ */
+function openDispatcher(to: string | URL, timeouts: RemoteTimeouts, tls: TlsSettings): Dispatcher {
   const timeout = timeouts.connect;
   const connect = { timeout, ...connectTls(tls) };
   const common = {
     connections: MAX_CONNECTIONS,
+    keepAliveTimeout: KEEP_ALIVE,
     // The watchdog of each exchange does these, with better precision.
     headersTimeout: 0,
     bodyTimeout: 0,
   };
-  if (proxy === undefined) return new Agent({ ...common, connect });
+  if (typeof to === 'string') return new Pool(to, { ...common, connect });
   // Proxies tunnel to TLS ports only, as a rule; plain HTTP they pass on.
   const how = { proxyTls: { timeout }, requestTls: connect, proxyTunnel: false };
-  return new ProxyAgent({ ...common, uri: proxy.href, ...how });
+  return new ProxyAgent({ ...common, uri: to.href, ...how });
 }
 
 function connectTls({ verify, authorities, clients }: TlsSettings): object {
@@ -122,11 +134,17 @@ async function exchange(
   const { host } = request.url;
   const watch = (): void =>
     watchdog.watch(timeouts.headers, () => waitedTooLong(host, 'no answer', timeouts.headers));
+  const traffic = trafficOf(host);
   let bodyError: Error | undefined;
-  const body = request.body && watched(request.body.open(), watch, (error) => (bodyError = error));
+  const onPiece = (bytes: number): void => {
+    traffic.sentBytes += bytes;
+    watch();
+  };
+  const body =
+    request.body && watched(request.body.open(), onPiece, (error) => (bodyError = error));
+  const start = performance.now();
   try {
     watch();
-    traffic.requests += 1;
     // undici hears of an abort only once it is connected.
     const asked = dispatcher.request({
       origin: request.url.origin,
@@ -134,12 +152,16 @@ async function exchange(
       method: request.method,
       headers: requestHeaders(request),
       body: body === undefined ? null : Readable.from(body),
+      // Else a connection ends with each HEAD.
+      reset: false,
       signal: watchdog.signal,
     });
     const answer = await orCancelled(asked, watchdog.signal);
     watchdog.rest();
-    return toResponse(answer, request, watchdog, timeouts);
+    countAnswer(traffic, answer.statusCode, (performance.now() - start) / 1000);
+    return toResponse(answer, request, { watchdog, timeouts, traffic });
   } catch (error) {
+    countFailure(traffic);
     watchdog[Symbol.dispose]();
     if (bodyError !== undefined) throw bodyError;
     throw failure(error, host, watchdog.signal);
@@ -156,12 +178,34 @@ function requestHeaders(request: HttpRequest): Record<string, string> {
   };
 }
 
+/** Headers that anybody may see; others come from a login or a hosts file. */
+const OPEN_HEADERS = /^(?:accept.*|content-.*|range|user-agent)$/;
+
+function secretsOf({ headers = {} }: HttpRequest): string[] {
+  const { authorization = '' } = headers;
+  const value = authorization.replace(/^\S+\s+/, '');
+  const password = /^basic\s/i.test(authorization)
+    ? Buffer.from(value, 'base64')
+        .toString('utf8')
+        .replace(/^[^:]*:/, '')
+    : '';
+  const others = Object.entries(headers).filter(([name]) => !OPEN_HEADERS.test(name));
+  return [value, password, ...others.map(([, text]) => text)].filter((text) => text !== '');
+}
+
+/** What goes with an answer while its body comes. */
+interface Reception {
+  watchdog: Watchdog;
+  timeouts: RemoteTimeouts;
+  traffic: HostTraffic;
+}
+
 function toResponse(
   answer: Dispatcher.ResponseData,
   request: HttpRequest,
-  watchdog: Watchdog,
-  timeouts: RemoteTimeouts,
+  reception: Reception,
 ): HttpResponse {
+  const { watchdog, timeouts } = reception;
   // Destroyed before anybody listens, a body would end the process with an unhandled event.
   answer.body.on('error', () => {});
   return {
@@ -171,7 +215,8 @@ function toResponse(
       const value = answer.headers[name];
       return Array.isArray(value) ? value.join(', ') : value;
     },
-    body: guardedBody(answer.body, request.url.host, watchdog, timeouts),
+    secrets: secretsOf(request),
+    body: guardedBody(answer.body, request.url.host, reception),
     discard: () => {
       watchdog.watch(timeouts.idle, () =>
         waitedTooLong(request.url.host, 'silence', timeouts.idle),
@@ -184,16 +229,21 @@ function toResponse(
   };
 }
 
+/**
+ * Ends where the body stands still, or all but does: what is left to wait is {@link RemoteTimeouts.idle} at
+ * most; waiting takes from it, and every byte gives back what it may take at the slowest rate.
+ */
 async function* guardedBody(
   body: Dispatcher.ResponseData['body'],
   host: string,
-  watchdog: Watchdog,
-  timeouts: RemoteTimeouts,
+  { watchdog, timeouts, traffic }: Reception,
 ): AsyncGenerator<Uint8Array> {
-  const watch = (): void =>
-    watchdog.watch(timeouts.idle, () =>
-      waitedTooLong(host, 'silence amid the body', timeouts.idle),
-    );
+  let patience = timeouts.idle;
+  let waiting = performance.now();
+  const watch = (): void => {
+    waiting = performance.now();
+    watchdog.watch(patience, () => tooSlow(host, timeouts.idle));
+  };
   try {
     watch();
     for await (const chunk of body) {
@@ -201,6 +251,8 @@ async function* guardedBody(
       // undici's body yields buffers as long as no encoding is set; its type says `any`.
       const bytes = chunk as Buffer;
       traffic.receivedBytes += bytes.length;
+      const left = patience - (performance.now() - waiting);
+      patience = Math.min(timeouts.idle, left + (bytes.length / SLOWEST_BODY) * 1000);
       yield bytes;
       watch();
     }
@@ -218,15 +270,15 @@ async function* guardedBody(
  */
 async function* watched(
   body: AsyncIterable<Uint8Array>,
-  watch: () => void,
+  onPiece: (bytes: number) => void,
   onError: (error: Error) => void,
 ): AsyncGenerator<Uint8Array> {
   try {
     for await (const piece of body) {
-      watch();
+      onPiece(piece.byteLength);
       yield piece;
     }
-    watch();
+    onPiece(0);
   } catch (error) {
     onError(error instanceof Error ? error : new Error(errorMessage(error)));
     throw error;
@@ -243,6 +295,11 @@ function failure(error: unknown, host: string, signal: AbortSignal): SiphonError
   if (signal.aborted) return cancellation(signal);
   if (error instanceof SiphonError) return error;
   return connectionError(host, error);
+}
+
+function tooSlow(host: string, milliseconds: number): RemoteError {
+  const what = `a body of less than ${SLOWEST_BODY} bytes per second`;
+  return waitedTooLong(host, what, milliseconds);
 }
 
 function waitedTooLong(host: string, what: string, milliseconds: number): RemoteError {

@@ -6,7 +6,7 @@ export interface RemoteTimeouts {
   connect: number;
   /** From the request (or the last piece of its body) until the answer's headers. */
   headers: number;
-  /** Without a byte of the answer's body. */
+  /** Without a byte of the answer's body, or with hardly any. */
   idle: number;
   /** For one whole operation of bounded size, all attempts and waits included. */
   total: number;
@@ -25,8 +25,10 @@ export interface RetryPolicy {
   attempts: number;
   /** Bound of the first wait in ms; it doubles with each attempt. */
   firstDelay: number;
-  /** Bound of any wait in ms, also of what a `Retry-After` asks for. */
+  /** Bound of any wait in ms, besides what a `Retry-After` asks for. */
   maxDelay: number;
+  /** Bound of what a `Retry-After` asks for, in ms; more of it is not obeyed. */
+  maxRetryAfter: number;
   /** 0 <= value < 1. */
   random: () => number;
 }
@@ -35,6 +37,7 @@ export const defaultRetry: RetryPolicy = {
   attempts: 5,
   firstDelay: 200,
   maxDelay: 10_000,
+  maxRetryAfter: 60_000,
   random: Math.random,
 };
 

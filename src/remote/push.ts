@@ -5,7 +5,7 @@
  */
 
 import { digestOf } from '../common/digest.js';
-import { SiphonError } from '../common/errors.js';
+import { SiphonError, errorCode } from '../common/errors.js';
 import { type Descriptor, describe } from './descriptor.js';
 import type { Endpoint } from './endpoint.js';
 import { expectStatus } from './http-answer.js';
@@ -120,20 +120,33 @@ async function isAt(
   return response.status === 200;
 }
 
+/** A registry may refuse to mount what it lets in as an upload: the login does not reach the other repository. */
 async function opened(
-  { host, descriptor, task, signal }: Upload,
+  upload: Upload,
   mountFrom: string | undefined,
 ): Promise<UploadSession | 'mounted'> {
-  const mount = new URLSearchParams({ mount: descriptor.digest, from: mountFrom ?? '' });
-  const target = `blobs/uploads/${mountFrom === undefined ? '' : `?${mount.toString()}`}`;
-  const response = await host.send({
-    method: 'POST',
-    target,
-    body: nothing,
-    access: 'push',
-    signal,
-  });
-  await expectStatus(response, mountFrom === undefined ? [202] : [202, 201], task);
+  if (mountFrom === undefined) return begun(await post(upload, ''), upload.task, [202]);
+  const mount = new URLSearchParams({ mount: upload.descriptor.digest, from: mountFrom });
+  try {
+    return await begun(await post(upload, `?${mount.toString()}`), upload.task, [202, 201]);
+  } catch (error) {
+    const mayBeUploaded = ['unauthorized', 'not-found', 'unsupported', 'failed-precondition'];
+    if (!mayBeUploaded.includes(errorCode(error) ?? '')) throw error;
+    return opened(upload, undefined);
+  }
+}
+
+function post({ host, signal }: Upload, query: string): Promise<HttpResponse> {
+  const target = `blobs/uploads/${query}`;
+  return host.send({ method: 'POST', target, body: nothing, access: 'push', signal });
+}
+
+async function begun(
+  response: HttpResponse,
+  task: string,
+  expected: readonly number[],
+): Promise<UploadSession | 'mounted'> {
+  await expectStatus(response, expected, task);
   response.discard();
   if (response.status === 201) return 'mounted';
   return { location: uploadLocation(response, task), offset: 0 };

@@ -42,6 +42,9 @@ export interface RangedBlobOptions {
 /** Bytes from the start of a whole body that are read for the sake of a range within them. */
 const CHEAP_PREFIX = 1024 * 1024;
 
+/** Bytes that must come between two failures of a stream for the second to be a first one. */
+const PROGRESS = 64 * 1024;
+
 export class RangedBlob implements BlobSource {
   readonly name: string;
   readonly size: number;
@@ -76,16 +79,18 @@ export class RangedBlob implements BlobSource {
     const { retry, onRetry } = this.#options;
     let done = from;
     let failures = 0;
+    let failedAt = done;
     while (done < this.size) {
       throwIfCancelled(signal);
       try {
         for await (const chunk of this.#rest(done, signal, failures)) {
           done += chunk.byteLength;
-          failures = 0;
+          if (done - failedAt >= PROGRESS) failures = 0;
           yield chunk;
         }
       } catch (error) {
         failures += 1;
+        failedAt = done;
         const isLast = failures >= (await this.#options.hosts()).length;
         const isFinal = !isRetryable(error) || failures >= retry.attempts;
         if (signal.aborted || (isLast && isFinal)) throw error;

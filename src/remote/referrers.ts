@@ -16,6 +16,7 @@ import { expectStatus, readBody } from './http-answer.js';
 import type { HttpResponse } from './http-exchange.js';
 import { type ImageIndex, parseImageIndex } from './manifest.js';
 import { pushManifest } from './push.js';
+import { isRetryable, isUnreachable } from './remote-error.js';
 import type { RepositoryHost } from './repository-host.js';
 import { inTurn } from './turns.js';
 
@@ -128,7 +129,8 @@ async function readFallback(
 
 /**
  * `undefined` where no host has the referrers API. A mirror's empty list says nothing: it may not have
- * been asked for the artifacts before.
+ * been asked for the artifacts before. Where the registry itself is out of reach, it is all there is, and the
+ * fallback tag may still be at the mirror.
  */
 async function listByApi(
   endpoint: Endpoint,
@@ -138,12 +140,20 @@ async function listByApi(
 ): Promise<Descriptor[] | undefined> {
   const task = `list referrers of "${endpoint.name}@${subject}"`;
   const names = (await endpoint.hosts('resolve')).map(({ name }) => name);
-  return endpoint.attempt(task, { needs: 'resolve', signal }, async (host, attemptSignal) => {
+  let isMirrored = false;
+  const ask = async (host: RepositoryHost, attemptSignal: AbortSignal) => {
     const list = await listAtHost(host, { subject, artifactType, task, signal: attemptSignal });
     const isLast = host.name === names.at(-1);
     if (isLast || (list !== undefined && list.length > 0)) return list;
+    isMirrored = true;
     throw new SiphonError('not-found', `Cannot ${task}: "${host.name}" knows of none`);
-  });
+  };
+  try {
+    return await endpoint.attempt(task, { needs: 'resolve', signal }, ask);
+  } catch (error) {
+    if (signal.aborted || !isMirrored || !(isUnreachable(error) || isRetryable(error))) throw error;
+    return undefined;
+  }
 }
 
 interface ListRequest {
@@ -195,7 +205,7 @@ function isIndexAnswer(response: HttpResponse): boolean {
 
 /** RFC 8288 `Link: <…>; rel="next"`, on the same host only. */
 function nextPage(response: HttpResponse): URL | undefined {
-  const link = /<([^>]*)>\s*;[^,]*\brel="?next"?/.exec(response.header('link') ?? '')?.[1];
+  const link = /<([^<>]*)>\s*;[^,<]*\brel="?next"?/.exec(response.header('link') ?? '')?.[1];
   const url = link === undefined ? null : URL.parse(link, response.url.href);
   return url !== null && url.origin === response.url.origin ? url : undefined;
 }

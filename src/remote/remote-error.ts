@@ -74,6 +74,18 @@ export function connectionError(host: string, thrown: unknown): RemoteError {
       permanent: true,
     });
   }
+  // undici tells a proxy's answer in words alone, of a tunnel as of a request.
+  if (/\(407\)/.test(errorMessage(cause))) {
+    return new RemoteError(
+      'unauthorized',
+      `Cannot reach "${host}": the proxy wants another login`,
+      {
+        hint: 'HTTP_PROXY and HTTPS_PROXY may hold one: http://USER:PASSWORD@HOST:PORT',
+        cause,
+        permanent: true,
+      },
+    );
+  }
   const permanent = /CERT|TLS|SELF_SIGNED|UNABLE_TO/.test(code);
   return new RemoteError('unavailable', `Cannot reach "${host}": ${connectionCause(cause)}`, {
     cause,

@@ -47,7 +47,7 @@ export async function withRetries<T>(
 export function retryDelay(retry: RetryPolicy, number: number, error: unknown): number {
   const bound = Math.min(retry.maxDelay, retry.firstDelay * 2 ** (number - 1));
   const asked = error instanceof RemoteError ? (error.retryAfter ?? 0) : 0;
-  return Math.min(retry.maxDelay, asked + retry.random() * bound);
+  return Math.min(retry.maxRetryAfter, asked) + retry.random() * bound;
 }
 
 /** @throws the signal's cancellation */

@@ -266,7 +266,11 @@ describe.skipIf(absent.length > 0)(`falling back: ${absent.join(', ')}`, () => {
       }).once('error', reject);
     });
     expect(text).toMatch(/^siphon_layers_total\{decision="unpacked",reason="not-served"\} 1$/m);
-    expect(text).toMatch(/^siphon_registry_requests_total [1-9]/m);
+    expect(text).toMatch(
+      /^siphon_registry_requests_total\{host="127\.0\.0\.1:\d+",answer="2xx"\} [1-9]/m,
+    );
+    expect(text).toMatch(/^siphon_registry_answer_seconds_bucket\{host="[^"]+",le="0\.1"\} \d+$/m);
+    expect(text).toMatch(/^siphon_registry_received_bytes_total\{host="[^"]+"\} [1-9]/m);
     expect(text).toMatch(/^siphon_prepare_seconds_count\{decision="unpacked"\} [1-9]/m);
     expect(text).toMatch(/^siphon_fuse_misses_total \d+$/m);
   });

@@ -103,6 +103,27 @@ describe('a mirror', () => {
     expect(upstreamProxy.requests).toEqual([]);
   });
 
+  test('serves artifacts too, found by the fallback tag, with the registry itself gone', async () => {
+    const gone = await startScriptedServer(() => undefined);
+    await gone.close();
+    const type = 'application/vnd.example.index';
+    const subject = manifest.descriptor;
+    const content = randomBlob(1000);
+    const artifact = manifestOf([content.descriptor], { subject, artifactType: type });
+    await using writer = await client(mirror.host, asServer(secure(mirror.host)));
+    await writer.registry.pushBlob(content.descriptor, content.bytes, signal());
+    await writer.registry.pushReferrer(
+      ...([artifact.bytes, artifact.descriptor, subject, type, signal()] as const),
+    );
+    await using reader = await client(gone.host, secure(mirror.host));
+    const { registry } = reader;
+    const listed = await registry.referrers(subject.digest, type, signal());
+    expect(listed.map(({ digest }) => digest)).toEqual([artifact.descriptor.digest]);
+    const { digest } = artifact.descriptor;
+    expectBytes((await registry.fetchManifest({ digest }, signal())).bytes, artifact.bytes);
+    expectBytes(await registry.fetchBlob(content.descriptor, signal()), content.bytes);
+  });
+
   test('whose certificate is not trusted is passed over, also unless told not to look', async () => {
     const strange = `[host."https://${mirror.host}"]\n`;
     await using wary = await client(upstream.host, strange);

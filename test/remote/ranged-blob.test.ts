@@ -164,6 +164,22 @@ describe('read', () => {
     );
   });
 
+  test('a body that drips is given up as one that stands still, and asked for again', async () => {
+    await serve(
+      (request, response, earlier) => {
+        if (earlier > 0) return answer(request, response);
+        breakOff(request, response, 1, 'stall');
+        const drip = setInterval(() => response.write('x'), 20);
+        return response.once('close', () => clearInterval(drip));
+      },
+      async ({ source, server }) => {
+        const part = await source.read(10, 100_000, signal());
+        expect(part.equals(bytes.subarray(10, 100_010))).toBe(true);
+        expect(server.requests).toHaveLength(2);
+      },
+    );
+  });
+
   test('a server that never answers is a timeout', async () => {
     await serve(
       () => {},
@@ -276,9 +292,12 @@ describe('stream', () => {
     );
   });
 
-  test('gives up where no byte comes any more', async () => {
+  test.each([
+    ['no byte comes', 0],
+    ['hardly a byte comes', 10],
+  ])('gives up where %s any more', async (_, sent) => {
     await serve(
-      (request, response) => breakOff(request, response, 0, 'cut'),
+      (request, response) => breakOff(request, response, sent, 'cut'),
       async ({ source, server }) => {
         await expect(collect(source.stream(signal()))).rejects.toMatchObject({
           code: 'unavailable',

@@ -73,6 +73,60 @@ describe.skipIf(!hasOpenssl)('docker-registry with tokens (needs openssl)', () =
     }
   });
 
+  test('tokens are replaced while blobs are read, before they run out or when they are refused', async () => {
+    await using folder = await temporaryFolder();
+    const options = { folder: folder.path, login: registryLogin, validity: 4 };
+    // The second service says that its tokens last longer than they do.
+    const services = [
+      { lifetime: 1, time: 2500 },
+      { lifetime: 300, time: 6000 },
+    ];
+    for (const { lifetime, time } of services) {
+      const tokens = await startTokenServer({ ...options, lifetime });
+      const server = await startDockerRegistry({ auth: tokens.auth });
+      const registry = openRegistry(server.host, { credentials: login });
+      try {
+        const layer = randomBlob(1000);
+        await pushImage(registry, [layer], 'v1');
+        const source = registry.blobSource(layer.descriptor);
+        tokens.requests.length = 0;
+        const start = performance.now();
+        const readOver = async (): Promise<void> => {
+          while (performance.now() < start + time) {
+            const part = await source.read(7, 100, signal());
+            expect(part.equals(layer.bytes.subarray(7, 107))).toBe(true);
+          }
+        };
+        await Promise.all([readOver(), readOver(), readOver()]);
+        // Once for all readers, each time.
+        const most = (performance.now() - start) / 800 + 2;
+        expect(tokens.requests.length).toBeGreaterThan(0);
+        expect(tokens.requests.length).toBeLessThan(most);
+      } finally {
+        await registry.close();
+        await server.close();
+        await tokens.close();
+      }
+    }
+  }, 30_000);
+
+  test('a blob of a repository that may not be read is uploaded instead of mounted', async () => {
+    await using folder = await temporaryFolder();
+    const options = { folder: folder.path, login: registryLogin, forbidden: 'team/secret' };
+    const tokens = await startTokenServer(options);
+    const server = await startDockerRegistry({ auth: tokens.auth });
+    const registry = openRegistry(server.host, { credentials: login });
+    try {
+      const { descriptor, bytes } = randomBlob(1000);
+      await registry.pushBlob(descriptor, bytes, signal(), 'team/secret');
+      expect((await registry.fetchBlob(descriptor, signal())).equals(bytes)).toBe(true);
+    } finally {
+      await registry.close();
+      await server.close();
+      await tokens.close();
+    }
+  });
+
   test('a token that ran out is replaced; refused credentials are told', async () => {
     await using folder = await temporaryFolder();
     const options = { folder: folder.path, login: registryLogin, lifetime: 0 };

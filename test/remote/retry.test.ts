@@ -3,7 +3,7 @@ import { defaultRetry, defaultTimeouts } from '#src/remote/policy.js';
 import { RemoteError } from '#src/remote/remote-error.js';
 import { retryDelay, withRetries } from '#src/remote/retry.js';
 
-const retry = { attempts: 4, firstDelay: 1, maxDelay: 4, random: () => 0.5 };
+const retry = { ...defaultRetry, attempts: 4, firstDelay: 1, maxDelay: 4, random: () => 0.5 };
 const context = (overrides: { signal?: AbortSignal; total?: number } = {}) => ({
   retry,
   timeouts: { ...defaultTimeouts, total: overrides.total ?? 5000 },
@@ -72,11 +72,12 @@ describe('retryDelay', () => {
     ]);
   });
 
-  test('adds what the server asks for, within the bound', () => {
-    const policy = { ...defaultRetry, firstDelay: 100, maxDelay: 5000, random: () => 0.5 };
+  test('adds what the server asks for, within a bound of its own', () => {
+    const limits = { firstDelay: 100, maxDelay: 1000, maxRetryAfter: 5000 };
+    const policy = { ...defaultRetry, ...limits, random: () => 0.5 };
     const asked = (retryAfter: number) => new RemoteError('unavailable', 'busy', { retryAfter });
     expect(retryDelay(policy, 1, asked(2000))).toBe(2050);
-    expect(retryDelay(policy, 1, asked(60_000))).toBe(5000);
+    expect(retryDelay(policy, 1, asked(60_000))).toBe(5050);
   });
 });
 

@@ -24,6 +24,10 @@ export interface TokenServerOptions {
   login?: { username: string; password: string };
   /** Seconds that tokens are said to last. */
   lifetime?: number;
+  /** Seconds that registries take them for; default: 300. */
+  validity?: number;
+  /** A repository that nobody may do anything in. */
+  forbidden?: string;
 }
 
 const SERVICE = 'siphon test registry';
@@ -37,7 +41,9 @@ export async function startTokenServer(options: TokenServerOptions): Promise<Tok
       return;
     }
     const query = new URL(request.url ?? '/', 'http://token').searchParams;
-    const token = signToken(key, certificate, query.getAll('scope'));
+    const isAllowed = (scope: string): boolean => scope.split(':')[1] !== options.forbidden;
+    const scopes = query.getAll('scope').filter(isAllowed);
+    const token = signToken(key, certificate, scopes, options.validity ?? 300);
     response.setHeader('content-type', 'application/json');
     response.end(JSON.stringify({ token, expires_in: options.lifetime ?? 300 }));
   });
@@ -66,14 +72,22 @@ function isLoggedIn(header: string | undefined, login: TokenServerOptions['login
   return header === `Basic ${expected}`;
 }
 
-function signToken(key: KeyObject, certificate: string, scopes: string[]): string {
+/** Seconds that docker-registry takes a token for longer than it says. */
+const LEEWAY = 60;
+
+function signToken(
+  key: KeyObject,
+  certificate: string,
+  scopes: string[],
+  validity: number,
+): string {
   const now = Math.floor(Date.now() / 1000);
   const claims = {
     iss: ISSUER,
     sub: 'somebody',
     aud: SERVICE,
-    exp: now + 300,
-    nbf: now - 60,
+    exp: now + validity - LEEWAY,
+    nbf: now - LEEWAY,
     iat: now,
     jti: randomUUID(),
     access: scopes.map(access),

@@ -28,6 +28,10 @@ function textOf(status: ServiceStatus): string {
     `siphon ${version}, process ${serverPid}${keeperPid === undefined ? '' : ` (keeper ${keeperPid})`}, up ${Math.floor(uptimeSeconds)} s`,
     `root ${root}, for containerd at ${address}${lazy ? '' : ', lazy layers off'}`,
     `from registries: ${formatBytes(counters.registryBytes)} in ${counters.registryRequests} requests, ${counters.spansFetched} spans`,
+    ...counters.registries.map(
+      ({ host, requests, unanswered, receivedBytes, meanSeconds }) =>
+        `  ${host}: ${formatBytes(receivedBytes)} in ${requests} requests, ${unanswered} unanswered, ${Math.round(meanSeconds * 1000)} ms each`,
+    ),
     ...counters.fetches.map(
       (one) =>
         `${FETCHES[one.class] ?? one.class}: ${formatBytes(one.bytes)} in ${one.requests} requests, ${one.queued} in the queue`,
