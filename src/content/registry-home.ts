@@ -11,6 +11,7 @@ import type { Digest } from '../common/digest.js';
 import { errorCode, errorMessage, SiphonError } from '../common/errors.js';
 import { type Logger, silentLogger } from '../common/log.js';
 import { SharedWork } from '../common/shared-work.js';
+import { untilRight } from '../common/until-right.js';
 import {
   type Descriptor,
   descriptorSchema,
@@ -94,7 +95,9 @@ export class RegistryHome implements ImageHome {
 
   async readBlob(descriptor: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     const source = this.#registry.blobSource(descriptor);
-    await this.store.ingest(descriptor, (offset) => source.stream(signal, offset), { signal });
+    await untilRight(source, (from) =>
+      this.store.ingest(descriptor, (offset) => from.stream(signal, offset), { signal }),
+    );
     return createReadStream(this.store.path(descriptor.digest), { signal });
   }
 

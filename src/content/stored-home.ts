@@ -6,6 +6,7 @@
 import type { BlobSource } from '../common/blob-source.js';
 import type { Digest } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
+import { untilRight } from '../common/until-right.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import type { ContentStore } from './content-store.js';
@@ -66,10 +67,10 @@ export class StoredHome implements ImageHome {
     if (await this.store.has(descriptor.digest)) return;
     const source = await this.openBlob(descriptor, signal);
     try {
-      await this.store.ingest(descriptor, (offset) => source.stream(signal, offset), {
-        signal,
-        ...(onProgress === undefined ? {} : { onProgress }),
-      });
+      const how = { signal, ...(onProgress === undefined ? {} : { onProgress }) };
+      await untilRight(source, (from) =>
+        this.store.ingest(descriptor, (offset) => from.stream(signal, offset), how),
+      );
     } finally {
       await source.close();
     }

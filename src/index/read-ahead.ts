@@ -1,6 +1,6 @@
 /**
  * Notices who reads a layer in order, by the spans that turn out to be missing, and says what to fetch
- * before it is asked for. Two steps forward make a sequence; from then on the window grows with each step.
+ * before it is asked for. Whoever goes on to the next span begins a sequence, whose window grows with each step.
  * Reads here and there fetch nothing ahead. Whoever is behind the window's middle gets more, so that the link never rests.
  */
 
@@ -14,8 +14,6 @@ const LARGEST_WINDOW = 16 << 20;
 const GROWTH = 4;
 /** Sequences that are followed at a time; the one that rests longest is dropped. */
 const MAX_SEQUENCES = 4;
-/** Steps forward that make a sequence. */
-const STEPS = 2;
 /** How far back, in spans, the kernel's reads may come out of order. */
 const DISORDER = 2;
 
@@ -23,7 +21,6 @@ interface Sequence {
   /** The last span that was wanted, and the last that is fetched or on its way. */
   at: number;
   ahead: number;
-  steps: number;
   window: number;
 }
 
@@ -45,8 +42,6 @@ export class ReadAhead {
     if (last <= sequence.at) return undefined;
     sequence.at = last;
     sequence.ahead = Math.max(sequence.ahead, last);
-    sequence.steps += 1;
-    if (sequence.steps < STEPS) return undefined;
     sequence.window = Math.min(LARGEST_WINDOW, Math.max(FIRST_WINDOW, sequence.window * GROWTH));
     return this.#extend(sequence);
   }
@@ -56,7 +51,7 @@ export class ReadAhead {
     const known = this.#sequences.findIndex(
       ({ at, ahead }) => first >= at - DISORDER && first <= ahead + 1 && last >= at - DISORDER,
     );
-    const [sequence = { at: last, ahead: last, steps: 0, window: 0 }] =
+    const [sequence = { at: last, ahead: last, window: 0 }] =
       known < 0 ? [] : this.#sequences.splice(known, 1);
     this.#sequences.unshift(sequence);
     this.#sequences.length = Math.min(this.#sequences.length, MAX_SEQUENCES);

@@ -1,8 +1,9 @@
 /** Reads the bytes of spans from the blob, decodes them, checks them, and stores them in the cache. */
 
-import { type BlobSource, MAX_REJECTIONS } from '../common/blob-source.js';
-import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
+import type { BlobSource } from '../common/blob-source.js';
+import { SiphonError, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
+import { untilRight } from '../common/until-right.js';
 import type { Urgency } from '../common/urgency.js';
 import type { PieceSource } from './decoder-model.js';
 import { decodeSpans } from './decode-spans.js';
@@ -119,19 +120,12 @@ export class SpanFetcher {
     fetch: (missing: readonly Span[], source: BlobSource) => Promise<void>,
   ): Promise<void> {
     const { cache, log } = this.#options;
-    const source = await this.#openSource();
-    for (let rejected = 0; ; rejected += 1) {
-      const missing = spans.filter(({ number }) => rejected === 0 || !cache.has(number));
-      const from = (rejected > 0 && source.elsewhere?.(rejected)) || source;
-      try {
-        await fetch(missing, from);
-        return;
-      } catch (error) {
-        const isFinal = source.elsewhere === undefined || rejected === MAX_REJECTIONS;
-        if (errorCode(error) !== 'corrupt' || isFinal) throw error;
-        log.warn({ reason: errorMessage(error) }, 'wrong bytes, asked for once more');
-      }
-    }
+    const isMissing = ({ number }: Span): boolean => !cache.has(number);
+    await untilRight(
+      await this.#openSource(),
+      (source, rejected) => fetch(rejected === 0 ? spans : spans.filter(isMissing), source),
+      (error) => log.warn({ reason: errorMessage(error) }, 'wrong bytes, asked for once more'),
+    );
   }
 
   /** Stores what is verified; where the disk does not take it, it serves from memory who waits for it. */

@@ -6,6 +6,7 @@
 
 import { type ErrorCode, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
+import { untilRight } from '../common/until-right.js';
 import type { Image, ImageLayer } from '../content/image.js';
 import { findToc } from '../index/toc/find-toc.js';
 import { indexFromToc } from '../index/toc/index-from-toc.js';
@@ -77,7 +78,8 @@ async function ownToc(
 ): Promise<PackedToc | undefined> {
   const source = await image.openLayer(layer, signal);
   try {
-    return await findToc({ source, annotations: layer.descriptor.annotations ?? {} }, signal);
+    const { annotations = {} } = layer.descriptor;
+    return await untilRight(source, (from) => findToc({ source: from, annotations }, signal));
   } finally {
     await source.close();
   }
@@ -93,7 +95,7 @@ async function sociToc(
   const bytes = await published(signal);
   const source = await image.openLayer(layer, signal);
   try {
-    return await readSociToc(bytes, source, signal);
+    return await untilRight(source, (from) => readSociToc(bytes, from, signal));
   } finally {
     await source.close();
   }

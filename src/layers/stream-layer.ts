@@ -5,11 +5,12 @@
  */
 
 import { rm } from 'node:fs/promises';
-import { type BlobSource, MAX_REJECTIONS } from '../common/blob-source.js';
+import type { BlobSource } from '../common/blob-source.js';
 import { Channel } from '../common/channel.js';
 import type { DiffId } from '../common/digest.js';
 import { errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
+import { untilRight } from '../common/until-right.js';
 import type { Urgency } from '../common/urgency.js';
 import type { ContentStore } from '../content/content-store.js';
 import { streamAndClose } from '../content/stream-blob.js';
@@ -40,18 +41,14 @@ export interface StreamOptions {
  * the next pass, and nothing else is
  */
 export async function streamLayer(source: BlobSource, options: StreamOptions): Promise<void> {
-  for (let rejected = 0; ; rejected += 1) {
-    const from = (rejected > 0 && source.elsewhere?.(rejected)) || source;
-    try {
-      await streamOnce(from, options);
-      return;
-    } catch (error) {
-      const isFinal = source.elsewhere === undefined || rejected === MAX_REJECTIONS;
-      if (errorCode(error) !== 'corrupt' || isFinal) throw error;
+  await untilRight(
+    source,
+    (from) => streamOnce(from, options),
+    (error) => {
       const about = { layer: options.record.blobDigest, reason: errorMessage(error) };
       options.log?.warn(about, 'layer came wrong, drawn once more');
-    }
-  }
+    },
+  );
 }
 
 async function streamOnce(source: BlobSource, options: StreamOptions): Promise<void> {

@@ -3,9 +3,9 @@
  * comes by digest is verified, every wait ends, and what can be asked again is asked again.
  */
 
-import { MAX_REJECTIONS } from '../common/blob-source.js';
 import { type Digest, digestOf } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
+import { untilRight } from '../common/until-right.js';
 import type { Descriptor } from './descriptor.js';
 import { Endpoint, type EndpointOptions } from './endpoint.js';
 import { type FetchedManifest, fetchManifest } from './fetch-manifest.js';
@@ -57,15 +57,14 @@ export class Registry {
         `Cannot read "${source.name}" into memory: it has ${descriptor.size} bytes, expected at most ${MAX_BLOB_IN_MEMORY}`,
       );
     }
-    for (let rejected = 0; ; rejected += 1) {
+    return untilRight(source, async (from) => {
       const chunks: Uint8Array[] = [];
-      for await (const chunk of source.elsewhere(rejected).stream(signal)) chunks.push(chunk);
+      for await (const chunk of from.stream(signal)) chunks.push(chunk);
       const bytes = Buffer.concat(chunks);
       const digest = digestOf(bytes);
       if (digest === descriptor.digest) return bytes;
-      if (rejected < MAX_REJECTIONS) continue;
       throw new SiphonError('corrupt', `Cannot read "${source.name}": it has digest ${digest}`);
-    }
+    });
   }
 
   /** The blob by ranges, unverified. Closing it does nothing; closing the registry ends its reads. */
