@@ -3,7 +3,13 @@
  * then a median is taken; rounds where either side failed do not count.
  */
 
-import { type MeasuredRun, type Run, type ScenarioResult, isMeasured } from './result.js';
+import {
+  type MeasuredRun,
+  type Run,
+  type ScenarioResult,
+  type ScenarioRow,
+  isMeasured,
+} from './result.js';
 
 /** The middle of some numbers, and how far they lie apart. */
 export interface Summary {
@@ -56,11 +62,16 @@ export function summarize(numbers: readonly number[]): Summary | undefined {
 }
 
 /** Of one metric, each measured run's. */
-export function valuesOf(
+function valuesOf(
   runs: readonly Run[],
   metric: (run: MeasuredRun) => number | undefined,
 ): number[] {
   return runs.filter(isMeasured).flatMap((run) => metric(run) ?? []);
+}
+
+/** Milliseconds of all single reads or starts of a contestant, rounds together. */
+export function latenciesOf({ runs }: ScenarioRow): number[] {
+  return runs.filter(isMeasured).flatMap(({ latencies = [] }) => latencies);
 }
 
 /** A run's number divided by that of the other's run of the same round, in the order of `runs`. */

@@ -1,6 +1,6 @@
 /** Bars below each other, one for each contestant, whose parts follow one another. What they say stands beside them. */
 
-import { type Markup, markup } from './markup.js';
+import { type Markup, markup, unbroken } from './markup.js';
 
 export interface Bar {
   name: string;
@@ -27,8 +27,8 @@ export function bars(all: readonly Bar[]): Markup {
   const end = Math.max(...all.map((bar) => Math.max(sumOf(bar), bar.spread?.greatest ?? 0)));
   return markup`<ul class="bars">${all.map(
     (bar) => markup`
-<li><span class="name">${bar.name}</span> <span class="value">${bar.text}</span>
-${drawBar(bar, end)}${bar.detail === undefined ? undefined : markup`<span class="detail">${bar.detail}</span>`}</li>`,
+<li><span class="name">${bar.name}</span> <span class="value">${unbroken(bar.text)}</span>
+${drawBar(bar, end)}${bar.detail === undefined ? undefined : markup`<span class="detail">${unbroken(bar.detail)}</span>`}</li>`,
   )}
 </ul>`;
 }

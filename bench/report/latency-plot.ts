@@ -1,7 +1,7 @@
 /** Which share of reads (or starts) took how long: one rising line for each contestant, over a logarithmic scale. */
 
 import { quantile } from '../harness/statistics.js';
-import { type Markup, markup } from './markup.js';
+import { type Markup, markup, unbroken } from './markup.js';
 import { SIDE, place, plot } from './plot.js';
 import { formatMs } from './units.js';
 
@@ -42,7 +42,7 @@ ${plot({
 
 function middleAndEnd(times: readonly number[]): string {
   const [half, most] = [quantile(times, 0.5), quantile(times, 0.99)];
-  return `half within ${formatMs(half)}, 99 % within ${formatMs(most)}`;
+  return unbroken(`half within ${formatMs(half)}, 99 % within ${formatMs(most)}`);
 }
 
 /** Steps, as an empirical distribution has them. */

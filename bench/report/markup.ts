@@ -13,6 +13,11 @@ export function markup(texts: TemplateStringsArray, ...parts: readonly Part[]): 
   return { html: html.join('') };
 }
 
+/** Keeps a number and its unit on one line. */
+export function unbroken(text: string): string {
+  return text.replace(/(\d) (?=[µa-zA-Z%])/g, '$1\u00a0');
+}
+
 function render(part: Part): string {
   if (part === undefined) return '';
   if (typeof part === 'number') return String(part);

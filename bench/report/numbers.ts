@@ -12,6 +12,8 @@ import {
   type Metric,
   type RowSummary,
   type Summary,
+  latenciesOf,
+  quantile,
   summarizeScenario,
 } from '../harness/statistics.js';
 import { typicalRun } from './typical-run.js';
@@ -106,10 +108,20 @@ function otherColumns(
   };
   return [
     ...(amount === undefined ? [] : [rate]),
+    ...(rows.some((row) => latenciesOf(row).length > 0) ? LATENCIES : []),
     ...medians,
     ...(rows.some((row) => row.preparation !== undefined) ? [preparation] : []),
   ];
 }
+
+/** Of single reads or starts. */
+const LATENCIES: readonly Column[] = [0.5, 0.99].map((share) => ({
+  heading: `${share * 100} % within`,
+  cell: (row) => {
+    const times = latenciesOf(row);
+    return times.length === 0 ? NOTHING : formatMs(quantile(times, share));
+  },
+}));
 
 function troublesOf(
   { contestant, skipped, runs }: ScenarioRow,

@@ -69,20 +69,21 @@ rect.c0, rect.c1, rect.c2, rect.c3, rect.c4, rect.c5, rect.c6, rect.c7, .strip p
 .border { stroke: var(--soft); stroke-width: 1px; stroke-opacity: 0.6; vector-effect: non-scaling-stroke; }
 .ready { stroke: var(--ink); stroke-width: 1.5px; stroke-dasharray: 5 4; vector-effect: non-scaling-stroke; }
 .grid { stroke: var(--rule); stroke-width: 1px; vector-effect: non-scaling-stroke; }
-.plot { display: grid; grid-template-columns: auto 1fr; font-size: 0.78rem; color: var(--soft); font-variant-numeric: tabular-nums; padding-top: 0.5rem; }
+.plot { display: grid; grid-template-columns: auto 1fr; font-size: 0.78rem; color: var(--soft); font-variant-numeric: tabular-nums; padding: 0.5rem 1.4rem 0 0; }
 .plot svg { grid-column: 2; width: 100%; height: var(--height); display: block; overflow: visible; }
-.plot .y { position: relative; width: 3.2rem; }
+.plot .y { position: relative; width: 2.9rem; }
 .plot .y span { position: absolute; right: 0.5rem; transform: translateY(-50%); white-space: nowrap; }
 .plot .x { grid-column: 2; position: relative; height: 1.5rem; }
 .plot .x span { position: absolute; top: 0.3rem; transform: translateX(-50%); white-space: nowrap; }
 .plot .x-title { grid-column: 2; text-align: center; }
 .maps { display: grid; gap: 1.6rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); margin-top: 0.8rem; }
-.map { margin: 0; min-width: 0; }
-.strip { display: block; width: calc(100% - 3.2rem); margin: 0.3rem 0 0 3.2rem; }
+.map { margin: 0; min-width: 0; display: flex; flex-direction: column; }
+.map > .detail { flex: 1 0 auto; }
+.strip { display: block; width: auto; margin: 0.3rem 1.4rem 0 2.9rem; }
 .scroll { overflow-x: auto; margin-top: 1.2rem; }
 .scroll:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
-table { border-collapse: collapse; font-size: 0.88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.35rem 0.8rem; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap; vertical-align: top; }
+table { border-collapse: separate; border-spacing: 0; font-size: 0.88rem; line-height: 1.25rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.375rem 0.8rem; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap; vertical-align: top; }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 th:first-child { text-align: left; position: sticky; left: 0; background: var(--paper); }
 .words td, .words th { text-align: left; white-space: normal; }
@@ -94,7 +95,7 @@ th:first-child { text-align: left; position: sticky; left: 0; background: var(--
 .slower { background: rgba(var(--slower), calc(0.06 + 0.3 * var(--strength))); }
 @media (max-width: 40rem) {
   figure { padding: 0.8rem 0.7rem; }
-  th, td { padding: 0.3rem 0.5rem; }
+  th, td { padding: 0.25rem 0.5rem; }
 }
 @media print { figure, tr { break-inside: avoid; } }
 `;

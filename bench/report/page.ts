@@ -24,7 +24,7 @@ export function formatPage(result: BenchResult): string {
 <body>
 <header>
 <h1>siphon bench</h1>
-<p>${measured} runs${failed === 0 ? '' : `, and ${failed} that do not count`}. Repeat them with <code>${result.command}</code></p>
+<p>${measured} runs${failed === 0 ? '' : `, and ${failed} that ${failed === 1 ? 'does' : 'do'} not count`}. Repeat them with <code>${result.command}</code></p>
 <dl class="facts">${environmentFacts(result).map(([name, value]) => markup`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
 </header>
 <main>

@@ -6,9 +6,13 @@ import {
   PHASES,
   type ScenarioResult,
   type ScenarioRow,
-  isMeasured,
 } from '../harness/result.js';
-import { type Metric, type RowSummary, summarizeScenario } from '../harness/statistics.js';
+import {
+  type Metric,
+  type RowSummary,
+  latenciesOf,
+  summarizeScenario,
+} from '../harness/statistics.js';
 import { type Bar, bars } from './bars.js';
 import { scenarioFacts, scenarioTitle } from './facts.js';
 import { type Latencies, latencyPlot } from './latency-plot.js';
@@ -127,7 +131,7 @@ function metricBar({ title, look, summary, typical }: Shown, metric: Metric): Ba
 
 function latencies(all: readonly Shown[], { amount }: ScenarioResult): Markup | undefined {
   const series = all.flatMap(({ row, title, look }): Latencies[] => {
-    const times = row.runs.filter(isMeasured).flatMap((run) => run.latencies ?? []);
+    const times = latenciesOf(row);
     return times.length === 0 ? [] : [{ name: title, look, times }];
   });
   if (series.length === 0) return undefined;

@@ -14,9 +14,9 @@ export function formatMs(ms: number): string {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
-/** A ratio: `0.13`, `1.0`, `12`. */
+/** A ratio: `0.13`, `1.00`, `12.3`. */
 export function formatRatio(ratio: number): string {
-  return ratio < 9.995 ? ratio.toFixed(2) : ratio.toFixed(0);
+  return ratio < 9.995 ? ratio.toFixed(2) : ratio.toFixed(ratio < 99.95 ? 1 : 0);
 }
 
 export function formatMetric(metric: Metric, value: number): string {

@@ -1,11 +1,15 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { type ProcessGroup, openProcessGroup } from '../../bench/meters/process-group.js';
 import { startProcessMeter } from '../../bench/meters/process-meter.js';
 import { startUntilReady } from '../../bench/meters/ready.js';
+import { containerdMissing, startContainerd } from '../../bench/programs/containerd.js';
+import { buildShellImage } from '../support/shell-image.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 const MIB = 1 << 20;
 const patience = 20_000; // ms
@@ -153,10 +157,34 @@ describe.skipIf(process.getuid?.() !== 0)('a process group', () => {
     const group = await openProcessGroup();
     const [program, ...args] = [...group.enter, 'sh', '-c', 'sleep 300 & setsid -f sleep 301'];
     execFileSync(program, args, { stdio: 'ignore' });
+    const commands = async (): Promise<string[]> =>
+      (await group.members()).map((pid) => commandLine(pid)).toSorted();
+    await expect.poll(commands, { timeout: patience }).toEqual(['sleep 300', 'sleep 301']);
     const members = await group.members();
-    const commands = members.map((pid) => commandLine(pid));
-    expect(commands.toSorted()).toEqual(['sleep 300', 'sleep 301']);
     await group[Symbol.asyncDispose]();
     for (const pid of members) expect(commandLine(pid)).toBe('');
   });
+
+  test.skipIf(containerdMissing() !== undefined)(
+    'has containerd and its shims, and not the containers',
+    async () => {
+      await using folder = await temporaryFolder();
+      await using group = await openProcessGroup();
+      const { archive } = await buildShellImage(folder.path, 'test/shell:latest');
+      const containerd = await startContainerd({ enter: group.enter });
+      try {
+        await containerd.ctr(['images', 'import', archive]);
+        const container = ['test/shell:latest', 'one', 'sh', '-c', 'while :; do sleep 301; done'];
+        await containerd.ctr(['run', '--detach', ...container]);
+        const programs = async (): Promise<string[]> =>
+          (await group.members()).map((pid) => basename(commandLine(pid).split(' ')[0] ?? ''));
+        const expected = ['containerd', 'containerd-shim-runc-v2'];
+        await expect
+          .poll(async () => (await programs()).toSorted(), { timeout: patience })
+          .toEqual(expected);
+      } finally {
+        await containerd.close();
+      }
+    },
+  );
 });

@@ -34,6 +34,12 @@ describe('the table', () => {
     expect(indexed).toContain('index: 1.43 s, 1.9 MiB');
   });
 
+  test('has the middle and the end of single reads', () => {
+    const heading = lines.find((line) => line.includes('99 % within'));
+    expect(heading).toMatch(/a second +50 % within +99 % within$/);
+    expect(text).toMatch(/siphon, indexed.* reads +\d+ µs +\d+\.\d ms$/m);
+  });
+
   test('says what does not count and who is not here, with reasons', () => {
     expect(text).toContain(
       '! stargz-snapshotter: round 4 does not count: layer sha256:222222222222',
