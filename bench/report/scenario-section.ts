@@ -103,6 +103,9 @@ const MEDIANS: readonly [Metric, string][] = [
   ['cpuMs', 'Processor time'],
 ];
 
+/** Of the sum of a contestant's programs. */
+const LEAST_SHOWN = 0.03;
+
 function shares(all: readonly Shown[]): Markup[] {
   return MEDIANS.flatMap(([metric, caption]) => {
     const rows = all.flatMap((one) => metricBar(one, metric) ?? []);
@@ -119,14 +122,32 @@ function metricBar({ title, look, summary, typical }: Shown, metric: Metric): Ba
   const of = { name: title, text, spread: value };
   if (metric === 'bytes' || metric === 'requests')
     return { ...of, parts: [{ value: value.median, look, title: text }] };
-  const uses = (typical.processes ?? []).map(({ name, peakPssBytes, cpuMs }) => {
-    const used = metric === 'cpuMs' ? cpuMs : peakPssBytes;
-    return { value: used, title: `${name} ${formatMetric(metric, used)}` };
-  });
-  const sorted = uses.filter((use) => use.value > 0).toSorted((a, b) => b.value - a.value);
+  const uses = usesOf(typical, metric);
   // Every other one is paler, so that neighbours can be told apart.
-  const parts = sorted.map((use, n) => ({ ...use, look: n % 2 === 0 ? look : `${look} pale` }));
-  return { ...of, parts, detail: sorted.map((use) => use.title).join(' · ') };
+  const parts = uses.map((use, n) => ({ ...use, look: n % 2 === 0 ? look : `${look} pale` }));
+  return { ...of, parts, detail: uses.map((use) => use.title).join(' · ') };
+}
+
+/** By program, the largest first; what is too little to be seen is one. */
+function usesOf(
+  { processes = [] }: MeasuredRun,
+  metric: 'pssBytes' | 'cpuMs',
+): { value: number; title: string }[] {
+  const named = (name: string, value: number) => ({
+    value,
+    title: `${name} ${formatMetric(metric, value)}`,
+  });
+  const all = processes
+    .map(({ name, peakPssBytes, cpuMs }) => ({
+      name,
+      value: metric === 'cpuMs' ? cpuMs : peakPssBytes,
+    }))
+    .toSorted((a, b) => b.value - a.value);
+  const total = all.reduce((sum, { value }) => sum + value, 0);
+  const shown = all.filter(({ value }) => value > LEAST_SHOWN * total);
+  const others = all.slice(shown.length).reduce((sum, { value }) => sum + value, 0);
+  const rest = others === 0 ? [] : [named('others', others)];
+  return [...shown.map(({ name, value }) => named(name, value)), ...rest];
 }
 
 function latencies(all: readonly Shown[], { amount }: ScenarioResult): Markup | undefined {

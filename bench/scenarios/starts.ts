@@ -64,6 +64,7 @@ export async function measureStarts(
     entries.map((entry) => ({
       contestant: entry.contestant.name,
       ...preparationOf(entry),
+      ...(name === 'second-image' ? layersOf(entry.second) : {}),
       runs: (all.get(entry) ?? []).flatMap((one) =>
         'errors' in one ? (name === 'cold-start' ? one : []) : (one[name] ?? []),
       ),
@@ -80,6 +81,11 @@ export function preparationOf({
   start,
 }: StartEntry): Pick<ScenarioRow, 'preparation' | 'layers'> {
   return preparation === undefined ? {} : { preparation, layers: [...start.image.layers] };
+}
+
+/** Of an image that is not the scenario's own. */
+function layersOf(start: StartImage | undefined): Pick<ScenarioRow, 'layers'> {
+  return start === undefined ? {} : { layers: [...start.image.layers] };
 }
 
 async function runStages(stage: Stage, { start, second }: StartEntry): Promise<StageRuns> {
