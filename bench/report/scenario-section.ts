@@ -120,7 +120,7 @@ function metricBar({ title, look, summary, typical }: Shown, metric: Metric): Ba
   if (value === undefined) return undefined;
   const text = formatSummary(value, (number) => formatMetric(metric, number));
   const of = { name: title, text, spread: value };
-  if (metric === 'bytes' || metric === 'requests')
+  if (metric !== 'pssBytes' && metric !== 'cpuMs')
     return { ...of, parts: [{ value: value.median, look, title: text }] };
   const uses = usesOf(typical, metric);
   // Every other one is paler, so that neighbours can be told apart.
