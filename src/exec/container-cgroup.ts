@@ -16,7 +16,7 @@ export async function ranOutOfMemory(id: string): Promise<boolean> {
   // cgroup v2's file and v1's: lines of a name and a number each.
   const files = [
     join(MOUNTED, cgroupName(id), 'memory.events'),
-    join(MOUNTED, 'memory', cgroupName(id), 'memory.oom_control'),
+    join(memoryCgroup(id), 'memory.oom_control'),
   ];
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
   return texts.some((text) => /^oom_kill [1-9]/m.test(text));
@@ -54,6 +54,11 @@ function kill(pid: number): void {
   } catch {
     // It ended in between.
   }
+}
+
+/** The container's folder in cgroup v1's hierarchy of memory. */
+export function memoryCgroup(id: string): string {
+  return join(MOUNTED, 'memory', cgroupName(id));
 }
 
 /** Of the container, directly below the root of each hierarchy. */

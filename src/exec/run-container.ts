@@ -9,6 +9,7 @@ import { SiphonError, errorMessage } from '../common/errors.js';
 import { checkContainerId } from './container-id.js';
 import { ContainerDirectory } from './container-directory.js';
 import { ranOutOfMemory } from './container-cgroup.js';
+import { MemoryWatch } from './memory-watch.js';
 import { findRuntime } from './find-runtime.js';
 import { openStreams } from './process-streams.js';
 import { prepareContainer } from './prepare-container.js';
@@ -53,14 +54,18 @@ async function runInForeground(
 ): Promise<ContainerEnd> {
   checkNotCancelled(options);
   const streams = openStreams(options.stdio ?? {});
+  const isLimited = options.memory !== undefined;
+  using watch = isLimited && !commands.canKeep ? new MemoryWatch(options.id) : undefined;
+  const onStart = async (): Promise<void> => {
+    await watch?.begin();
+    await options.onStart?.();
+  };
   let end: RuntimeEnd;
   try {
     // What the kernel did is told by the cgroup, which goes with the container.
-    const child = commands.run(streams.fds, {
-      keep: options.memory !== undefined && commands.canKeep,
-    });
+    const child = commands.run(streams.fds, { keep: isLimited && commands.canKeep });
     streams.release();
-    end = await superviseRuntime(child, commands, directory, options);
+    end = await superviseRuntime(child, commands, directory, { ...options, onStart });
     // The container outlives a runtime that was killed, and would hold its output open for ever.
     if (end.killed) await commands.delete();
   } catch (error) {
@@ -72,7 +77,8 @@ async function runInForeground(
   }
   checkNotCancelled(options);
   if (end.code === 0 || end.killed || (await directory.hasStarted())) {
-    const outOfMemory = options.memory !== undefined && (await ranOutOfMemory(options.id));
+    const outOfMemory =
+      isLimited && (await (watch === undefined ? ranOutOfMemory(options.id) : watch.ranOut()));
     return { exitCode: end.code, outOfMemory };
   }
   throw startFailure(options.id, await directory.log());

@@ -361,6 +361,30 @@ describe.skipIf(!ready)('runContainer (needs root and runc)', () => {
     });
     await expectNothingLeft();
   });
+
+  const runtimes = ['runc', ...(installed('crun') ? ['crun'] : [])];
+  test.each(runtimes)('tells with %s whether memory ran out', async (name) => {
+    const runtime = name === 'crun' ? await crun() : name;
+    const ends = (script: string): Promise<unknown> => {
+      const id = `test-${process.pid}-${count++}`;
+      return runContainer({
+        id,
+        directory: join(state, id),
+        rootfs,
+        config: {},
+        args: ['sh', '-c', script],
+        runtime,
+        memory: 16 * 1024 * 1024,
+        stdio: { stdin: 'ignore', stdout: 'ignore', stderr: 'ignore' },
+        signal: new AbortController().signal,
+        log: silentLogger,
+      });
+    };
+    const hungry = 'sleep 1; x=aaaaaaaa; while :; do x=$x$x; done';
+    expect(await ends(hungry)).toEqual({ exitCode: 137, outOfMemory: true });
+    expect(await ends('sleep 1; exit 3')).toMatchObject({ outOfMemory: false });
+    await expectNothingLeft();
+  });
 });
 
 /** Runs a script in a container on a pseudo terminal of 33 rows and 77 columns, and types "hello". */
