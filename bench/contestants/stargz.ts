@@ -8,7 +8,7 @@ import { execute } from '../programs/execute.js';
 import { repositoryOf, sizeOf } from '../harness/bench-registry.js';
 import type { StartContestant } from '../harness/contestant.js';
 import { type ProgramFinder, shortHash } from '../harness/program-finder.js';
-import { notLazy, openContainerd, startSnapshotter } from './containerd-installation.js';
+import { notLazy, openContainerd, startSnapshotter, targetOf } from './containerd-installation.js';
 
 const DAEMON = 'containerd-stargz-grpc';
 /** Where Debian's golang-github-containerd-stargz-snapshotter-dev and what it needs lie. */
@@ -41,7 +41,8 @@ export const stargz: StartContestant = {
       await containerd.ctr(['content', 'fetch', '--plain-http', from]);
       signal.throwIfAborted();
       const begin = performance.now();
-      await containerd.ctrRemote(['images', 'convert', '--estargz', '--oci', from, to]);
+      const convert = ['images', 'convert', '--estargz', '--oci', from, to];
+      await execute('ctr-remote', [...targetOf(containerd), ...convert], { signal });
       const ms = performance.now() - begin;
       await containerd.ctr(['images', 'push', '--plain-http', to]);
       const { layers } = await registry.image(image.name, path);

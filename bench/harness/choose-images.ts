@@ -1,10 +1,10 @@
 /** Images that the benchmark makes, and those that a user names, in the benchmark's registry. */
 
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execute } from '../programs/execute.js';
 import { buildImage } from '../images/build-image.js';
+import { layerBlobs } from '../images/layer-blobs.js';
 import { ALL_IMAGES } from '../images/all-images.js';
 import type { ImagePlan } from '../images/image-plan.js';
 import type { StartImage } from '../scenarios/start-stages.js';
@@ -29,7 +29,7 @@ export interface ImageChoice {
 /** Those that stand for themselves, by name. */
 export function ownImages(): ImageChoice[] {
   return ALL_IMAGES.filter(({ sharesLayersWith }) => sharesLayersWith === undefined).map((plan) => {
-    const second = ALL_IMAGES.find((other) => other.sharesLayersWith === plan.name);
+    const second = ALL_IMAGES.find((other) => other.sharesLayersWith === plan);
     return { ...ownImage(plan), ...(second === undefined ? {} : { second: ownImage(second) }) };
   });
 }
@@ -43,8 +43,8 @@ function ownImage(plan: ImagePlan): ImageChoice {
 export async function imageLayout(bench: Bench, { name, from }: ImageChoice): Promise<LayoutImage> {
   const layout =
     'plan' in from ? await planLayout(bench, from.plan) : await copyLayout(bench, from.source);
-  const image = await openLayout(layout);
-  return { name, layout, ...image };
+  const blobs = await layerBlobs(layout);
+  return { name, layout, blobs: blobs.map(({ path }) => path), size: sizeOf(blobs) };
 }
 
 function planLayout({ cache, signal, progress }: Bench, plan: ImagePlan): Promise<string> {
@@ -57,21 +57,6 @@ async function copyLayout({ folder, signal }: Bench, source: string): Promise<st
   const words = ['--insecure-policy', 'copy', '--quiet', '--src-tls-verify=false', source];
   await execute('skopeo', [...words, `oci:${layout}:latest`], { signal });
   return layout;
-}
-
-async function openLayout(layout: string): Promise<Pick<LayoutImage, 'blobs' | 'size'>> {
-  const blob = (digest: string): string => join(layout, 'blobs', digest.replace(':', '/'));
-  // Written by us or by skopeo, one image for one platform.
-  const read = async (path: string): Promise<LayoutDocument> =>
-    JSON.parse(await readFile(path, 'utf8')) as LayoutDocument;
-  const { manifests = [] } = await read(join(layout, 'index.json'));
-  const { layers = [] } = await read(blob(manifests[0]?.digest ?? ''));
-  return { blobs: layers.map(({ digest }) => blob(digest)), size: sizeOf(layers) };
-}
-
-interface LayoutDocument {
-  manifests?: { digest: string }[];
-  layers?: { digest: string; size: number }[];
 }
 
 /** Makes the image if it is not there yet, and brings it into the registry. */

@@ -4,11 +4,14 @@
  * is half done lies beside its name, and counts as not there.
  */
 
-import { existsSync } from 'node:fs';
+import { createReadStream, createWriteStream, existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
 import { type LayerPlan, writeLayout } from '../../demo/image/write-layout.js';
 import { execute } from '../programs/execute.js';
+import { layerBlobs } from './layer-blobs.js';
 import type { ImagePlan, PackageRecipe } from './image-plan.js';
 import { withParents } from '../../demo/image/entry.js';
 
@@ -54,9 +57,15 @@ async function layerPlans(
   options: BuildOptions,
 ): Promise<LayerPlan[]> {
   const plans: LayerPlan[] = [];
+  const shared = await sharedTars(plan, work, options);
   let below: string | undefined;
   for (const [number, recipe] of plan.layers.entries()) {
     const { title } = recipe;
+    const known = shared[number];
+    if (known !== undefined) {
+      plans.push({ title, entries: { tar: known } });
+      continue;
+    }
     if ('files' in recipe) {
       plans.push({ title, entries: withParents(recipe.files()) });
       continue;
@@ -65,12 +74,31 @@ async function layerPlans(
     const rootfs = join(work, `rootfs-${number}`);
     await makeRootfs(recipe, rootfs, options);
     const layer = below === undefined ? rootfs : await differenceOf({ rootfs, below }, options);
-    const tar = join(work, `layer-${number}.tar`);
+    const tar = tarIn(work, number);
     await packFolder(layer, tar, options);
     plans.push({ title, entries: { tar } });
     below = rootfs;
   }
   return plans;
+}
+
+/**
+ * The layers of packages of the image that `plan` shares them with, unpacked; compressed again as before, they are
+ * the same blobs. Made anew they would not be: packages note when they were set up.
+ */
+async function sharedTars(plan: ImagePlan, work: string, options: BuildOptions): Promise<string[]> {
+  const { sharesLayersWith: other } = plan;
+  if (other === undefined) return [];
+  const layout = await buildImage(other, options);
+  const count = other.layers.findIndex((recipe) => 'files' in recipe);
+  const blobs = (await layerBlobs(layout)).slice(0, count === -1 ? undefined : count);
+  for (const [number, { path }] of blobs.entries())
+    await pipeline(createReadStream(path), createGunzip(), createWriteStream(tarIn(work, number)));
+  return blobs.map((_, number) => tarIn(work, number));
+}
+
+function tarIn(work: string, number: number): string {
+  return join(work, `layer-${number}.tar`);
 }
 
 async function makeRootfs(

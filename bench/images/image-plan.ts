@@ -13,8 +13,8 @@ export interface ImagePlan {
   process: { Cmd: string[]; Env?: string[]; User?: string; WorkingDir?: string };
   /** Matches the line of output, on either stream, that says: ready. */
   ready: RegExp;
-  /** Name of the image whose layers but the topmost it has, too. */
-  sharesLayersWith?: string;
+  /** The image whose layers of packages it has, too: the same blobs. */
+  sharesLayersWith?: ImagePlan;
   /** The program ends by itself once it is ready, with exit code 0. */
   ends?: boolean;
 }

@@ -54,9 +54,9 @@ export const node: ImagePlan = {
 export const nodeSecond: ImagePlan = {
   name: 'node-second',
   title: 'another application on the layers of "node"',
-  version: 1,
+  version: 2,
   layers: [DEBIAN, MODULES, { title: 'application', files: () => [file('app/server.js', SECOND)] }],
   process,
   ready: /^ready: \d+ modules beside this one$/,
-  sharesLayersWith: 'node',
+  sharesLayersWith: node,
 };
