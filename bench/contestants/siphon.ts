@@ -101,13 +101,20 @@ async function open(place: Place, expected: 'lazy' | 'streamed'): Promise<Instal
   });
 }
 
+/** How layers were decided upon: one that was lazy is served from disk once all of it is here. */
 function served(image: PublishedImage, status: ServiceStatus, expected: string): string[] {
-  return image.layers
-    .filter(({ size }) => size >= SMALLEST_LAZY)
-    .flatMap(({ digest }) => {
-      const decision = status.layers.find((layer) => layer.digest === digest)?.decision;
-      return decision === expected
-        ? []
-        : [`layer ${digest} is ${decision ?? 'not served'}, expected ${expected}`];
-    });
+  const others = status.counters.layers.filter(
+    ({ decision, count }) => count > 0 && decision !== expected && decision !== 'unpacked',
+  );
+  const here = new Set<string>(status.layers.map(({ digest }) => digest));
+  const missing = image.layers.filter(
+    ({ digest, size }) => size >= SMALLEST_LAZY && !here.has(digest),
+  );
+  return [
+    ...others.map(
+      ({ count, decision, reason }) =>
+        `${count} layers are ${decision} (${reason}), expected ${expected}`,
+    ),
+    ...missing.map(({ digest }) => `layer ${digest} is not served`),
+  ];
 }
