@@ -31,6 +31,7 @@ export interface Listener {
  * than a socket is there, `usage` for a path too long
  */
 export async function openListener(address: string): Promise<Listener> {
+  checkLength(address, address);
   const folder = dirname(address);
   await mkdir(folder, { recursive: true, mode: 0o711 });
   await checkFree(address);

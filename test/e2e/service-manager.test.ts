@@ -2,7 +2,7 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -84,6 +84,31 @@ describe.skipIf(missing !== undefined)(`siphon serve (${missing ?? 'under a mana
     const ready = 'READY=1';
     const reloading = 'RELOADING=1;MONOTONIC_USEC=n';
     expect(told).toEqual(['bound', ready, ready, reloading, ready, 'STOPPING=1']);
+  });
+
+  it.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+    'ends with 0 on %s, as if there were no keeper, and leaves nothing',
+    async (signal) => {
+      await using sandbox = await openSandbox();
+      const siphon = await startSiphonService(sandbox);
+      expect(await siphon.stop(signal)).toBe(0);
+      expect(await sandbox.mounts()).toEqual([]);
+      expect(await readdir(join(sandbox.root, 'keepers'))).toEqual([]);
+      expect(await readdir(sandbox.directory)).not.toContain('siphon.sock');
+    },
+  );
+
+  it('that cannot start says so in one sentence, with the exit code of its reason', async () => {
+    await using sandbox = await openSandbox();
+    const cases: [string[], number, RegExp][] = [
+      [['--address', join(sandbox.directory, 'x'.repeat(120))], 2, /^siphon: Cannot listen on /],
+      [['--address', sandbox.directory], 1, /^siphon: Cannot listen on /],
+    ];
+    for (const [args, code, sentence] of cases) {
+      const outcome = await sandbox.siphon('serve', ...args);
+      expect(outcome, outcome.stderr).toMatchObject({ code, stdout: '' });
+      expect(outcome.stderr).toMatch(sentence);
+    }
   });
 
   it('serves where the manager cannot be told', async () => {

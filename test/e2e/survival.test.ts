@@ -5,6 +5,8 @@
  * for is answered in the end, and right.
  */
 
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -13,6 +15,7 @@ import { processIsAlive } from '#src/common/process.js';
 import type { MountRecord } from '#src/layers/mount-record.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
 import { type Containerd, startContainerd } from '../../bench/programs/containerd.js';
+import { siphonProgram } from '../../bench/programs/siphon-program.js';
 import { type Sandbox, openSandbox, run } from '../support/sandbox.js';
 import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import {
@@ -194,6 +197,23 @@ describe('siphon mount', () => {
     60_000,
   );
 
+  it('is mounted anew on a kernel that cannot hand requests on, and says what is lost', async () => {
+    await using sandbox = await openSandbox();
+    const target = await sandbox.folder('mnt');
+    process.env['SIPHON_WITHOUT_RESEND'] = '1';
+    const mounted = await sandbox.siphon('mount', image.source, target).finally(() => {
+      delete process.env['SIPHON_WITHOUT_RESEND'];
+    });
+    expect(mounted, mounted.stderr).toMatchObject({ code: 0 });
+    process.kill((await serverOf(await keeperOfMount(sandbox))) ?? 0, 'SIGKILL');
+    const log = (): Promise<string> => readFile(join(sandbox.root, 'logs/mount.log'), 'utf8');
+    await waitUntil(async () => (await log()).includes('mounted anew'));
+    expect(await log()).toMatch(/"endedWith":137.*cannot hand its requests on.*gets errors/);
+    await readOver(join(target, 'data'), 'big', AbortSignal.abort());
+    expect((await sandbox.siphon('umount', target)).code).toBe(0);
+    expect(await sandbox.mounts()).toEqual([]);
+  }, 60_000);
+
   it('ends when its folder is unmounted while no server is there', async () => {
     await using sandbox = await openSandbox();
     const target = await sandbox.folder('mnt');
@@ -202,6 +222,68 @@ describe('siphon mount', () => {
     process.kill((await serverOf(keeper)) ?? 0, 'SIGKILL');
     await run('umount', [target]);
     await waitUntil(async () => (await sandbox.mounts()).length === 0);
+    await waitUntil(async () => (await readdir(join(sandbox.root, 'keepers'))).length === 0);
+  }, 60_000);
+});
+
+/** Reads until the file /tmp/stop is there. */
+const readAll = `cd /data; while :; do ${Object.values(readers).join('\n')}\n[ ! -e /tmp/stop ] || exit 0; done`;
+
+/** @returns how often everything was read */
+function checkPasses(output: string): number {
+  const pass = Object.values(image.expected).join('');
+  const passes = Math.round(output.length / pass.length);
+  expect(output).toBe(pass.repeat(passes));
+  return passes;
+}
+
+describe('siphon run', () => {
+  /** The keeper of the only container's files. */
+  async function keeperOfRun({ root }: Sandbox): Promise<number> {
+    const keepers = (): Promise<string[]> => readdir(join(root, 'keepers')).catch(() => []);
+    await waitUntil(async () => (await keepers()).length === 1);
+    return Number((await keepers())[0]);
+  }
+
+  it.each<Ending>(['SIGKILL', 'SIGUSR2'])(
+    'has its container read on while the server of its files gets %s over and over',
+    async (ending) => {
+      await using sandbox = await openSandbox();
+      const reference = `docker://${registry.host}/survival:latest`;
+      const running = sandbox.siphon('run', '--rm', '--name', 'it', reference, 'sh', '-c', readAll);
+      const keeper = await keeperOfRun(sandbox);
+      await waitUntil(async () => (await sandbox.siphon('exec', 'it', 'sh', '-c', ':')).code === 0);
+      const hit = await endServers(keeper, ending);
+      expect(hit).toBeGreaterThan(killingTime / 3000);
+      const stopped = await sandbox.siphon('exec', 'it', 'sh', '-c', ': >/tmp/stop');
+      expect(stopped, stopped.stderr).toMatchObject({ code: 0 });
+      const { code, stdout, stderr } = await running;
+      expect(code, stderr).toBe(0);
+      expect(checkPasses(stdout)).toBeGreaterThan(0);
+      expect(await sandbox.mounts()).toEqual([]);
+      expect(await readdir(join(sandbox.root, 'keepers'))).toEqual([]);
+    },
+    testTimeout,
+  );
+
+  it('leaves a container that reads on where the command is killed, and that rm removes', async () => {
+    await using sandbox = await openSandbox();
+    const out = await sandbox.folder('out');
+    const script = `cd /data; while :; do ${readers.small} >/tmp/sum; cat /tmp/sum >>/out/sums; done`;
+    const options = ['--name', 'it', '--volume', `${out}:/out`];
+    const args = [siphonProgram, '--root', sandbox.root, 'run', ...options, image.source];
+    const command = spawn(process.execPath, [...args, 'sh', '-c', script], { stdio: 'ignore' });
+    const sums = (): Promise<string> => readFile(join(out, 'sums'), 'utf8').catch(() => '');
+    await waitUntil(async () => (await sums()) !== '');
+    command.kill('SIGKILL');
+    await once(command, 'exit');
+    await writeFile('/proc/sys/vm/drop_caches', '3');
+    const before = (await sums()).length;
+    await waitUntil(async () => (await sums()).length > before + 3 * image.expected.small.length);
+    const removed = await sandbox.siphon('rm', '--force', 'it');
+    expect(removed, removed.stderr).toMatchObject({ code: 0 });
+    expect(await sums()).toMatch(new RegExp(`^(${image.expected.small.trim()}\n)+$`));
+    expect(await sandbox.mounts()).toEqual([]);
     await waitUntil(async () => (await readdir(join(sandbox.root, 'keepers'))).length === 0);
   }, 60_000);
 });
@@ -255,17 +337,8 @@ describe('siphon serve', () => {
 
   /** A container that reads until its file /tmp/stop is there. */
   function startReading(name: string): { output: Promise<string>; stop(): Promise<unknown> } {
-    const pass = Object.values(readers).join('\n');
-    const script = `cd /data; while :; do ${pass}\n[ ! -e /tmp/stop ] || exit 0; done`;
     const touch = ['tasks', 'exec', '--exec-id', 'stop', name, 'sh', '-c', ': >/tmp/stop'];
-    return { output: inContainer(name, script), stop: () => containerd.ctr(touch) };
-  }
-
-  function checkPasses(output: string): number {
-    const pass = Object.values(image.expected).join('');
-    const passes = Math.round(output.length / pass.length);
-    expect(output).toBe(pass.repeat(passes));
-    return passes;
+    return { output: inContainer(name, readAll), stop: () => containerd.ctr(touch) };
   }
 
   it.each<Ending>(['SIGKILL', 'SIGUSR2'])(
@@ -327,11 +400,38 @@ describe('siphon serve', () => {
     process.env['SIPHON_WITHOUT_RESEND'] = '1';
     try {
       siphon = await startSiphonService(sandbox);
+      await connected();
+      const listed = (await containerd.ctr(['snapshots', '--snapshotter', 'siphon', 'ls'])).stdout;
+      await containerd.ctr([
+        'run',
+        '-d',
+        '--snapshotter',
+        'siphon',
+        reference,
+        'lost',
+        'sleep',
+        '99',
+      ]);
       const before = await serverOf(siphon.pid);
       process.kill(before ?? 0, 'SIGKILL');
       await waitUntil(() => siphon.log().includes('cannot hand its requests on'));
+      expect(siphon.log()).toMatch(/"endedWith":137.*containers started before get errors/);
       await waitUntil(() => siphon.log().split('"serving"').length > 2);
+      // Whoever used the old mount is refused, and does not wait; the old mount itself is gone.
+      const old = ['tasks', 'exec', '--exec-id', 'read', 'lost', 'cat', '/data/big'];
+      await expect(containerd.ctr(old)).rejects.toThrow();
+      // It may have ended by itself: its own program cannot be read any more.
+      await containerd.ctr(['tasks', 'kill', '--signal', 'SIGKILL', 'lost']).catch(() => '');
+      expect(await sandbox.mounts()).toEqual([join(sandbox.root, 'fuse')]);
       await connected();
+      await waitUntil(() =>
+        containerd.ctr(['containers', 'rm', 'lost']).then(
+          () => true,
+          () => false,
+        ),
+      );
+      const { stdout } = await containerd.ctr(['snapshots', '--snapshotter', 'siphon', 'ls']);
+      expect(stdout).toBe(listed);
       expect(await inContainer('renewed', `cd /data; ${readers.big}`)).toBe(image.expected.big);
     } finally {
       delete process.env['SIPHON_WITHOUT_RESEND'];
