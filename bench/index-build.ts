@@ -10,10 +10,12 @@
  */
 
 import { execFile, execFileSync } from 'node:child_process';
-import { createReadStream, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
+import { FileBlob } from '#src/common/file-blob.js';
+import { blockReader } from '#src/index/block-reader.js';
 import { buildIndex } from '#src/index/build-index.js';
 import type { ExpectedLayer, LayerInfo } from '#src/index/layer-index.js';
 import { printFigures } from './harness/figures.js';
@@ -95,17 +97,20 @@ async function build(
   layers: number,
   expected: ExpectedLayer,
 ): Promise<{ cost: Cost; info: LayerInfo }> {
+  const blob = await FileBlob.open(layer);
+  const { signal } = new AbortController();
   const started = performance.now();
   const before = process.cpuUsage();
   const [info] = await Promise.all(
     Array.from({ length: layers }, (_, number) => {
       rmSync(indexPath(number), { force: true });
-      const blob = createReadStream(layer, { highWaterMark: 1 << 20 });
-      return buildIndex(blob, { output: indexPath(number), expected });
+      const input = blockReader(blob, signal) ?? blob.stream(signal);
+      return buildIndex(input, { output: indexPath(number), expected });
     }),
   );
   const { user, system } = process.cpuUsage(before);
   const wall = (performance.now() - started) / 1000;
+  await blob.close();
   if (info === undefined) throw new Error('No layer was given');
   return { cost: { cpu: (user + system) / 1e6, wall }, info };
 }

@@ -21,6 +21,8 @@ export interface BlobSource {
    * @param urgency for sources that have to choose what comes first; default: somebody waits for it
    */
   read(offset: number, length: number, signal: AbortSignal, urgency?: Urgency): Promise<Buffer>;
+  /** As {@link read}, into memory of the caller's; where that saves a copy. */
+  readInto?(offset: number, target: Uint8Array, signal: AbortSignal): Promise<void>;
   /**
    * The blob in order, unverified; the consumer hashes. Errors as {@link read}.
    * @param from the first byte; default 0, at most `size`

@@ -50,6 +50,13 @@ export class FileBlob implements BlobSource {
   }
 
   async read(offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
+    const buffer = Buffer.allocUnsafe(length);
+    await this.readInto(offset, buffer, signal);
+    return buffer;
+  }
+
+  async readInto(offset: number, target: Uint8Array, signal: AbortSignal): Promise<void> {
+    const { length } = target;
     if (signal.aborted) throw cancelled(this.name);
     if (offset < 0 || offset + length > this.size) {
       throw new SiphonError(
@@ -57,15 +64,13 @@ export class FileBlob implements BlobSource {
         `Cannot read ${length} bytes at ${offset} of "${this.name}": it has ${this.size} bytes`,
       );
     }
-    const buffer = Buffer.allocUnsafe(length);
     let filled = 0;
     while (filled < length) {
       const position = this.#offset + offset + filled;
-      const { bytesRead } = await this.#file.read(buffer, filled, length - filled, position);
+      const { bytesRead } = await this.#file.read(target, filled, length - filled, position);
       if (bytesRead === 0) throw shrunk(this.name);
       filled += bytesRead;
     }
-    return buffer;
   }
 
   async *stream(signal: AbortSignal, from = 0): AsyncGenerator<Uint8Array> {

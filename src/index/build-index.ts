@@ -1,9 +1,10 @@
 /**
  * Builds a layer's index while its blob streams by, in a worker thread: inflating and hashing keep a core
- * busy. The blob is copied into a few blocks of shared memory; when all of them wait for the worker, the
- * input waits too.
+ * busy. The blob is read or copied into a few blocks of shared memory; when all of them wait for the worker,
+ * the input waits too.
  */
 
+import type { BlockReader } from './block-reader.js';
 import {
   BLOCKS,
   BLOCK_SIZE,
@@ -12,7 +13,7 @@ import {
   type ToBuilder,
 } from './build-protocol.js';
 import type { ExpectedLayer } from './expected-layer.js';
-import { OUTPUT_MEMORY } from './hash-thread.js';
+import { DECODER_MEMORY } from './decoder-protocol.js';
 import { IndexThread, wholeIndex } from './index-thread.js';
 import type { LayerInfo } from './layer-model.js';
 
@@ -35,19 +36,29 @@ export interface BuildOptions {
  * throws. Leaves no file behind then.
  */
 export async function buildIndex(
-  input: AsyncIterable<Uint8Array>,
+  input: AsyncIterable<Uint8Array> | BlockReader,
   options: BuildOptions,
 ): Promise<LayerInfo> {
   const { output, spanSize, expected, because, signal } = options;
   return wholeIndex(output, async (path) => {
     const builder = new BuilderThread({ path, spanSize, expected, because }, signal);
     try {
-      await feed(input, builder);
+      if ('readBlock' in input) await fill(input, builder);
+      else await feed(input, builder);
       return await builder.finish();
     } finally {
       await builder.end();
     }
   });
+}
+
+/** Lets the input fill block after block. */
+async function fill(input: BlockReader, builder: BuilderThread): Promise<void> {
+  for (let filled = BLOCK_SIZE; filled === BLOCK_SIZE;) {
+    const block = await builder.nextBlock();
+    filled = await Promise.race([input.readBlock(block), builder.failure]);
+    builder.advance(filled);
+  }
 }
 
 /** Copies the input into blocks; an input that hangs does not keep a failure from being seen. */
@@ -69,7 +80,7 @@ async function feed(input: AsyncIterable<Uint8Array>, builder: BuilderThread): P
 /** A worker thread with its blocks. */
 class BuilderThread {
   readonly #thread: IndexThread<BlockTaken>;
-  readonly #arena = new SharedArrayBuffer(BLOCKS * BLOCK_SIZE + OUTPUT_MEMORY);
+  readonly #arena = new SharedArrayBuffer(BLOCKS * BLOCK_SIZE + DECODER_MEMORY);
   /** Offsets of blocks. */
   readonly #free: number[] = [];
   #block: Buffer | undefined;
@@ -97,13 +108,24 @@ class BuilderThread {
   /** Resolves once the bytes are copied, which waits while all blocks are under way. */
   async write(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length;) {
-      this.#block ??= await this.#freeBlock();
-      const piece = bytes.subarray(at, at + BLOCK_SIZE - this.#filled);
-      this.#block.set(piece, this.#filled);
-      this.#filled += piece.length;
+      const block = await this.nextBlock();
+      const piece = bytes.subarray(at, at + block.length);
+      block.set(piece);
       at += piece.length;
-      if (this.#filled === BLOCK_SIZE) this.#send();
+      this.advance(piece.length);
     }
+  }
+
+  /** The memory for the next bytes, never empty; waits while all blocks are under way. */
+  async nextBlock(): Promise<Buffer> {
+    this.#block ??= await this.#freeBlock();
+    return this.#block.subarray(this.#filled);
+  }
+
+  /** Says that the first `count` bytes of {@link nextBlock} are there. */
+  advance(count: number): void {
+    this.#filled += count;
+    if (this.#filled === BLOCK_SIZE) this.#send();
   }
 
   finish(): Promise<LayerInfo> {

@@ -2,12 +2,12 @@
 
 import type { ExpectedLayer } from './expected-layer.js';
 
-/** `workerData` of the worker. */
+/** What the worker is to do. */
 export interface BuildJob {
   path: string;
   spanSize: number | undefined;
   expected: ExpectedLayer | undefined;
-  /** The blocks, and room for the worker's own use behind them. */
+  /** The blocks, and the decoder's memory behind them. */
   arena: SharedArrayBuffer;
   because: string | undefined;
 }

@@ -1,38 +1,50 @@
-/** The worker thread that builds one index; started by {@link buildIndex}. */
+/** The worker thread that builds indexes; started by {@link buildIndex}. */
 
-import { workerData } from 'node:worker_threads';
-import type { BlockTaken, BuildJob, ToBuilder } from './build-protocol.js';
-import { HashThread } from './hash-thread.js';
-import { IndexBuilder } from './index-builder.js';
-import { IndexJob } from './index-job.js';
-import { DirectHasher } from './layer-hasher.js';
+import {
+  BLOCKS,
+  BLOCK_SIZE,
+  type BlockTaken,
+  type BuildJob,
+  type ToBuilder,
+} from './build-protocol.js';
+import { DECODER_LAG } from './decoder-model.js';
+import { DecoderThread } from './decoder-thread.js';
+import { type DecoderFactory, IndexBuilder, decodeHere } from './index-builder.js';
+import { IndexJobs } from './index-job.js';
 
-/** Smaller blobs are hashed before another thread has started. */
+/** Smaller blobs are decoded before another thread has started. */
 const LARGE = 8 << 20;
 
-// Written by buildIndex, in this very package.
-const data = workerData as BuildJob;
-const job = new IndexJob<ToBuilder, BlockTaken>(data.path);
-const isSmall = (data.expected?.blobSize ?? LARGE) < LARGE;
-const hasher = isSmall ? new DirectHasher() : new HashThread(data.arena);
-const builder = job.attempt(() => new IndexBuilder({ ...data, hasher }));
-/** The last block and what must be hashed before it is free: most often it is, when the next one comes. */
-let last: { offset: number; mark: number } | undefined;
+/** Serves one layer after another. */
+let decoderThread: DecoderThread | undefined;
 
-job.listen((message) => {
-  if (builder === undefined) return;
-  if (message.kind === 'end') {
-    job.done(builder.finish());
-    return;
-  }
-  const { offset, length } = message;
-  builder.push(Buffer.from(data.arena, offset, length));
-  release();
-  last = { offset, mark: hasher.mark };
-});
+new IndexJobs<BuildJob, ToBuilder, BlockTaken>(
+  (data, job) => {
+    const builder = new IndexBuilder({ ...data, decoder: decoderFor(data) });
+    /** Offsets of the last blocks, which the decoder may not be done with. */
+    const lagging: number[] = [];
+    return (message) => {
+      if (message.kind === 'end') {
+        job.done(builder.finish());
+        return;
+      }
+      const { offset, length } = message;
+      builder.push(Buffer.from(data.arena, offset, length));
+      lagging.push(offset);
+      const [free] = lagging.splice(0, lagging.length - DECODER_LAG);
+      if (free !== undefined) job.request({ offset: free });
+    };
+  },
+  async () => decoderThread?.end(),
+).listen();
 
-function release(): void {
-  if (last === undefined) return;
-  hasher.settle(last.mark);
-  job.request({ offset: last.offset });
+function decoderFor({ arena, expected }: BuildJob): DecoderFactory {
+  const isSmall = (expected?.blobSize ?? LARGE) < LARGE;
+  return (compression, listener, options) => {
+    // What is not compressed takes no decoding.
+    if (isSmall || compression === 'none') return decodeHere(compression, listener, options);
+    decoderThread ??= new DecoderThread();
+    const memoryOffset = BLOCKS * BLOCK_SIZE;
+    return decoderThread.begin({ arena, memoryOffset, compression, ...options }, listener);
+  };
 }

@@ -4,16 +4,14 @@
  * ({@link StreamDecoder}).
  */
 
-import type { LayerHasher } from './layer-hasher.js';
-
 /** A place from which decoding can start. */
 export interface Checkpoint {
   /** First byte of the blob that holds any of the bits from here on. */
   blobOffset: number;
   /** How many high bits of that byte are meant; 0 means all of it. */
   bits: number;
-  /** The output before, where the decoder needs it. */
-  window: Buffer | undefined;
+  /** The output before, where the decoder needs it, as raw deflate. */
+  packedWindow: Buffer | undefined;
   /** Where the bytes needed before this place end; beyond `blobOffset` where they share a byte. */
   previousEnd: number;
 }
@@ -28,6 +26,7 @@ export interface DecoderListener {
 }
 
 export interface SpanDecoder {
+  /** Takes the next bytes, which must not change until it is called {@link DECODER_LAG} times more, or finished. */
   push(bytes: Buffer): void;
   /** Says that no more comes; returns where the meaningful bytes of the blob ended. */
   finish(): number;
@@ -36,11 +35,17 @@ export interface SpanDecoder {
 
 export interface DecoderOptions {
   spanSize: number;
-  /** Gives the memory for output. */
-  outputs: Pick<LayerHasher, 'nextOutput'>;
+  /** Gives memory of {@link OUTPUT_SIZE} for output; what was given before may be read yet. */
+  nextOutput: () => Buffer;
   /** Whether to check the checksums that the format has. */
   checksums: boolean;
 }
+
+/** How many pieces of the blob a decoder may be behind, so that it never waits for one. */
+export const DECODER_LAG = 3;
+
+/** Output is handed on in pieces of this size, which stay in the processor's cache. */
+export const OUTPUT_SIZE = 256 * 1024;
 
 /** The next compressed bytes, which stay as they are until more are asked for; `undefined` at the end. */
 export type PieceSource = () => Promise<Buffer | undefined>;

@@ -7,9 +7,14 @@ import { rmSync } from 'node:fs';
 import { type DiffId, digestFromHash } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
 import { SIGNATURE_SIZE, detectCompression } from './compression.js';
-import type { SpanDecoder } from './decoder-model.js';
+import {
+  type DecoderListener,
+  type DecoderOptions,
+  OUTPUT_SIZE,
+  type SpanDecoder,
+} from './decoder-model.js';
 import { IndexWriter, type LayerFacts } from './index-writer.js';
-import { DirectHasher, type LayerDigests, type LayerHasher } from './layer-hasher.js';
+import { type LayerDigests, RunningDigests } from './layer-digests.js';
 import type { Compression, LayerInfo } from './layer-model.js';
 import { type ExpectedLayer, checkExpected } from './expected-layer.js';
 import { spanDecoder } from './span-decoder.js';
@@ -21,13 +26,20 @@ import { TreeBuilder } from './tree-builder.js';
 const MIN_SPAN_SIZE = 64 << 10;
 const MAX_SPAN_SIZE_OPTION = 16 << 20;
 
+/** Makes what decodes a layer, and tells `listener` of it. */
+export type DecoderFactory = (
+  compression: Compression,
+  listener: DecoderListener,
+  options: Omit<DecoderOptions, 'nextOutput'>,
+) => SpanDecoder;
+
 export interface IndexBuilderOptions {
   /** File to create; on failure the caller calls {@link IndexBuilder.abort}. */
   path: string;
   spanSize?: number | undefined;
   expected?: ExpectedLayer | undefined;
-  /** Closed with the builder; hashes in the calling thread by default. */
-  hasher?: LayerHasher;
+  /** By default it decodes in the calling thread. */
+  decoder?: DecoderFactory;
   /** Why a table of contents that the layer has was not used. */
   because?: string | undefined;
 }
@@ -42,7 +54,8 @@ export class IndexBuilder {
   readonly #tar: TarReader;
   readonly #tree: TreeBuilder;
   readonly #recorder: SpanRecorder;
-  readonly #hasher: LayerHasher;
+  readonly #digests = new RunningDigests();
+  readonly #makeDecoder: DecoderFactory;
   #blobSize = 0;
   #head: Buffer = Buffer.alloc(0);
   #decoder: { compression: Compression; spans: SpanDecoder } | undefined;
@@ -53,21 +66,21 @@ export class IndexBuilder {
     this.#stagingPath = `${options.path}.staging`;
     this.#spanSize = checkSpanSize(options.spanSize ?? DEFAULT_SPAN_SIZE);
     this.#expected = options.expected ?? {};
-    this.#hasher = options.hasher ?? new DirectHasher();
+    this.#makeDecoder = options.decoder ?? decodeHere;
     this.#because = options.because;
     this.#writer = new IndexWriter(this.#path, this.#stagingPath);
     this.#tree = new TreeBuilder(this.#writer.tree);
     this.#tar = new TarReader((entry, dataOffset) => this.#tree.add(entry, dataOffset));
     this.#recorder = new SpanRecorder(
-      this.#hasher,
+      this.#digests,
       (span, window) => this.#writer.addWindow(span, window),
       (bytes) => this.#tar.push(bytes),
     );
   }
 
-  /** Takes the next bytes of the blob; they must not change until the hasher has settled. */
+  /** Takes the next bytes of the blob; for how long they must not change, {@link SpanDecoder.push} says. */
   push(bytes: Buffer): void {
-    this.#hasher.update('blob', bytes);
+    this.#digests.updateBlob(bytes);
     this.#blobSize += bytes.length;
     checkExpectedLength(this.#blobSize, this.#expected);
     if (this.#decoder !== undefined) {
@@ -87,7 +100,7 @@ export class IndexBuilder {
     const decoder = this.#decoder;
     if (decoder === undefined) throw new Error('No decoder was started');
     const spans = this.#recorder.finish(this.#finishDecoding(decoder.spans));
-    const digests = this.#hasher.finish();
+    const digests = this.#digests.finish();
     const facts: LayerFacts = {
       compression: decoder.compression,
       format: 'siphon',
@@ -112,7 +125,6 @@ export class IndexBuilder {
   /** Removes what is there so far. */
   abort(): void {
     this.#decoder?.spans.close();
-    this.#hasher.close();
     this.#writer.close();
     rmSync(this.#stagingPath, { force: true });
     rmSync(this.#path, { force: true });
@@ -140,9 +152,8 @@ export class IndexBuilder {
   #startDecoding(): SpanDecoder {
     const compression = detectCompression(this.#head);
     const { blobDigest, diffId } = this.#expected;
-    const spans = spanDecoder(compression, this.#recorder, {
+    const spans = this.#makeDecoder(compression, this.#recorder, {
       spanSize: this.#spanSize,
-      outputs: this.#hasher,
       // What both digests agree on needs no weaker sum.
       checksums: blobDigest === undefined || diffId === undefined,
     });
@@ -150,6 +161,12 @@ export class IndexBuilder {
     return spans;
   }
 }
+
+/** Decodes in the calling thread. */
+export const decodeHere: DecoderFactory = (compression, listener, options) => {
+  const output = Buffer.allocUnsafeSlow(OUTPUT_SIZE);
+  return spanDecoder(compression, listener, { ...options, nextOutput: () => output });
+};
 
 function reasonOf(because: string | undefined): string {
   return `indexed from its own bytes${because === undefined ? '' : ` (${because})`}`;

@@ -1,4 +1,4 @@
-/** A thread that makes an index, from its own side. */
+/** A thread that makes indexes, from its own side. */
 
 import { parentPort } from 'node:worker_threads';
 import type { LayerInfo } from './layer-model.js';
@@ -10,29 +10,23 @@ export type IndexOutcome = { kind: 'done'; info: LayerInfo } | Failure;
 /** Asks a thread to end, which it does before it looks at another message. */
 export const LEAVE = 'leave';
 
-/** Messages of type `In` arrive; `Request` is what it may ask of the other side. */
-export class IndexJob<In, Request> {
-  readonly #port;
+/** What a thread is sent: a job, and then whatever that takes, until it is done and the next one comes. */
+export type ToThread<Job, In> =
+  { kind: 'begin'; job: Job } | { kind: 'message'; message: In } | typeof LEAVE;
+
+/** What the work on one index tells the one who asked for it. */
+export class IndexJob<Request> {
   readonly #path: string;
-  #failed = false;
+  #ended = false;
 
   /** @param path of the index file that is written */
   constructor(path: string) {
-    if (parentPort === null) throw new Error('An index job runs in a worker thread only');
-    this.#port = parentPort;
     this.#path = path;
   }
 
-  /** Takes messages until the work failed or the thread is asked to leave. */
-  listen(take: (message: In) => void): void {
-    this.#port.on('message', (message: In | typeof LEAVE) => {
-      if (message === LEAVE) process.exit();
-      if (!this.#failed) this.attempt(() => take(message));
-    });
-  }
-
-  /** Reports what is thrown; the other side then ends this thread and removes the files. */
+  /** Does some of the work, and reports what it throws; the other side then ends this thread and removes the files. */
   attempt<T>(action: () => T): T | undefined {
+    if (this.#ended) return undefined;
     try {
       return action();
     } catch (error) {
@@ -46,15 +40,55 @@ export class IndexJob<In, Request> {
   }
 
   done(info: LayerInfo): void {
+    this.#ended = true;
     this.#say({ kind: 'done', info });
   }
 
   fail(error: unknown): void {
-    this.#failed = true;
+    this.#ended = true;
     this.#say(failureOf(error, this.#path));
   }
 
   #say(message: IndexOutcome | { kind: 'request'; request: Request }): void {
-    this.#port.postMessage(message, []);
+    port().postMessage(message, []);
   }
+}
+
+/** The jobs of one thread. */
+export class IndexJobs<Job extends { path: string }, In, Request> {
+  readonly #begin: (data: Job, job: IndexJob<Request>) => (message: In) => void;
+  readonly #leave: () => Promise<void>;
+  #take: (message: In) => void = () => undefined;
+
+  /**
+   * @param begin starts the work on one and returns what takes the messages that are sent for it
+   * @param leave ends what the thread has of its own
+   */
+  constructor(
+    begin: (data: Job, job: IndexJob<Request>) => (message: In) => void,
+    leave = () => Promise.resolve(),
+  ) {
+    this.#begin = begin;
+    this.#leave = leave;
+  }
+
+  /** Does one after another, until the thread is asked to leave. */
+  listen(): void {
+    port().on('message', (sent: ToThread<Job, In>) => {
+      if (sent === LEAVE) void this.#leave().finally(() => process.exit());
+      else if (sent.kind === 'message') this.#take(sent.message);
+      else this.#start(sent.job);
+    });
+  }
+
+  #start(data: Job): void {
+    const job = new IndexJob<Request>(data.path);
+    const take = job.attempt(() => this.#begin(data, job));
+    this.#take = (message) => job.attempt(() => take?.(message));
+  }
+}
+
+function port(): NonNullable<typeof parentPort> {
+  if (parentPort === null) throw new Error('An index job runs in a worker thread only');
+  return parentPort;
 }

@@ -1,11 +1,11 @@
 /** A thread that makes an index, from the side of the one who asks for it. */
 
-import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import { renameDurably, temporaryName } from '../common/atomic-file.js';
 import { SiphonError } from '../common/errors.js';
-import { type IndexOutcome, LEAVE } from './index-job.js';
+import { keepIdle, takeIdle } from './idle-threads.js';
+import { type IndexOutcome, LEAVE, type ToThread } from './index-job.js';
 import type { LayerInfo } from './layer-model.js';
 import { errorFrom } from './thread-failure.js';
 
@@ -35,16 +35,23 @@ export async function wholeIndex(
 export interface IndexThreadOptions<Request> {
   /** The module that the thread runs. */
   script: URL;
-  /** Its `workerData`. */
+  /** What it is to do; with the `path` of the index file. */
   job: object;
   signal: AbortSignal | undefined;
   /** Called with whatever the thread says besides how its work ended. */
   onRequest?: (request: Request) => void;
 }
 
-/** To be ended by its owner, however its work ended. */
+type FromThread<Request> = IndexOutcome | { kind: 'request'; request: Request };
+
+/** A thread at work for one owner, who ends that, however it went. */
 export class IndexThread<Request = never> {
+  readonly #script: URL;
   readonly #worker: Worker;
+  readonly #onMessage: (message: FromThread<Request>) => void;
+  readonly #onError: (error: unknown) => void;
+  readonly #onExit: () => void;
+  #isDone = false;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = (): void => this.fail(cancelled(this.#signal));
   #fail: (error: unknown) => void = () => undefined;
@@ -52,22 +59,26 @@ export class IndexThread<Request = never> {
   readonly finished: Promise<LayerInfo>;
 
   constructor({ script, job, signal, onRequest }: IndexThreadOptions<Request>) {
+    this.#script = script;
     // The parent's flags need not suit a worker (`--input-type` does not).
-    this.#worker = new Worker(script, { workerData: job, execArgv: [] });
+    this.#worker = takeIdle(script) ?? new Worker(script, { execArgv: [] });
     this.#signal = signal;
+    let succeed: (info: LayerInfo) => void = () => undefined;
     this.finished = new Promise((resolve, reject) => {
+      succeed = resolve;
       this.#fail = reject;
-      this.#worker.on(
-        'message',
-        (message: IndexOutcome | { kind: 'request'; request: Request }) => {
-          if (message.kind === 'done') resolve(message.info);
-          else if (message.kind === 'failed') reject(errorFrom(message));
-          else onRequest?.(message.request);
-        },
-      );
-      this.#worker.on('error', reject);
-      this.#worker.on('exit', () => reject(new Error('A thread ended before its index was made')));
     });
+    this.#onMessage = (message) => {
+      if (message.kind === 'done') {
+        this.#isDone = true;
+        succeed(message.info);
+      } else if (message.kind === 'failed') this.#fail(errorFrom(message));
+      else onRequest?.(message.request);
+    };
+    this.#onError = (error) => this.#fail(error);
+    this.#onExit = () => this.#fail(new Error('A thread ended before its index was made'));
+    this.#worker.on('message', this.#onMessage).on('error', this.#onError).on('exit', this.#onExit);
+    this.#send({ kind: 'begin', job });
     // Seen by whoever waits at that moment; nobody may.
     this.finished.catch(() => undefined);
     signal?.addEventListener('abort', this.#onAbort, { once: true });
@@ -75,8 +86,7 @@ export class IndexThread<Request = never> {
   }
 
   post(message: unknown): void {
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
-    this.#worker.postMessage(message);
+    this.#send({ kind: 'message', message });
   }
 
   /** Lets the work end with an error of its owner's. */
@@ -84,16 +94,35 @@ export class IndexThread<Request = never> {
     this.#fail(error);
   }
 
-  /** Ends the thread; between two of its calls of native code, which do not bear to be torn down. */
+  /** Lets the thread rest, for whoever needs the next, if its work is done; else ends it. */
   async end(): Promise<void> {
     this.#signal?.removeEventListener('abort', this.#onAbort);
-    if (this.#worker.threadId === -1) return;
-    const exit = once(this.#worker, 'exit');
-    this.post(LEAVE);
-    const timer = setTimeout(() => void this.#worker.terminate(), TIME_TO_LEAVE);
-    await exit;
-    clearTimeout(timer);
+    const worker = this.#worker;
+    if (worker.threadId === -1) return;
+    worker.off('message', this.#onMessage).off('error', this.#onError).off('exit', this.#onExit);
+    const rests = this.#isDone && keepIdle(this.#script, worker, () => void endThread(worker));
+    if (!rests) await endThread(worker);
   }
+
+  #send(message: ToThread<object, unknown>): void {
+    send(this.#worker, message);
+  }
+}
+
+/** Ends a thread; between two of its calls of native code, which do not bear to be torn down. */
+async function endThread(worker: Worker): Promise<void> {
+  const exit = new Promise((resolve) => worker.once('exit', resolve));
+  // Of no use to anybody any more.
+  worker.once('error', () => undefined);
+  send(worker, LEAVE);
+  const timer = setTimeout(() => void worker.terminate(), TIME_TO_LEAVE);
+  await exit;
+  clearTimeout(timer);
+}
+
+function send(worker: Worker, message: ToThread<object, unknown>): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
+  worker.postMessage(message);
 }
 
 /** Runs a thread to its end. @throws as {@link IndexThread.finished} */

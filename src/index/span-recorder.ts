@@ -1,17 +1,13 @@
 /**
- * The bytes of the tar on their way: handed to the hasher, with each span and its window written down. A
+ * The bytes of the tar on their way: hashed, with each span and its window written down. A
  * span begins with the first byte after its checkpoint, so none is empty. The digests come in the end; so does,
  * for spans that share an entry point, where their bytes of the blob end.
  */
 
-import { deflateRawSync } from 'node:zlib';
 import { SiphonError } from '../common/errors.js';
 import type { Checkpoint, DecoderListener } from './decoder-model.js';
-import type { LayerHasher } from './layer-hasher.js';
+import type { RunningDigests } from './layer-digests.js';
 import { MAX_GROUP_SIZE, MAX_SPAN_SIZE } from './span-limits.js';
-
-/** One third the size at a fifth of the time of the best level, which saves another 3 %. */
-const WINDOW_LEVEL = 2;
 
 /** Stores the window of span `number`, as raw deflate. */
 export type WindowWriter = (number: number, window: Buffer) => void;
@@ -29,7 +25,7 @@ export interface RecordedSpan {
 export type UnhashedSpan = Omit<RecordedSpan, 'digest'>;
 
 export class SpanRecorder implements DecoderListener {
-  readonly #hasher: LayerHasher;
+  readonly #digests: RunningDigests;
   readonly #writeWindow: WindowWriter;
   readonly #consume: (bytes: Buffer) => void;
   /** Those of the groups that have ended. */
@@ -42,8 +38,12 @@ export class SpanRecorder implements DecoderListener {
   #tarOffset = 0;
 
   /** `consume` takes the bytes of the tar. */
-  constructor(hasher: LayerHasher, writeWindow: WindowWriter, consume: (bytes: Buffer) => void) {
-    this.#hasher = hasher;
+  constructor(
+    digests: RunningDigests,
+    writeWindow: WindowWriter,
+    consume: (bytes: Buffer) => void,
+  ) {
+    this.#digests = digests;
     this.#writeWindow = writeWindow;
     this.#consume = consume;
   }
@@ -64,7 +64,7 @@ export class SpanRecorder implements DecoderListener {
     if (this.#next !== undefined) this.#begin(this.#next);
     else if (this.#splits) this.#beginSpan();
     this.#splits = false;
-    this.#hasher.update('tar', bytes);
+    this.#digests.updateTar(bytes);
     this.#tarOffset += bytes.length;
     this.#checkSize();
     this.#consume(bytes);
@@ -84,17 +84,16 @@ export class SpanRecorder implements DecoderListener {
   }
 
   #beginSpan(): void {
-    this.#hasher.endSpan();
+    this.#digests.endSpan();
     this.#starts.push(this.#tarOffset);
   }
 
   #endGroup(blobEnd: number): void {
     if (this.#entry === undefined) return;
-    const { blobOffset, bits, window } = this.#entry;
+    const { blobOffset, bits, packedWindow } = this.#entry;
     const blobLength = blobEnd - blobOffset;
     if (this.#starts.length === 1 && blobLength > MAX_SPAN_SIZE) throw tooLarge(blobLength);
-    if (window !== undefined)
-      this.#writeWindow(this.#spans.length, deflateRawSync(window, { level: WINDOW_LEVEL }));
+    if (packedWindow !== undefined) this.#writeWindow(this.#spans.length, packedWindow);
     const [groupStart = 0] = this.#starts;
     for (const tarOffset of this.#starts) {
       const [number, skip] = [this.#spans.length, tarOffset - groupStart];

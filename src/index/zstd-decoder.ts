@@ -36,7 +36,7 @@ export class ZstdDecoder implements SpanDecoder {
   constructor(listener: DecoderListener, options: DecoderOptions) {
     this.#listener = listener;
     this.#options = options;
-    this.#output = options.outputs.nextOutput();
+    this.#output = options.nextOutput();
   }
 
   push(bytes: Buffer): void {
@@ -97,7 +97,7 @@ export class ZstdDecoder implements SpanDecoder {
   #count(length: number): void {
     this.#filled += length;
     if (this.#filled < this.#output.length) return;
-    this.#output = this.#options.outputs.nextOutput();
+    this.#output = this.#options.nextOutput();
     this.#filled = 0;
   }
 
@@ -108,7 +108,7 @@ export class ZstdDecoder implements SpanDecoder {
     this.#sinceEntry = 0;
     this.#sinceSplit = 0;
     const [blobOffset, previousEnd] = [this.#frameStart, this.#dataEnd];
-    this.#listener.checkpoint({ blobOffset, bits: 0, window: undefined, previousEnd });
+    this.#listener.checkpoint({ blobOffset, bits: 0, packedWindow: undefined, previousEnd });
   }
 
   #at(): number {

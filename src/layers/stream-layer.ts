@@ -14,6 +14,7 @@ import { untilRight } from '../common/until-right.js';
 import type { Urgency } from '../common/urgency.js';
 import type { ContentStore } from '../content/content-store.js';
 import { streamAndClose } from '../content/stream-blob.js';
+import { type BlockReader, blockReader } from '../index/block-reader.js';
 import { buildIndex } from '../index/build-index.js';
 import { type LayerRecord, indexExpectation } from './layer-store.js';
 
@@ -52,8 +53,9 @@ export async function streamLayer(source: BlobSource, options: StreamOptions): P
 }
 
 async function streamOnce(source: BlobSource, options: StreamOptions): Promise<void> {
-  const { content } = options;
-  if (source.local || content === undefined) await index(counted(source, options), options);
+  const { content, onBytes, signal } = options;
+  if (source.local || content === undefined)
+    await index(blockReader(source, signal, onBytes) ?? counted(source, options), options);
   else await keepAndIndex(source, { ...options, content });
 }
 
@@ -123,7 +125,7 @@ async function keep(
 }
 
 async function index(
-  input: AsyncIterable<Uint8Array>,
+  input: AsyncIterable<Uint8Array> | BlockReader,
   { record, diffId, output, because, signal }: StreamOptions,
 ): Promise<void> {
   const expected = indexExpectation(record, diffId);

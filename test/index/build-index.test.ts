@@ -5,11 +5,20 @@ import { join } from 'node:path';
 import { constants, gzipSync } from 'node:zlib';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type DiffId, digestOf } from '#src/common/digest.js';
+import { FileBlob } from '#src/common/file-blob.js';
+import { blockReader } from '#src/index/block-reader.js';
 import { buildIndex } from '#src/index/build-index.js';
 import { type ExpectedLayer, LayerIndex } from '#src/index/layer-index.js';
 import { SpanCache } from '#src/index/span-cache.js';
 import { SpanReader } from '#src/index/span-reader.js';
-import { indexOf, memorySource, piecesOf, temporaryFolder, treeOf } from './support/layers.js';
+import {
+  indexOf,
+  listingOf,
+  memorySource,
+  piecesOf,
+  temporaryFolder,
+  treeOf,
+} from './support/layers.js';
 import { file, tarOf } from './support/tar-bytes.js';
 
 const SPAN_SIZE = 64 << 10;
@@ -198,6 +207,38 @@ describe('buildIndex', () => {
     expect(index.info).toEqual(info);
     expect([...treeOf(index)]).toEqual([...treeOf(indexOf(blob, { spanSize: SPAN_SIZE }))]);
     expect(readdirSync(join(output, '..'))).toEqual(['index']);
+  });
+
+  test('makes one index after another in a thread, whatever came before, of files too', async () => {
+    const folder = temporaryFolder();
+    const layers = [
+      gzipSync(tar),
+      gzipSync(tarOf(file('small'))),
+      tar,
+      gzipSync(tar, { level: 1 }),
+    ];
+    const listings: string[][] = [];
+    for (const [n, blob] of layers.entries()) {
+      const [path, output] = [join(folder, `${n}.tar`), join(folder, `${n}.index`)];
+      writeFileSync(path, blob);
+      const source = await FileBlob.open(path);
+      const arrived: number[] = [];
+      const reader = blockReader(source, new AbortController().signal, (done) =>
+        arrived.push(done),
+      );
+      const expected = { blobSize: blob.length, blobDigest: digestOf(blob) };
+      const info = await buildIndex(reader ?? piecesOf(blob), { output, expected });
+      await source.close();
+      expect(arrived.at(-1)).toBe(blob.length);
+      using index = LayerIndex.open(output, expected);
+      const same = indexOf(blob);
+      expect(info).toEqual(same.info);
+      listings.push(listingOf(index));
+      expect(listings.at(-1)).toEqual(listingOf(same));
+      const cut = buildIndex(piecesOf(blob.subarray(0, 50)), { output: join(folder, 'cut') });
+      await expect(cut).rejects.toMatchObject({ code: 'corrupt' });
+    }
+    expect(new Set(listings.map(String)).size).toBe(2);
   });
 
   const damaged = (blob: Buffer, at: number) => {

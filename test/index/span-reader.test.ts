@@ -156,3 +156,27 @@ test.each([
   expect(cache.has(3)).toBe(succeeds);
   expect(asked).toEqual([1, 2].slice(0, liars));
 });
+
+test('4 KiB anywhere of a blob on this disk take one inflate of the span that holds them, and none again', async () => {
+  const index = indexOf(blob);
+  const cache = SpanCache.open(join(temporaryFolder(), 'cache'), index.spanBounds);
+  const source = memorySource(blob);
+  const reader = new SpanReader({ index, cache, source });
+  onTestFinished(async () => {
+    await reader.close();
+    cache.close();
+  });
+  expect(index.info).toMatchObject({ spanSize: 2 << 20, spanCount: 6 });
+  const present = new Set<number>();
+  for (const number of [4, 1, 2, 5, 0, 4, 1, 3]) {
+    const [reads, decoded] = [source.reads.length, reader.decodedBytes];
+    const { tarOffset, tarLength, blobOffset, blobLength } = index.span(number);
+    const offset = tarOffset + Math.floor(Math.random() * (tarLength - 4096));
+    await reader.ensure(index.spanAt(offset), index.spanAt(offset + 4095), signal);
+    const isNew = !present.has(number);
+    expect(reader.decodedBytes - decoded).toBe(isNew ? tarLength : 0);
+    expect(source.reads.slice(reads)).toEqual(isNew ? [[blobOffset, blobLength]] : []);
+    present.add(number);
+  }
+  expect(reader.fetchedSpans).toBe(present.size);
+});

@@ -1,0 +1,49 @@
+/**
+ * What {@link DecoderThread} and its worker share: two rings of records, and memory for what is decoded. Errors
+ * go by a port, and so does each job.
+ */
+
+import type { MessagePort } from 'node:worker_threads';
+import { WINDOW_SIZE } from '../ffi/zlib.js';
+import type { Compression } from './layer-model.js';
+import { OUTPUT_SIZE } from './decoder-model.js';
+
+/** `workerData` of the worker. */
+export interface DecoderLink {
+  orders: SharedArrayBuffer;
+  events: SharedArrayBuffer;
+  port: MessagePort;
+}
+
+export interface DecoderJob {
+  /** Holds what is decoded, {@link DECODER_MEMORY} from `memoryOffset` on, and all that is to be decoded. */
+  arena: SharedArrayBuffer;
+  memoryOffset: number;
+  compression: Compression;
+  spanSize: number;
+  checksums: boolean;
+}
+
+/** Records to the worker: what, and its bytes' offset and length in the arena. */
+export const ORDER = { begin: 0, push: 1, finish: 2 } as const;
+
+/**
+ * Records from the worker. Output: offset and length in the arena. Checkpoint: its offset in the blob, bits,
+ * previous end, and the packed window's offset and length in the arena. Taken: an order to push is done. Finished: what
+ * {@link SpanDecoder.finish} returns. Failed: the error is at the port.
+ */
+export const EVENT = {
+  output: 0,
+  checkpoint: 1,
+  split: 2,
+  taken: 3,
+  finished: 4,
+  failed: 5,
+} as const;
+
+/** How far the decoder may be ahead, in pieces of output and in windows. */
+export const OUTPUTS = 16;
+export const WINDOWS = 4;
+/** Deflate stores what it cannot pack, and says so every few KiB. */
+export const PACKED_WINDOW_SIZE = WINDOW_SIZE + 1024;
+export const DECODER_MEMORY = OUTPUTS * OUTPUT_SIZE + WINDOWS * PACKED_WINDOW_SIZE;

@@ -1,0 +1,138 @@
+/**
+ * Decodes on a thread of its own, which does nothing else: that takes as long as all the rest of the work on
+ * a layer. What it finds out is told here, in the calling thread, while it is at the next bytes.
+ */
+
+import { MessageChannel, Worker, receiveMessageOnPort } from 'node:worker_threads';
+import { DECODER_LAG, type DecoderListener, type SpanDecoder } from './decoder-model.js';
+import { type DecoderJob, type DecoderLink, EVENT, ORDER } from './decoder-protocol.js';
+import { type Failure, errorFrom } from './thread-failure.js';
+import { RING_BYTES, type RingRecord, ThreadRing } from './thread-ring.js';
+
+/** Milliseconds; more than any machine needs for what it is asked for at a time. */
+const PATIENCE = 60_000;
+
+export class DecoderThread {
+  readonly #orders: ThreadRing;
+  readonly #events: ThreadRing;
+  readonly #worker: Worker;
+  readonly #port;
+
+  constructor() {
+    const { port1, port2 } = new MessageChannel();
+    const link: DecoderLink = {
+      orders: new SharedArrayBuffer(RING_BYTES),
+      events: new SharedArrayBuffer(RING_BYTES),
+      port: port2,
+    };
+    this.#orders = new ThreadRing(link.orders);
+    this.#events = new ThreadRing(link.events);
+    this.#port = port1;
+    this.#worker = new Worker(new URL('./decoder-worker.js', import.meta.url), {
+      workerData: link,
+      transferList: [port2],
+      execArgv: [],
+    });
+    this.#worker.unref();
+    this.#port.unref();
+  }
+
+  /**
+   * Begins with another layer; the one before must be finished.
+   * @returns what decodes it; bytes that are pushed must lie in the job's arena
+   */
+  begin(job: DecoderJob, listener: DecoderListener): SpanDecoder {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
+    this.#port.postMessage(job);
+    this.#orders.write([ORDER.begin]);
+    return new RemoteDecoder(job.arena, listener, {
+      order: (record) => this.#orders.write(record),
+      takeEvent: (perform) => this.#events.takeNext(perform, PATIENCE),
+      failure: () => this.#failure(),
+    });
+  }
+
+  /** Ends the thread, between two of its calls of native code. */
+  async end(): Promise<void> {
+    if (this.#worker.threadId === -1) return;
+    const exit = new Promise((resolve) => this.#worker.once('exit', resolve));
+    this.#worker.ref();
+    for (const ring of [this.#orders, this.#events]) ring.stop();
+    await exit;
+  }
+
+  #failure(): Error {
+    const received: { message: Failure } | undefined = receiveMessageOnPort(this.#port);
+    return received === undefined
+      ? new Error('The decoder failed without an error')
+      : errorFrom(received.message);
+  }
+}
+
+interface Link {
+  order(record: RingRecord): void;
+  takeEvent(perform: (record: RingRecord) => void): void;
+  failure(): Error;
+}
+
+class RemoteDecoder implements SpanDecoder {
+  readonly #arena: SharedArrayBuffer;
+  readonly #listener: DecoderListener;
+  readonly #link: Link;
+  /** Pieces of the blob that the thread has not done with. */
+  #pending = 0;
+  #end: number | undefined;
+
+  constructor(arena: SharedArrayBuffer, listener: DecoderListener, link: Link) {
+    this.#arena = arena;
+    this.#listener = listener;
+    this.#link = link;
+  }
+
+  push(bytes: Buffer): void {
+    if (bytes.buffer !== this.#arena) throw new Error('The bytes to decode are not in the arena');
+    this.#link.order([ORDER.push, bytes.byteOffset, bytes.length]);
+    this.#pending += 1;
+    while (this.#pending > DECODER_LAG) this.#takeEvent();
+  }
+
+  finish(): number {
+    this.#link.order([ORDER.finish]);
+    while (this.#end === undefined) this.#takeEvent();
+    return this.#end;
+  }
+
+  close(): void {
+    // The thread closes its decoder when the next layer begins, or when it ends.
+  }
+
+  #takeEvent(): void {
+    this.#link.takeEvent((event) => this.#follow(event));
+  }
+
+  #follow([what, a = 0, b = 0, previousEnd = 0, offset = 0, length = 0]: RingRecord): void {
+    switch (what) {
+      case EVENT.output:
+        this.#listener.output(Buffer.from(this.#arena, a, b));
+        break;
+      case EVENT.checkpoint: {
+        // A copy: it waits for its span.
+        const packedWindow =
+          length === 0 ? undefined : Buffer.from(Buffer.from(this.#arena, offset, length));
+        this.#listener.checkpoint({ blobOffset: a, bits: b, previousEnd, packedWindow });
+        break;
+      }
+      case EVENT.split:
+        this.#listener.split();
+        break;
+      case EVENT.taken:
+        this.#pending -= 1;
+        break;
+      case EVENT.finished:
+        this.#end = a;
+        break;
+      default:
+        throw this.#link.failure();
+    }
+  }
+}

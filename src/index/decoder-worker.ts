@@ -1,0 +1,112 @@
+/** The worker thread that decodes one layer after another; started by {@link DecoderThread}. */
+
+import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import type { DecoderListener, SpanDecoder } from './decoder-model.js';
+import { OUTPUT_SIZE } from './decoder-model.js';
+import {
+  type DecoderJob,
+  type DecoderLink,
+  EVENT,
+  ORDER,
+  OUTPUTS,
+  PACKED_WINDOW_SIZE,
+  WINDOWS,
+} from './decoder-protocol.js';
+import { spanDecoder } from './span-decoder.js';
+import { failureOf } from './thread-failure.js';
+import { type RingRecord, RingStopped, ThreadRing } from './thread-ring.js';
+
+// Written by DecoderThread, in this very package.
+const link = workerData as DecoderLink;
+const port: MessagePort = link.port;
+const orders = new ThreadRing(link.orders);
+const events = new ThreadRing(link.events);
+
+/** Pieces of memory that are given out in turns, each only when what was said of it before is done. */
+class Pieces {
+  readonly #pieces: { bytes: Buffer; mark: number }[] = [];
+  #at = 0;
+
+  constructor(arena: SharedArrayBuffer, offset: number, count: number, size: number) {
+    for (let i = 0; i < count; i++)
+      this.#pieces.push({ bytes: Buffer.from(arena, offset + i * size, size), mark: 0 });
+    for (const piece of this.#pieces) piece.mark = events.written;
+  }
+
+  next(): Buffer {
+    const present = this.#pieces[this.#at];
+    if (present !== undefined) present.mark = events.written;
+    this.#at = (this.#at + 1) % this.#pieces.length;
+    const next = this.#pieces[this.#at];
+    if (next === undefined) throw new Error('There is no memory for output');
+    events.waitUntilDone(next.mark);
+    return next.bytes;
+  }
+}
+
+let arena: SharedArrayBuffer;
+let decoder: SpanDecoder | undefined;
+
+try {
+  for (;;) orders.takeNext(performOrFail);
+} catch (error) {
+  // The thread ends with this; its owner may have no more use for it.
+  if (!(error instanceof RingStopped)) throw error;
+} finally {
+  decoder?.close();
+  port.close();
+}
+
+function performOrFail(order: RingRecord): void {
+  try {
+    perform(order);
+  } catch (error) {
+    if (error instanceof RingStopped) throw error;
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
+    port.postMessage(failureOf(error, ''));
+    events.write([EVENT.failed]);
+  }
+}
+
+function perform([what, offset = 0, length = 0]: RingRecord): void {
+  switch (what) {
+    case ORDER.begin:
+      begin();
+      break;
+    case ORDER.push:
+      decoder?.push(Buffer.from(arena, offset, length));
+      events.write([EVENT.taken]);
+      break;
+    default:
+      events.write([EVENT.finished, decoder?.finish() ?? 0]);
+  }
+}
+
+function begin(): void {
+  decoder?.close();
+  const received: { message: DecoderJob } | undefined = receiveMessageOnPort(port);
+  if (received === undefined) throw new Error('The decoder has no job');
+  const job = received.message;
+  ({ arena } = job);
+  const outputs = new Pieces(arena, job.memoryOffset, OUTPUTS, OUTPUT_SIZE);
+  const windowsOffset = job.memoryOffset + OUTPUTS * OUTPUT_SIZE;
+  const windows = new Pieces(arena, windowsOffset, WINDOWS, PACKED_WINDOW_SIZE);
+  decoder = spanDecoder(job.compression, listenerWith(windows), {
+    spanSize: job.spanSize,
+    checksums: job.checksums,
+    nextOutput: () => outputs.next(),
+  });
+}
+
+function listenerWith(windows: Pieces): DecoderListener {
+  return {
+    output: (bytes) => events.write([EVENT.output, bytes.byteOffset, bytes.length]),
+    split: () => events.write([EVENT.split]),
+    checkpoint({ blobOffset, bits, previousEnd, packedWindow }) {
+      const place = packedWindow === undefined ? undefined : windows.next();
+      place?.set(packedWindow ?? []);
+      const [offset, length] = [place?.byteOffset ?? 0, packedWindow?.length ?? 0];
+      events.write([EVENT.checkpoint, blobOffset, bits, previousEnd, offset, length]);
+    },
+  };
+}

@@ -1,0 +1,102 @@
+/**
+ * A ring of records in memory that two threads share, with two counters. The one side writes a record and counts
+ * up; the other does what it says and counts up; each sleeps while it has nothing to do or no room. Counters wrap
+ * around at 2^32.
+ */
+
+/** Numbers of a record; those that it lacks are 0. */
+const FIELDS = 6;
+const CAPACITY = 256;
+
+/** Words before the records, an even number. */
+const HEADER = 4;
+const WRITTEN = 0;
+const DONE = 1;
+const STOPPED = 2;
+
+export const RING_BYTES =
+  HEADER * Int32Array.BYTES_PER_ELEMENT + CAPACITY * FIELDS * Float64Array.BYTES_PER_ELEMENT;
+
+export type RingRecord = readonly number[];
+
+/** Thrown to whoever waits at a ring, or comes to it, once it is stopped. */
+export class RingStopped extends Error {}
+
+/** One side of the ring. */
+export class ThreadRing {
+  readonly #counters: Int32Array;
+  readonly #records: Float64Array;
+
+  /** @param memory of {@link RING_BYTES} */
+  constructor(memory: SharedArrayBuffer) {
+    this.#counters = new Int32Array(memory, 0, HEADER);
+    this.#records = new Float64Array(memory, HEADER * Int32Array.BYTES_PER_ELEMENT);
+  }
+
+  /** How many records were ever written. */
+  get written(): number {
+    return Atomics.load(this.#counters, WRITTEN);
+  }
+
+  /** Waits for room, however long it takes. @throws RingStopped */
+  write(record: RingRecord): void {
+    const number = this.written;
+    this.waitUntilDone((number - CAPACITY + 1) | 0);
+    const at = slotOf(number);
+    for (let field = 0; field < FIELDS; field++) this.#records[at + field] = record[field] ?? 0;
+    this.#countUp(WRITTEN, number);
+  }
+
+  /** Returns once the records before `number` are done. @throws RingStopped */
+  waitUntilDone(number: number): void {
+    for (;;) {
+      const done = Atomics.load(this.#counters, DONE);
+      this.#checkGoing();
+      if (((done - number) | 0) >= 0) return;
+      this.#wait(DONE, done, Number.POSITIVE_INFINITY);
+    }
+  }
+
+  /**
+   * Waits for the next record, and counts it as done when `perform` returns.
+   * @param patience milliseconds
+   * @throws Error where none came in that time; RingStopped; what `perform` throws
+   */
+  takeNext(perform: (record: RingRecord) => void, patience = Number.POSITIVE_INFINITY): void {
+    const number = Atomics.load(this.#counters, DONE);
+    // A notification may come late, when what it tells of is done already.
+    while (this.written === number) this.#wait(WRITTEN, number, patience);
+    this.#checkGoing();
+    const at = slotOf(number);
+    perform([...this.#records.subarray(at, at + FIELDS)]);
+    this.#countUp(DONE, number);
+  }
+
+  /** Lets the other side wait no more, nor begin with another record; for the side that is at rest. */
+  stop(): void {
+    Atomics.store(this.#counters, STOPPED, 1);
+    // One who looked at the flag just before is about to sleep on a number that is another by then.
+    for (const counter of [WRITTEN, DONE]) {
+      Atomics.add(this.#counters, counter, CAPACITY);
+      Atomics.notify(this.#counters, counter);
+    }
+  }
+
+  #wait(counter: number, value: number, patience: number): void {
+    if (Atomics.wait(this.#counters, counter, value, patience) === 'timed-out')
+      throw new Error(`The other thread did nothing for ${patience} ms`);
+  }
+
+  #checkGoing(): void {
+    if (Atomics.load(this.#counters, STOPPED) === 1) throw new RingStopped();
+  }
+
+  #countUp(counter: number, from: number): void {
+    Atomics.store(this.#counters, counter, (from + 1) | 0);
+    Atomics.notify(this.#counters, counter);
+  }
+}
+
+function slotOf(number: number): number {
+  return ((number >>> 0) % CAPACITY) * FIELDS;
+}
