@@ -1,9 +1,9 @@
 /**
  * What a layer of a million entries costs.
  *
- *     npm run build && node dist/bench/index-million.js [--entries N] [--folder DIR]
+ *     npm run build && node dist/bench/index-million.js [--entries N] [--per-folder N] [--folder DIR]
  *
- * Builds the index of a gzip layer of small files, 100 to a folder, half of them with long names, and prints
+ * Builds the index of a gzip layer of small files, 100 to a folder or as many as are asked for, half of them with long names, and prints
  * how far the process grew above what it was when idle; then, each in a process of its own, how long opening
  * takes, and a look-up of a name in its folder, which is what the kernel asks. Needs 500 MB in the temporary
  * folder.
@@ -20,7 +20,6 @@ import { buildIndex } from '#src/index/build-index.js';
 import { LayerIndex, rootIno } from '#src/index/layer-index.js';
 import { printFigures } from './harness/figures.js';
 
-const PER_FOLDER = 100;
 const BLOCK = 512;
 const LOOKUPS = 200_000;
 const OPENINGS = 21;
@@ -28,10 +27,13 @@ const OPENINGS = 21;
 const { values } = parseArgs({
   options: {
     entries: { type: 'string', default: '1000000' },
+    'per-folder': { type: 'string', default: '100' },
     folder: { type: 'string', default: tmpdir() },
     look: { type: 'string' },
   },
 });
+
+const perFolder = Number(values['per-folder']);
 
 if (values.look === undefined) await build();
 else look(values.look);
@@ -58,7 +60,7 @@ async function build(): Promise<void> {
     console.log(`index: ${(statSync(output).size / 2 ** 20).toFixed(1)} MiB`);
     printFigures({ 'memory, MB': grown / 2 ** 20 });
     process.stdout.write(
-      execFileSync(process.execPath, [process.argv[1] ?? '', '--look', output], {
+      execFileSync(process.execPath, [process.argv[1] ?? '', '--look', output, '--per-folder', String(perFolder)], {
         encoding: 'utf8',
       }),
     );
@@ -92,14 +94,14 @@ function layer(entries: number): AsyncIterable<Uint8Array> {
 
 async function pack(to: NodeJS.WritableStream, entries: number): Promise<void> {
   for (let n = 0; n < entries; n++) {
-    const piece = n % PER_FOLDER === 0 ? header(folderOf(n), '5', 0) : fileBytes(n);
+    const piece = n % perFolder === 0 ? header(folderOf(n), '5', 0) : fileBytes(n);
     if (!to.write(piece)) await new Promise((resolve) => to.once('drain', resolve));
   }
   to.end(Buffer.alloc(2 * BLOCK));
 }
 
 function folderOf(n: number): string {
-  return `folder-${Math.floor(n / PER_FOLDER)}`;
+  return `folder-${Math.floor(n / perFolder)}`;
 }
 
 function nameOf(n: number): string {
@@ -161,7 +163,7 @@ function lookups(index: LayerIndex, next: (n: number) => number): number {
   let spent = 0;
   for (let n = 0; n < LOOKUPS; n++) {
     const entry = next(n);
-    if (entry % PER_FOLDER === 0) continue;
+    if (entry % perFolder === 0) continue;
     const folder = folderOf(entry);
     const ino = folders.get(folder) ?? index.lookup(rootIno, Buffer.from(folder))?.ino ?? 0;
     folders.set(folder, ino);

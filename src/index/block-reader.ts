@@ -18,6 +18,7 @@ export function blockReader(
 ): BlockReader | undefined {
   if (source.readInto === undefined) return undefined;
   let done = 0;
+  onBytes?.(done);
   return {
     async readBlock(block) {
       const target = block.subarray(0, source.size - done);

@@ -10,8 +10,8 @@ export interface Checkpoint {
   blobOffset: number;
   /** How many high bits of that byte are meant; 0 means all of it. */
   bits: number;
-  /** The output before, where the decoder needs it, as raw deflate. */
-  packedWindow: Buffer | undefined;
+  /** The output before, where the decoder needs it. */
+  window: Buffer | undefined;
   /** Where the bytes needed before this place end; beyond `blobOffset` where they share a byte. */
   previousEnd: number;
 }

@@ -29,7 +29,7 @@ export const ORDER = { begin: 0, push: 1, finish: 2 } as const;
 
 /**
  * Records from the worker. Output: offset and length in the arena. Checkpoint: its offset in the blob, bits,
- * previous end, and the packed window's offset and length in the arena. Taken: an order to push is done. Finished: what
+ * previous end, and the window's offset and length in the arena. Taken: an order to push is done. Finished: what
  * {@link SpanDecoder.finish} returns. Failed: the error is at the port.
  */
 export const EVENT = {
@@ -44,6 +44,4 @@ export const EVENT = {
 /** How far the decoder may be ahead, in pieces of output and in windows. */
 export const OUTPUTS = 16;
 export const WINDOWS = 4;
-/** Deflate stores what it cannot pack, and says so every few KiB. */
-export const PACKED_WINDOW_SIZE = WINDOW_SIZE + 1024;
-export const DECODER_MEMORY = OUTPUTS * OUTPUT_SIZE + WINDOWS * PACKED_WINDOW_SIZE;
+export const DECODER_MEMORY = OUTPUTS * OUTPUT_SIZE + WINDOWS * WINDOW_SIZE;

@@ -117,9 +117,9 @@ class RemoteDecoder implements SpanDecoder {
         break;
       case EVENT.checkpoint: {
         // A copy: it waits for its span.
-        const packedWindow =
+        const window =
           length === 0 ? undefined : Buffer.from(Buffer.from(this.#arena, offset, length));
-        this.#listener.checkpoint({ blobOffset: a, bits: b, previousEnd, packedWindow });
+        this.#listener.checkpoint({ blobOffset: a, bits: b, previousEnd, window });
         break;
       }
       case EVENT.split:

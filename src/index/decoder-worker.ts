@@ -1,15 +1,14 @@
 /** The worker thread that decodes one layer after another; started by {@link DecoderThread}. */
 
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import type { DecoderListener, SpanDecoder } from './decoder-model.js';
-import { OUTPUT_SIZE } from './decoder-model.js';
+import { WINDOW_SIZE } from '../ffi/zlib.js';
+import { type DecoderListener, OUTPUT_SIZE, type SpanDecoder } from './decoder-model.js';
 import {
   type DecoderJob,
   type DecoderLink,
   EVENT,
   ORDER,
   OUTPUTS,
-  PACKED_WINDOW_SIZE,
   WINDOWS,
 } from './decoder-protocol.js';
 import { spanDecoder } from './span-decoder.js';
@@ -90,7 +89,7 @@ function begin(): void {
   ({ arena } = job);
   const outputs = new Pieces(arena, job.memoryOffset, OUTPUTS, OUTPUT_SIZE);
   const windowsOffset = job.memoryOffset + OUTPUTS * OUTPUT_SIZE;
-  const windows = new Pieces(arena, windowsOffset, WINDOWS, PACKED_WINDOW_SIZE);
+  const windows = new Pieces(arena, windowsOffset, WINDOWS, WINDOW_SIZE);
   decoder = spanDecoder(job.compression, listenerWith(windows), {
     spanSize: job.spanSize,
     checksums: job.checksums,
@@ -102,10 +101,10 @@ function listenerWith(windows: Pieces): DecoderListener {
   return {
     output: (bytes) => events.write([EVENT.output, bytes.byteOffset, bytes.length]),
     split: () => events.write([EVENT.split]),
-    checkpoint({ blobOffset, bits, previousEnd, packedWindow }) {
-      const place = packedWindow === undefined ? undefined : windows.next();
-      place?.set(packedWindow ?? []);
-      const [offset, length] = [place?.byteOffset ?? 0, packedWindow?.length ?? 0];
+    checkpoint({ blobOffset, bits, previousEnd, window }) {
+      const place = window === undefined ? undefined : windows.next();
+      place?.set(window ?? []);
+      const [offset, length] = [place?.byteOffset ?? 0, window?.length ?? 0];
       events.write([EVENT.checkpoint, blobOffset, bits, previousEnd, offset, length]);
     },
   };

@@ -43,6 +43,7 @@ test('one that ends while it rests is forgotten', async () => {
   const worker = start(script);
   const exit = once(worker, 'exit');
   keepIdle(script, worker, () => undefined);
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
   worker.postMessage('end');
   await exit;
   expect(takeIdle(script)).toBeUndefined();
