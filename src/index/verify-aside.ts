@@ -4,7 +4,8 @@ import { runIndexThread } from './index-thread.js';
 import type { LayerInfo } from './layer-model.js';
 
 export interface VerifyJob {
-  indexPath: string;
+  /** Of the index. */
+  path: string;
   blobPath: string;
   /** For temporary files. */
   folder: string;

@@ -1,19 +1,35 @@
-/** The worker thread that checks one index against its blob; started by {@link verifyAside}. */
+/** The worker thread that checks indexes against their blobs; started by {@link verifyAside}. */
 
-import { workerData } from 'node:worker_threads';
 import { FileBlob } from '../common/file-blob.js';
-import { IndexJob } from './index-job.js';
+import { IndexJobs } from './index-job.js';
+import type { LayerInfo } from './layer-model.js';
 import type { VerifyJob } from './verify-aside.js';
 import { verifyIndex } from './verify-index.js';
 
-// Written by verifyAside, in this very package.
-const { indexPath, blobPath, folder } = workerData as VerifyJob;
-const job = new IndexJob<never, never>(indexPath);
-const never = new AbortController().signal;
-job.listen(() => undefined);
-try {
+const leaving = new AbortController();
+let work: Promise<void> = Promise.resolve();
+
+new IndexJobs<VerifyJob, never, never>(
+  (data, job) => {
+    work = verify(data).then(
+      (info) => job.done(info),
+      (error: unknown) => job.fail(error),
+    );
+    return () => undefined;
+  },
+  () => {
+    // It has a thread of its own, which does not bear to be torn down.
+    leaving.abort();
+    return work;
+  },
+).listen();
+
+async function verify({ path, blobPath, folder }: VerifyJob): Promise<LayerInfo> {
+  const { signal } = leaving;
   const blob = await FileBlob.open(blobPath);
-  job.done(await verifyIndex(indexPath, blob.stream(never), { blobPath, folder }));
-} catch (error) {
-  job.fail(error);
+  try {
+    return await verifyIndex(path, blob.stream(signal), { blobPath, folder, signal });
+  } finally {
+    await blob.close();
+  }
 }

@@ -145,7 +145,7 @@ export class BackgroundFill {
     const { format, tarSize } = layer.index.info;
     // Both tars are written out then.
     if (format !== 'siphon') await this.#requireRoom(layer, 2 * tarSize);
-    const job = { indexPath: indexPathOf(number), blobPath: path, folder: directoryOf(number) };
+    const job = { path: indexPathOf(number), blobPath: path, folder: directoryOf(number) };
     try {
       await verifyAside(job, layer.closing.signal);
       return undefined;

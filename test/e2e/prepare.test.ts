@@ -282,7 +282,9 @@ describe('the layers of an image', () => {
         return { cancel, running, stays: call === 0 };
       }),
     );
-    await expect.poll(() => asked(`GET /v2/app/blobs/`).length).toBeGreaterThan(0);
+    await expect
+      .poll(() => asked(`GET /v2/app/blobs/`).length, { timeout: 30_000 })
+      .toBeGreaterThan(0);
     for (const { cancel, stays } of calls) if (!stays) cancel.abort();
     release();
     const outcomes = await Promise.all(
