@@ -5,7 +5,7 @@
  *
  * Both sides are an overlay with an upper folder of its own; below one lies the unpacked root file system
  * on this disk, below the other a layer of siphon with every span present: the cache is the tar itself, so
- * both read the same disk. The sides take turns; a ratio is of one round, and its median counts. `cold` is
+ * both read the same disk. The sides take turns, and in who begins; a ratio is of one round, and its median counts. `cold` is
  * with the kernel's caches dropped. What runs has namespaces and a root as a container has them. The
  * root file system is made of Debian packages by mmdebstrap, once, and kept at TAR. Needs root, 3 GB in the
  * temporary folder, and a machine that does nothing else; drops the machine's page cache.
@@ -25,7 +25,7 @@ const command = ['/usr/bin/python3', '-c', 'import numpy, scipy, pandas'];
 
 const { values } = parseArgs({
   options: {
-    rounds: { type: 'string', default: '7' },
+    rounds: { type: 'string', default: '15' },
     rootfs: { type: 'string', default: join(tmpdir(), 'siphon-bench-python', 'rootfs.tar') },
     folder: { type: 'string', default: tmpdir() },
   },
@@ -109,7 +109,10 @@ async function compare(when: 'warm' | 'cold', roots: Sides<string>): Promise<Sid
   if (when === 'warm') for (const root of [roots.native, roots.siphon]) await importIn(root);
   for (let round = 0; round < Number(values.rounds); round += 1) {
     const times = { native: 0, siphon: 0 };
-    for (const side of ['native', 'siphon'] as const) {
+    // Whoever comes second may find the machine as the first left it.
+    const order =
+      round % 2 === 0 ? (['native', 'siphon'] as const) : (['siphon', 'native'] as const);
+    for (const side of order) {
       if (when === 'cold') dropCaches();
       times[side] = await importIn(roots[side]);
     }

@@ -42,16 +42,17 @@ export async function underKeeper(
 
 /**
  * The server runs for long and keeps little. Left alone, V8 gives each thread up to 48 MiB for what dies
- * young, and glibc eight areas for each core to allocate from: measured in native-notes.md.
+ * young, and glibc eight areas for each core to allocate from: measured in native-notes.md. What it collects of
+ * itself it collects late; see src/ffi/memory.ts.
  */
-const smallHeap = '--max-semi-space-size=1'; // MiB
+const smallHeap = ['--max-semi-space-size=1', '--expose-gc']; // MiB
 const fewArenas = { MALLOC_ARENA_MAX: '2' };
 
 /** What the shell runs; the arguments of `node` follow. */
 export function keeperArguments(root: string): string[] {
   const folder = join(root, 'keepers');
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  return [script, folder, process.execPath, smallHeap, ...process.execArgv];
+  return [script, folder, process.execPath, ...smallHeap, ...process.execArgv];
 }
 
 /** The keeper itself stays in no folder, for that one could not be unmounted. */

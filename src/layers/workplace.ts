@@ -3,6 +3,7 @@
 import type { Logger } from '../common/log.js';
 import type { UndoStack } from '../common/undo-stack.js';
 import { ContentStore } from '../content/content-store.js';
+import { giveBackMemory } from '../ffi/memory.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import type { Keeper } from './keeper.js';
 import { LayerStore } from './layer-store.js';
@@ -43,6 +44,8 @@ export async function openStores({ root, undo, keeper, log }: StoresOptions): Pr
 /** As {@link openStores}, for a process that serves layers. */
 export async function openWorkplace(options: WorkplaceOptions): Promise<Workplace> {
   const { undo, access, requests, cacheSize, fillAfter, log } = options;
+  const memory = giveBackMemory();
+  undo.defer(() => memory[Symbol.dispose]());
   const stores = await openStores(options);
   const open = new OpenLayers({ ...stores, access, requests, cacheSize, fillAfter, log });
   undo.defer(() => open[Symbol.asyncDispose]());
