@@ -7,7 +7,6 @@
 
 import { rmSync } from 'node:fs';
 import { basename } from 'node:path';
-import { rolldown } from 'rolldown';
 import { Failure } from './failure.mjs';
 import { filesBelow } from './files.mjs';
 import { inTree } from './tree.mjs';
@@ -19,6 +18,8 @@ const NATIVE = ['better-sqlite3', 'better-sqlite3-napi', 'fuse-native', 'koffi']
 export async function bundle() {
   const dir = inTree('dist/program');
   rmSync(dir, { recursive: true, force: true });
+  // The scripts are loaded before the packages are installed.
+  const { rolldown } = await import('rolldown');
   const made = await rolldown({ input: entries(), platform: 'node', external: NATIVE });
   await made.write({ dir, format: 'esm', sourcemap: true, chunkFileNames: '[name]-[hash].js' });
   await made.close();
