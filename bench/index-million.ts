@@ -60,9 +60,13 @@ async function build(): Promise<void> {
     console.log(`index: ${(statSync(output).size / 2 ** 20).toFixed(1)} MiB`);
     printFigures({ 'memory, MB': grown / 2 ** 20 });
     process.stdout.write(
-      execFileSync(process.execPath, [process.argv[1] ?? '', '--look', output, '--per-folder', String(perFolder)], {
-        encoding: 'utf8',
-      }),
+      execFileSync(
+        process.execPath,
+        [process.argv[1] ?? '', '--look', output, '--per-folder', String(perFolder)],
+        {
+          encoding: 'utf8',
+        },
+      ),
     );
   } finally {
     rmSync(directory, { recursive: true });
