@@ -47,7 +47,7 @@ export async function streamLayer(source: BlobSource, options: StreamOptions): P
     (from) => streamOnce(from, options),
     (error) => {
       const about = { layer: options.record.blobDigest, reason: errorMessage(error) };
-      options.log?.warn(about, 'layer came wrong, drawn once more');
+      options.log?.info(about, 'layer came wrong, drawn once more');
     },
   );
 }
