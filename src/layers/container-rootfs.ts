@@ -15,7 +15,6 @@ import { errorCode, errorMessage } from '../common/errors.js';
 import { fileExists } from '../common/file-exists.js';
 import { UndoStack } from '../common/undo-stack.js';
 import type { Image } from '../content/image.js';
-import { MNT, umount } from '../ffi/libc.js';
 import { openImageSession } from './image-session.js';
 import type { StartLayerHost } from './layer-host.js';
 import { decideWhenNotServable } from './layer-policy.js';
@@ -72,7 +71,7 @@ async function serve(options: RootfsOptions): Promise<ContainerRootfs> {
     for (const one of [path, writable.workdir]) await mkdir(one, { recursive: true, mode: 0o755 });
     await makeUpper(join(session.stack.base, session.stack.lowerdirs[0] ?? ''), writable.upperdir);
     mountOverlay({ ...session.stack, writable, target: path });
-    undo.defer(() => umount(path, MNT.DETACH));
+    undo.defer(() => clearStaleMount(path));
     const streamed = session.decisions.filter(({ way }) => way === 'streamed').length;
     return {
       image: session.image,
