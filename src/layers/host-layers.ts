@@ -98,10 +98,12 @@ async function mountAnew({ directory, target, log }: HostLayersOptions): Promise
 async function noOneNeeds(options: HostLayersOptions, stop: AbortSignal): Promise<void> {
   const { target, owner, untilUnmounted } = options;
   for (let stood = false; ; await nextLook(stop)) {
+    // Looked at first: the last that the owner does is to mount and to end.
+    const mayMount = await isRunning(owner);
     const stands = await isMounted(target);
     stood ||= stands;
     if (stands ? stop.aborted && !untilUnmounted : stood || stop.aborted) return;
-    if (!stands && !(await isRunning(owner))) return;
+    if (!stands && !mayMount) return;
   }
 }
 
