@@ -116,11 +116,15 @@ class Forwarder {
   ): handleUnaryCall<Buffer, Buffer> {
     return (call, done) => {
       const work = async (): Promise<void> => {
-        const ended = beforehand(call.request);
-        const { error, response } = await this.#handOn(call, path);
-        await ended?.(error === null ? 'pulled' : 'failed');
-        if (error === null) done(null, response);
-        else done(this.#isClosed ? SHUTTING_DOWN : error);
+        try {
+          const ended = beforehand(call.request);
+          const { error, response } = await this.#handOn(call, path);
+          await ended?.(error === null ? 'pulled' : 'failed');
+          if (error === null) done(null, response);
+          else done(this.#isClosed ? SHUTTING_DOWN : error);
+        } catch (error) {
+          done({ code: status.INTERNAL, details: `siphon: ${errorMessage(error)}` });
+        }
       };
       void work();
     };

@@ -17,15 +17,20 @@ const LARGE = 8 << 20;
 
 /** Serves one layer after another. */
 let decoderThread: DecoderThread | undefined;
+/** What is being built; it has memory of native code, which does not go with the thread. */
+let unfinished: IndexBuilder | undefined;
 
 new IndexJobs<BuildJob, ToBuilder, BlockTaken>(
   (data, job) => {
     const builder = new IndexBuilder({ ...data, decoder: decoderFor(data) });
+    unfinished = builder;
     /** Offsets of the last blocks, which the decoder may not be done with. */
     const lagging: number[] = [];
     return (message) => {
       if (message.kind === 'end') {
-        job.done(builder.finish());
+        const info = builder.finish();
+        unfinished = undefined;
+        job.done(info);
         return;
       }
       const { offset, length } = message;
@@ -35,7 +40,10 @@ new IndexJobs<BuildJob, ToBuilder, BlockTaken>(
       if (free !== undefined) job.request({ offset: free });
     };
   },
-  async () => decoderThread?.end(),
+  async () => {
+    await decoderThread?.end();
+    unfinished?.abort();
+  },
 ).listen();
 
 function decoderFor({ arena, expected }: BuildJob): DecoderFactory {

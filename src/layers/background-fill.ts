@@ -12,7 +12,7 @@ import { rm, statfs } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { MAX_REJECTIONS } from '../common/blob-source.js';
-import { SiphonError, errorMessage } from '../common/errors.js';
+import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
 import { hashSlice } from '../content/file-digest.js';
@@ -47,6 +47,13 @@ export interface BackgroundFillOptions {
   /** Is told of a layer that is not what it should be. */
   refuse: (layer: FilledLayer, because: SiphonError) => void;
   log: Logger;
+}
+
+/** Not the answer of a server that cannot be right: what came whole is wrong, or its index is. */
+class WrongLayer extends SiphonError {
+  constructor(message: string) {
+    super('corrupt', message);
+  }
 }
 
 export class BackgroundFill {
@@ -87,12 +94,20 @@ export class BackgroundFill {
       return await this.#fill(layer);
     } catch (error) {
       if (layer.closing.signal.aborted) return true;
-      const isWrong = error instanceof SiphonError && error.code === 'corrupt';
-      // An index of headers alone gives nothing until its pass was right.
-      if (isWrong && layer.completion === undefined) this.#options.refuse(layer, error);
-      else log.info({ layer: blobDigest, reason: errorMessage(error) }, 'layer is not whole yet');
-      return isWrong;
+      if (error instanceof WrongLayer) return this.#refuse(layer, error);
+      log.info({ layer: blobDigest, reason: errorMessage(error) }, 'layer is not whole yet');
+      // An index of headers alone gives nothing until its pass was right; who reads begins another.
+      return layer.completion !== undefined && errorCode(error) === 'corrupt';
     }
+  }
+
+  #refuse(layer: FilledLayer, because: WrongLayer): true {
+    try {
+      this.#options.refuse(layer, because);
+    } catch (error) {
+      this.#options.log.error({ err: error }, `Cannot take out what is wrong: ${because.message}`);
+    }
+    return true;
   }
 
   async #fill(layer: FilledLayer): Promise<boolean> {
@@ -105,15 +120,16 @@ export class BackgroundFill {
     }
     const { blob } = layer.source;
     if (blob === undefined) return true;
+    if (await this.#isWholeByOthers(layer, blob)) return true;
     const parts = await blob.claim();
-    if (parts === undefined) return this.#isWholeByOthers(layer, blob);
+    if (parts === undefined) return false;
     await this.#requireRoom(layer, blob.size - parts.present);
     while (await blob.fill(signal)) signal.throwIfAborted();
     if (layer.record.identity === 'content') await this.#checks(() => this.#finish(layer, blob));
     return true;
   }
 
-  /** Whether the process that has the layer's parts is done with them. */
+  /** Whether another process has brought the layer here. */
   async #isWholeByOthers(layer: FilledLayer, blob: LayerBlob): Promise<boolean> {
     const { content } = this.#options;
     const id = { digest: layer.record.blobDigest, size: blob.size };
@@ -139,7 +155,7 @@ export class BackgroundFill {
   }
 
   /** What is wrong with the index, going by the blob. */
-  async #lieOf(layer: FilledLayer, { path }: BlobParts): Promise<SiphonError | undefined> {
+  async #lieOf(layer: FilledLayer, { path }: BlobParts): Promise<WrongLayer | undefined> {
     const { directoryOf, indexPathOf } = this.#options;
     const { number } = layer.record;
     const { format, tarSize } = layer.index.info;
@@ -150,7 +166,7 @@ export class BackgroundFill {
       await verifyAside(job, layer.closing.signal);
       return undefined;
     } catch (error) {
-      if (error instanceof SiphonError && error.code === 'corrupt') return error;
+      if (errorCode(error) === 'corrupt') return new WrongLayer(errorMessage(error));
       throw error;
     }
   }
@@ -168,7 +184,7 @@ export class BackgroundFill {
       const message = `Cannot trust layer "${blobDigest}": what ${blob.name} gives has digest ${digest}`;
       if (rejected === MAX_REJECTIONS) {
         blob.drawAnew(0);
-        throw new SiphonError('corrupt', message);
+        throw new WrongLayer(message);
       }
       this.#options.log.error({ layer: blobDigest }, `${message}, drawn anew`);
       blob.drawAnew(rejected + 1);

@@ -189,9 +189,14 @@ export class LayerBlob implements BlobSource {
     const range = { start: first.start, end: Math.min(end, limit) };
     const { transfers } = this.#cover(range, new Urgency('fill'));
     await Promise.all(transfers.map((one) => one.wait(signal)));
-    await Promise.all(this.#writes);
+    await this.written();
     if (this.#refused) throw noRoom(this.name);
     return true;
+  }
+
+  /** Resolves when all that has come is kept, or was not taken by the disk. */
+  async written(): Promise<void> {
+    await Promise.all(this.#writes);
   }
 
   /** Forgets all that is here, because it is wrong, and asks another host from now on, where there is one. */

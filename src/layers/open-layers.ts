@@ -367,6 +367,9 @@ export class OpenLayers implements AsyncDisposable {
       if (errorCode(error) === 'corrupt') source.blob?.drawAnew(0);
       throw error;
     }
+    await source.blob?.written();
+    // The disk did not take all of it: what is missing comes from the registry again when it is read.
+    if (parts?.isWhole === false) return;
     if (parts !== undefined) await parts.moveInto(this.#content, digest);
     source.blob?.moveTo(await this.#content.source({ digest, size }));
   }

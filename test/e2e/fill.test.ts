@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import BetterSqlite3 from 'better-sqlite3';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { type Digest, digestHex } from '#src/common/digest.js';
@@ -179,6 +180,35 @@ it('draws a blob anew that is not the layer, wherever the wrong bit is', async (
   expect(await logOf(sandbox)).toContain('drawn anew');
   await expectAll(directory);
 }, 60_000);
+
+it('takes an answer that cannot be right for one of the moment', async () => {
+  await using sandbox = await openSandbox();
+  watchBlob();
+  let odd = 0;
+  proxy.before = (line) =>
+    Promise.resolve(line.includes(`/blobs/${layer.digest}`) && odd++ === 0 ? 416 : undefined);
+  const directory = await mount(sandbox, '0.1');
+  await expect.poll(() => odd, { timeout: 20_000 }).toBeGreaterThan(0);
+  await untilWhole(sandbox);
+  await expectAll(directory);
+  await unmount(sandbox);
+});
+
+it('is done once for all mounts of a layer', async () => {
+  await using sandbox = await openSandbox();
+  watchBlob();
+  await mount(sandbox, '0.1');
+  const second = await sandbox.folder('second');
+  const outcome = await sandbox.siphon('--fill-after', '3', 'mount', reference, second);
+  expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
+  await untilWhole(sandbox);
+  await delay(4000);
+  expect(blobBytes()).toBeLessThanOrEqual(1.05 * layer.size);
+  proxy.before = () => Promise.resolve(503);
+  await expectAll(second);
+  await sandbox.siphon('umount', second);
+  await unmount(sandbox);
+});
 
 it('refuses a layer that no host has as it should be', async () => {
   await using sandbox = await openSandbox();

@@ -3,10 +3,16 @@
 import { IndexJobs } from '../index-job.js';
 import { type TocJob, buildTocIndex } from './toc-index.js';
 
-new IndexJobs<TocJob, never, never>((data, job) => {
-  buildTocIndex(data).then(
-    (info) => job.done(info),
-    (error: unknown) => job.fail(error),
-  );
-  return () => undefined;
-}).listen();
+let work: Promise<void> = Promise.resolve();
+
+new IndexJobs<TocJob, never, never>(
+  (data, job) => {
+    work = buildTocIndex(data).then(
+      (info) => job.done(info),
+      (error: unknown) => job.fail(error),
+    );
+    return () => undefined;
+  },
+  // Some of it is done in native code on other threads, which does not bear that this one goes.
+  () => work,
+).listen();
