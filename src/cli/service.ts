@@ -52,14 +52,16 @@ export async function runService(
     const { serveSnapshotter } = await import('../snapshotter/server.js');
     const beside = await pods?.openService();
     const parties = { lazy: layers?.lazy, remapIds, beside, log };
-    const server = await serveSnapshotter({ root, address, listener, ...parties });
+    const serving = serveSnapshotter({ root, address, listener, ...parties });
+    // Before the first call is taken: a signal that nobody awaits ends this process amid it.
+    onReplacement(keeper, log, async () => {
+      await tellServiceManager('reloading', log);
+      await (await serving).handOver();
+    });
+    const server = await serving;
     undo.defer(() => server.close());
     await openMonitor(config, await startMonitor(), undo);
     layers?.server.allowSuccession();
-    onReplacement(keeper, log, async () => {
-      await tellServiceManager('reloading', log);
-      await server.handOver();
-    });
     log.info({ root, address, lazy: config.lazy }, 'serving');
     if (keeper?.stopping === true) return;
     await tellServiceManager('ready', log);
