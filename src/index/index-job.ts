@@ -88,6 +88,30 @@ export class IndexJobs<Job extends { path: string }, In, Request> {
   }
 }
 
+/**
+ * Jobs that take no messages and are done by themselves. Leaving waits for the one at work, which may be in
+ * native code on other threads, and that does not bear that this one goes.
+ */
+export class AsyncIndexJobs<Job extends { path: string }> extends IndexJobs<Job, never, never> {
+  /** @param stop asks the one at work to end soon */
+  constructor(work: (data: Job) => Promise<LayerInfo>, stop: () => void = () => undefined) {
+    let atWork: Promise<void> = Promise.resolve();
+    super(
+      (data, job) => {
+        atWork = work(data).then(
+          (info) => job.done(info),
+          (error: unknown) => job.fail(error),
+        );
+        return () => undefined;
+      },
+      () => {
+        stop();
+        return atWork;
+      },
+    );
+  }
+}
+
 function port(): NonNullable<typeof parentPort> {
   if (parentPort === null) throw new Error('An index job runs in a worker thread only');
   return parentPort;

@@ -1,28 +1,14 @@
 /** The worker thread that checks indexes against their blobs; started by {@link verifyAside}. */
 
 import { FileBlob } from '../common/file-blob.js';
-import { IndexJobs } from './index-job.js';
+import { AsyncIndexJobs } from './index-job.js';
 import type { LayerInfo } from './layer-model.js';
 import type { VerifyJob } from './verify-aside.js';
 import { verifyIndex } from './verify-index.js';
 
 const leaving = new AbortController();
-let work: Promise<void> = Promise.resolve();
 
-new IndexJobs<VerifyJob, never, never>(
-  (data, job) => {
-    work = verify(data).then(
-      (info) => job.done(info),
-      (error: unknown) => job.fail(error),
-    );
-    return () => undefined;
-  },
-  () => {
-    // It has a thread of its own, which does not bear to be torn down.
-    leaving.abort();
-    return work;
-  },
-).listen();
+new AsyncIndexJobs<VerifyJob>(verify, () => leaving.abort()).listen();
 
 async function verify({ path, blobPath, folder }: VerifyJob): Promise<LayerInfo> {
   const { signal } = leaving;
