@@ -1,16 +1,15 @@
 /** What `siphon bench` runs: the words of its command line become a benchmark, and its result is shown and kept. */
 
-import { writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { SiphonError } from '#src/common/errors.js';
+import { writeFileAtomic } from '#src/common/atomic-file.js';
+import { SiphonError, errorMessage } from '#src/common/errors.js';
+import { START_CONTESTANTS } from './contestants/all-contestants.js';
 import { type ImageChoice, ownImages } from './harness/choose-images.js';
-import {
-  type BenchOptions,
-  SCENARIO_NAMES,
-  type ScenarioName,
-  runBench,
-} from './harness/run-bench.js';
+import type { BenchResult } from './harness/result.js';
+import { isExecutable } from './harness/program-finder.js';
+import { SCENARIO_NAMES, runBench } from './harness/run-bench.js';
+import { runCounts } from './report/facts.js';
 import { formatPage } from './report/page.js';
 import { formatResult } from './report/terminal-table.js';
 
@@ -25,8 +24,10 @@ export interface BenchWords {
   scenarios?: string[];
   contestants?: string[];
   rounds: string;
+  /** Seconds. */
+  timeout: string;
   cache?: string;
-  programs?: string[];
+  program?: string[];
   output?: string;
   html?: string;
   json?: boolean;
@@ -38,41 +39,64 @@ export const DEFAULT_CACHE = join(
   'siphon-bench',
 );
 
-/** @throws SiphonError `usage` where a word is wrong, `cancelled`; Error where nothing can be measured */
+const STARTING = START_CONTESTANTS.map(({ name }) => name);
+
+/**
+ * Files are written anew after each run, so that what was measured is there however it ends.
+ * @throws SiphonError `usage` where a word is wrong, `cancelled`, `failed-precondition` where nothing was measured
+ */
 export async function bench(words: BenchWords): Promise<void> {
-  const options: BenchOptions = {
+  const { contestants, scenarios = SCENARIO_NAMES, signal } = words;
+  const result = await runBench({
     command: ['siphon', ...process.argv.slice(2)].map(quoted).join(' '),
     images: chooseImages(words),
-    scenarios: (words.scenarios ?? SCENARIO_NAMES).map(scenarioName),
-    ...(words.contestants === undefined ? {} : { contestants: words.contestants }),
-    rounds: positive(words.rounds),
+    scenarios: scenarios.map((name) => oneOf(SCENARIO_NAMES, name, 'scenario')),
+    ...(contestants === undefined
+      ? {}
+      : { contestants: contestants.map((name) => oneOf(STARTING, name, 'contestant')) }),
+    rounds: positive(words.rounds, 'rounds'),
+    turnTimeout: positive(words.timeout, 'seconds') * 1000,
     cache: resolve(words.cache ?? DEFAULT_CACHE),
-    programs: new Map((words.programs ?? []).map(namedProgram)),
-    signal: words.signal,
-  };
-  const result = await runBench(options).catch((cause: unknown) => {
-    if (!words.signal.aborted) throw cause;
-    throw new SiphonError('cancelled', 'Cannot go on with the benchmark: interrupted', { cause });
+    programs: new Map((words.program ?? []).map(namedProgram)),
+    signal,
+    keep: (soFar) => keep(soFar, words),
   });
-  const text = `${JSON.stringify(result, undefined, 1)}\n`;
-  if (words.output !== undefined) await writeFile(words.output, text);
-  if (words.html !== undefined) await writeFile(words.html, formatPage(result));
-  process.stdout.write(words.json === true ? text : formatResult(result));
+  await keep(result, words);
+  process.stdout.write(words.json === true ? jsonOf(result) : formatResult(result));
+  if (result.unfinished !== undefined)
+    throw new SiphonError('cancelled', `Cannot go on with the benchmark: ${result.unfinished}`);
+  if (runCounts(result).measured > 0) return;
+  const [why = 'no run counts'] = result.troubles;
+  throw new SiphonError('failed-precondition', `Cannot measure anything: ${why}`);
+}
+
+async function keep(result: BenchResult, { output, html }: BenchWords): Promise<void> {
+  if (output !== undefined) await writeFileAtomic(output, jsonOf(result), 0o644);
+  if (html !== undefined) await writeFileAtomic(html, formatPage(result), 0o644);
+}
+
+function jsonOf(result: BenchResult): string {
+  return `${JSON.stringify(result, undefined, 1)}\n`;
 }
 
 function chooseImages(words: BenchWords): ImageChoice[] {
-  if (words.image !== undefined) return [userImage(words.image, words)];
-  const all = ownImages();
-  if (words.images === undefined) return all;
-  return words.images.map((name) => {
-    const found = all.find((image) => image.name === name);
-    if (found !== undefined) return found;
-    const names = all.map((image) => image.name).join(', ');
+  const { image, images, ready, command } = words;
+  if (image !== undefined && images !== undefined)
     throw new SiphonError(
       'usage',
-      `Cannot measure image "${name}": it is unknown, expected one of ${names}`,
+      `Cannot measure image "${image}" and those of --images: expected either`,
     );
-  });
+  if (image !== undefined) return [userImage(image, words)];
+  if (ready !== undefined || command.length > 0)
+    throw new SiphonError(
+      'usage',
+      'Cannot use --ready or a command: there is no image, expected IMAGE',
+    );
+  const all = ownImages();
+  if (images === undefined) return all;
+  const names = all.map(({ name }) => name);
+  const chosen = images.map((name) => oneOf(names, name, 'image'));
+  return all.filter(({ name }) => chosen.includes(name));
 }
 
 function userImage(image: string, words: BenchWords): ImageChoice {
@@ -90,28 +114,36 @@ function userImage(image: string, words: BenchWords): ImageChoice {
   return {
     name: image,
     title: image,
-    ready: new RegExp(expression),
+    ready: regularExpression(expression),
     ends: false,
     from: { source },
     ...(command.length === 0 ? {} : { command }),
   };
 }
 
-function scenarioName(text: string): ScenarioName {
-  const found = SCENARIO_NAMES.find((name) => name === text);
+function regularExpression(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch (cause) {
+    throw new SiphonError('usage', `Cannot use --ready "${text}": ${errorMessage(cause)}`, {
+      cause,
+    });
+  }
+}
+
+function oneOf<T extends string>(known: readonly T[], text: string, what: string): T {
+  const found = known.find((name) => name === text);
   if (found !== undefined) return found;
-  const names = SCENARIO_NAMES.join(', ');
   throw new SiphonError(
     'usage',
-    `Cannot measure scenario "${text}": it is unknown, expected one of ${names}`,
+    `Cannot measure ${what} "${text}": it is unknown, expected one of ${known.join(', ')}`,
   );
 }
 
-function positive(text: string): number {
+function positive(text: string, what: string): number {
   const number = Number(text);
-  if (!Number.isSafeInteger(number) || number < 1)
-    throw new SiphonError('usage', `Cannot measure "${text}" rounds: expected a number from 1 on`);
-  return number;
+  if (Number.isSafeInteger(number) && number > 0) return number;
+  throw new SiphonError('usage', `Cannot measure "${text}" ${what}: expected a number from 1 on`);
 }
 
 function namedProgram(word: string): [string, string] {
@@ -120,6 +152,11 @@ function namedProgram(word: string): [string, string] {
     throw new SiphonError(
       'usage',
       `Cannot use program "${word}": it names no path, expected NAME=PATH`,
+    );
+  if (!isExecutable(path))
+    throw new SiphonError(
+      'usage',
+      `Cannot use program "${path}": nothing to be run is there, expected a program`,
     );
   return [name, resolve(path)];
 }

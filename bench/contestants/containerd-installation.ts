@@ -1,10 +1,10 @@
 /** A containerd with one snapshotter, as several contestants have it: they differ in what they pull with. */
 
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Containerd, startContainerd } from '../programs/containerd.js';
+import { endProgram } from '../programs/end-program.js';
 import { listMounts } from '#src/common/mount-info.js';
 import type { Installation, Place } from '../harness/contestant.js';
 import type { PublishedImage } from '../harness/published-image.js';
@@ -69,11 +69,7 @@ export async function startSnapshotter(
 ): Promise<SnapshotterService> {
   const [program = '', ...words] = command;
   const child = spawn(program, words, { stdio: 'ignore' });
-  const exited = once(child, 'exit');
-  const close = async (): Promise<void> => {
-    child.kill('SIGTERM');
-    await exited;
-  };
+  const close = (): Promise<void> => endProgram(child);
   for (const deadline = Date.now() + START_TIMEOUT; !existsSync(address); await delay(20)) {
     if (child.exitCode === null && Date.now() < deadline) continue;
     await close();

@@ -10,12 +10,12 @@ export const INDEX_BUILDERS: readonly CommandContestant[] = [
     name: 'gzip',
     title: 'gzip -dc',
     find: async (programs) => ({ versions: { gzip: await programs.version('gzip') } }),
-    command: ({ blobs }) => [
+    command: ({ layers }) => [
       'sh',
       '-ec',
       'for blob; do gzip -dc <"$blob" >/dev/null; done',
       'sh',
-      ...blobs,
+      ...layers.map(({ path }) => path),
     ],
   },
   {

@@ -4,7 +4,8 @@ import { access, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { packageVersion } from '#src/cli/version.js';
 import { listMounts } from '#src/common/mount-info.js';
-import { execute, executeCommand } from '../programs/execute.js';
+import { CLOSING_TIMEOUT, execute, executeCommand } from '../programs/execute.js';
+import { unmountBelow } from '../programs/remove-place.js';
 import { siphonProgram } from '../programs/siphon-program.js';
 import type { Found, Place } from '../harness/contestant.js';
 import type { ProgramFinder } from '../harness/program-finder.js';
@@ -41,7 +42,8 @@ export const MOUNT_CONTESTANTS: readonly MountContestant[] = [
   folder,
   siphonMount('kernel', 'siphon mount'),
   siphonMount('libfuse', 'siphon mount, fuse-native'),
-  archive('archivemount', (layer, path) => [layer, path, '-o', 'readonly']),
+  // It locks itself up where it answers several calls at once.
+  archive('archivemount', (layer, path) => [layer, path, '-s', '-o', 'readonly']),
   archive('ratarmount', (layer, path) => ['--index-file', ':memory:', layer, path]),
 ];
 
@@ -58,9 +60,11 @@ function siphonMount(driver: 'kernel' | 'libfuse', title: string): MountContesta
       const path = await mountPoint(place);
       const siphon = [siphonProgram, '--root', join(place.folder, 'root')];
       const mount = ['mount', '--driver', driver, layer, path];
-      await executeCommand([...place.enter, process.execPath, ...siphon, ...mount]);
+      const command = [...place.enter, process.execPath, ...siphon, ...mount];
+      await executeCommand(command, { signal: place.signal });
       const close = async (): Promise<void> => {
-        await execute(process.execPath, [...siphon, 'umount', path]);
+        const words = [...siphon, 'umount', path];
+        await execute(process.execPath, words, { timeout: CLOSING_TIMEOUT });
       };
       return { path, [Symbol.asyncDispose]: close };
     },
@@ -81,11 +85,12 @@ function archive(
     },
     async open(layer, place, programs) {
       const path = await mountPoint(place);
-      await executeCommand([...place.enter, programs.require(name), ...options(layer, path)]);
+      const command = [...place.enter, programs.require(name), ...options(layer, path)];
+      await executeCommand(command, { signal: place.signal });
       if (!(await listMounts()).some((entry) => entry.mountPoint === path))
         throw new Error(`Cannot mount "${layer}" by ${name}: nothing is mounted`);
-      const close = async (): Promise<void> => void (await execute('umount', [path]));
-      return { path, [Symbol.asyncDispose]: close };
+      // Whoever serves it ends when it is unmounted.
+      return { path, [Symbol.asyncDispose]: () => unmountBelow(place.folder) };
     },
   };
 }

@@ -1,9 +1,7 @@
 /** podman on fuse-overlayfs: everything is downloaded and unpacked, and the layers are merged outside of the kernel. */
 
 import { join } from 'node:path';
-import { MNT, umount } from '#src/ffi/libc.js';
-import { listMounts } from '#src/common/mount-info.js';
-import { executeCommand } from '../programs/execute.js';
+import { CLOSING_TIMEOUT, type ExecuteOptions, executeCommand } from '../programs/execute.js';
 import type { StartContestant } from '../harness/contestant.js';
 
 /** Less than podman's own, which not everybody may set. */
@@ -25,6 +23,8 @@ export const podman: StartContestant = {
     const at = (name: string): string => join(place.folder, name);
     const mountProgram = `overlay.mount_program=${programs.require('fuse-overlayfs')}`;
     const podmanHere = [
+      'env',
+      `TMPDIR=${place.folder}`,
       programs.require('podman'),
       '--root',
       at('root'),
@@ -43,11 +43,11 @@ export const podman: StartContestant = {
       '--events-backend',
       'file',
     ];
-    const run = (...words: string[]): Promise<string> =>
-      executeCommand([...place.enter, ...podmanHere, ...words]);
+    const run = (words: readonly string[], options?: ExecuteOptions): Promise<string> =>
+      executeCommand([...place.enter, ...podmanHere, ...words], options);
     return Promise.resolve({
       pull: async (reference) =>
-        void (await run('pull', '--quiet', '--tls-verify=false', reference)),
+        void (await run(['pull', '--quiet', '--tls-verify=false', reference])),
       runCommand(reference, { id, command = [] }) {
         // As containerd runs an image, its words are the whole command.
         const [entrypoint, ...words] = command;
@@ -55,17 +55,18 @@ export const podman: StartContestant = {
         const options = ['run', '--rm', '--name', id, '--network', 'none', ...LIMITS, ...entry];
         return [...place.enter, ...podmanHere, ...options, reference, ...words];
       },
-      kill: async (id) => void (await run('kill', '--signal', 'KILL', id)),
+      kill: async (id) => void (await run(['kill', '--signal', 'KILL', id])),
       async objections() {
-        const { graphDriverName, graphOptions } = await storeOf(run);
+        const words = ['info', '--format', 'json'];
+        // podman's own description of itself.
+        const { store } = JSON.parse(await run(words)) as { store: Store };
+        const { graphDriverName, graphOptions } = store;
         const isFuse = JSON.stringify(graphOptions ?? {}).includes('fuse-overlayfs');
         return graphDriverName === 'overlay' && isFuse ? [] : ['it does not use fuse-overlayfs'];
       },
       async [Symbol.asyncDispose]() {
-        await run('rm', '--all', '--force', '--time', '0').catch(() => undefined);
-        const mounts = (await listMounts()).map((entry) => entry.mountPoint);
-        for (const path of mounts.toReversed())
-          if (path.startsWith(`${place.folder}/`)) umount(path, MNT.DETACH);
+        const all = ['rm', '--all', '--force', '--time', '0'];
+        await run(all, { timeout: CLOSING_TIMEOUT }).catch(() => undefined);
       },
     });
   },
@@ -74,10 +75,4 @@ export const podman: StartContestant = {
 interface Store {
   graphDriverName?: string;
   graphOptions?: object;
-}
-
-async function storeOf(run: (...words: string[]) => Promise<string>): Promise<Store> {
-  // podman's own description of itself.
-  const { store } = JSON.parse(await run('info', '--format', 'json')) as { store: Store };
-  return store;
 }

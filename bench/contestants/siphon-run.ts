@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { StartContestant } from '../harness/contestant.js';
-import { executeCommand } from '../programs/execute.js';
+import { CLOSING_TIMEOUT, type ExecuteOptions, executeCommand } from '../programs/execute.js';
 import { siphonProgram } from '../programs/siphon-program.js';
 import { publishWithIndexes, siphonVersion } from './siphon.js';
 
@@ -24,9 +24,10 @@ export const siphonRun: StartContestant = {
       join(place.folder, 'root'),
       '--plain-http',
     ];
-    const run = (...words: string[]): Promise<string> => executeCommand([...siphon, ...words]);
+    const run = (words: readonly string[], options?: ExecuteOptions): Promise<string> =>
+      executeCommand([...siphon, ...words], options);
     return Promise.resolve({
-      pull: async (reference) => void (await run('pull', reference)),
+      pull: async (reference) => void (await run(['pull', reference])),
       runCommand(reference, { id, command = [] }) {
         // As containerd runs an image, its words are the whole command.
         const [entrypoint, ...words] = command;
@@ -34,7 +35,7 @@ export const siphonRun: StartContestant = {
         const options = ['run', '--rm', '--name', id, '--net', 'none', ...entry];
         return [...siphon, ...options, reference, ...words];
       },
-      kill: async (id) => void (await run('kill', '--signal', 'KILL', id)),
+      kill: async (id) => void (await run(['kill', '--signal', 'KILL', id])),
       objections: ({ layers }) => {
         // A blob that is here was downloaded whole.
         const blob = (digest: string): string =>
@@ -43,8 +44,9 @@ export const siphonRun: StartContestant = {
         return Promise.resolve(whole.map(({ digest }) => `layer ${digest} was downloaded`));
       },
       async [Symbol.asyncDispose]() {
-        const ids = await run('ps', '--all', '--quiet').catch(() => '');
-        for (const id of ids.split('\n').filter(Boolean)) await run('rm', '--force', id);
+        const closing = { timeout: CLOSING_TIMEOUT };
+        const ids = await run(['ps', '--all', '--quiet'], closing).catch(() => '');
+        for (const id of ids.split('\n').filter(Boolean)) await run(['rm', '--force', id], closing);
       },
     });
   },

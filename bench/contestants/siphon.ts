@@ -80,7 +80,7 @@ async function open(place: Place, expected: 'lazy' | 'streamed'): Promise<Instal
   // Everything as it comes: the service's own way for tests is told otherwise.
   const config = join(place.folder, 'default.toml');
   await writeFile(config, '');
-  const options = ['--config', config, '--log-level', 'info'];
+  const options = ['--config', config, '--log-level', 'info', '--plain-http'];
   const at = { directory: place.folder, root, enter: place.enter };
   const service = await startSiphonService(at, ...options);
   return openContainerd(place, {

@@ -1,7 +1,7 @@
 /** The stargz snapshotter, on the image converted to eStargz. */
 
 import { existsSync } from 'node:fs';
-import { mkdir, rename } from 'node:fs/promises';
+import { mkdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startContainerd } from '../programs/containerd.js';
 import { execute } from '../programs/execute.js';
@@ -74,7 +74,7 @@ async function daemonPath(programs: ProgramFinder): Promise<string | undefined> 
   if (programs.find('go') === undefined || !existsSync(LIBRARY) || !existsSync(source))
     return undefined;
   const folder = join(programs.cache, 'programs');
-  const path = join(folder, `${DAEMON}-${shortHash(source)}`);
+  const path = join(folder, `${DAEMON}-${shortHash(await readFile(source, 'utf8'))}`);
   if (existsSync(path)) return path;
   await mkdir(folder, { recursive: true });
   const env = {

@@ -43,8 +43,8 @@ function ownImage(plan: ImagePlan): ImageChoice {
 export async function imageLayout(bench: Bench, { name, from }: ImageChoice): Promise<LayoutImage> {
   const layout =
     'plan' in from ? await planLayout(bench, from.plan) : await copyLayout(bench, from.source);
-  const blobs = await layerBlobs(layout);
-  return { name, layout, blobs: blobs.map(({ path }) => path), size: sizeOf(blobs) };
+  const layers = await layerBlobs(layout);
+  return { name, layout, layers, size: sizeOf(layers) };
 }
 
 function planLayout({ cache, signal, progress }: Bench, plan: ImagePlan): Promise<string> {

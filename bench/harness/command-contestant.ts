@@ -2,11 +2,14 @@
 
 import type { Found, Place } from './contestant.js';
 import type { ProgramFinder } from './program-finder.js';
+import type { LayerBlob } from '../images/layer-blobs.js';
 
 export interface CommandContestant {
   name: string;
   title: string;
   find(programs: ProgramFinder): Promise<Found>;
+  /** What is done before anything is timed: services, for instance, which go when it is closed. */
+  setUp?(image: LayoutImage, place: Place): Promise<AsyncDisposable>;
   /** @returns the command, which works in the place's folder */
   command(image: LayoutImage, place: Place): string[];
   /** What is wrong with what it made. */
@@ -18,8 +21,8 @@ export interface LayoutImage {
   name: string;
   /** The layout's folder; its tag is `latest`. */
   layout: string;
-  /** Paths of the layers' blobs, bottom first. */
-  blobs: readonly string[];
+  /** Bottom first. */
+  layers: readonly LayerBlob[];
   /** Bytes of them. */
   size: number;
 }

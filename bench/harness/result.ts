@@ -14,10 +14,14 @@ export interface BenchResult {
   /** ISO 8601. */
   startedAt: string;
   finishedAt: string;
+  /** Why it was cut off; without it, all that was asked for is here. */
+  unfinished?: string;
   environment: Environment;
   contestants: Contestant[];
   images: BenchImage[];
   scenarios: ScenarioResult[];
+  /** What could not be measured at all, and why: an image that cannot be made, a scenario that failed as a whole. */
+  troubles: string[];
 }
 
 /** The machine, as far as it explains numbers. */

@@ -1,39 +1,45 @@
 /** A whole benchmark: who is here, the images made ready, one scenario after the other, all of it as one result. */
 
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createBenchProgress } from '../report/progress.js';
 import { START_CONTESTANTS } from '../contestants/all-contestants.js';
 import { MOUNT_CONTESTANTS } from '../contestants/mounts.js';
+import { removePlace } from '../programs/remove-place.js';
 import { COMMAND_SCENARIOS, measureCommands } from '../scenarios/commands.js';
 import { measureConcurrentStarts } from '../scenarios/concurrent-starts.js';
 import { measureLinkStarts } from '../scenarios/link-starts.js';
 import { measureReading } from '../scenarios/reads.js';
-import { type StartEntry, type StartScenarioOptions, measureStarts } from '../scenarios/starts.js';
-import type { StartImage } from '../scenarios/start-stages.js';
-import { type ImageChoice, imageLayout, publishImage } from './choose-images.js';
+import { measureStarts } from '../scenarios/starts.js';
+import { type ImageChoice, imageLayout } from './choose-images.js';
 import type { Bench } from './bench.js';
 import { openBenchRegistry } from './bench-registry.js';
-import type { StartContestant } from './contestant.js';
 import { currentLoad, readEnvironment } from './environment.js';
-import { preparedImage } from './prepared-images.js';
+import { errorMessage } from '#src/common/errors.js';
+import { findContestants } from './find-contestants.js';
 import { ProgramFinder } from './program-finder.js';
-import { type BenchResult, type Contestant, RESULT_VERSION } from './result.js';
+import type { BenchResult } from './result.js';
+import { ResultBook } from './result-book.js';
+import { type PresentContestant, prepareStarts } from './start-entries.js';
 
 export interface BenchOptions {
   /** What was typed. */
   command: string;
   images: readonly ImageChoice[];
   scenarios: readonly ScenarioName[];
-  /** Names of those that take part. Default: everyone. */
+  /** Names of those that start containers and take part. Default: everyone. */
   contestants?: readonly string[];
   rounds: number;
+  /** Milliseconds that one contestant may take for a round. */
+  turnTimeout: number;
   /** Folder for what is made once. */
   cache: string;
   /** Programs that are not on the path: name to path. */
   programs: ReadonlyMap<string, string>;
   signal: AbortSignal;
+  /** Told after every run what there is so far. */
+  keep?: (result: BenchResult) => Promise<void>;
 }
 
 /** Scenarios of starting containers, which share their contestants. */
@@ -53,10 +59,12 @@ export const SCENARIO_NAMES = [
 ] as const;
 export type ScenarioName = (typeof SCENARIO_NAMES)[number];
 
-/** @throws the signal's reason; Error where a program that everyone needs is missing */
+/**
+ * @returns what there is, also where it was cut off: it says so then
+ * @throws Error where a program that everyone needs is missing
+ */
 export async function runBench(options: BenchOptions): Promise<BenchResult> {
-  const { signal, cache, command } = options;
-  const startedAt = new Date().toISOString();
+  const { signal, cache, command, rounds, turnTimeout } = options;
   await mkdir(cache, { recursive: true });
   // Short, for there are sockets below it, whose paths have 104 bytes at most.
   const folder = await mkdtemp(join(tmpdir(), 'sb-'));
@@ -65,112 +73,70 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
     const programs = new ProgramFinder(options.programs, cache);
     const progress = createBenchProgress(stepsOf(options));
     const environment = await readEnvironment(folder);
-    const bench: Bench = { signal, folder, cache, registry, programs, progress };
-    const book = new ResultBook();
-    const present = await findContestants(bench, options, book);
-    for (const choice of options.images)
-      await measureImage(bench, options, { choice, present, book });
+    const keep = options.keep ?? (() => Promise.resolve());
+    const book = new ResultBook({ command, environment, load: currentLoad, keep });
+    const own = { folder, cache, registry, programs, progress, book };
+    const bench: Bench = { ...own, signal, rounds, turnTimeout };
+    const unfinished = await measureAll(bench, options).catch((error: unknown) => {
+      if (signal.aborted) return 'it was interrupted';
+      throw error;
+    });
     progress.end();
-    return {
-      version: RESULT_VERSION,
-      command,
-      startedAt,
-      finishedAt: new Date().toISOString(),
-      environment: { ...environment, loadAfter: currentLoad() },
-      contestants: [...book.contestants.values()],
-      images: book.images,
-      scenarios: book.scenarios,
-    };
+    return book.result(unfinished);
   } finally {
-    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+    await removePlace(folder);
   }
 }
 
-/** What has been found so far. */
-class ResultBook {
-  readonly contestants = new Map<string, Contestant>();
-  readonly images: BenchResult['images'] = [];
-  readonly scenarios: BenchResult['scenarios'] = [];
-
-  note(contestants: readonly Contestant[]): void {
-    for (const one of contestants) this.contestants.set(one.name, one);
-  }
-}
-
-/** A contestant that is here. */
-interface Present {
-  contestant: StartContestant;
-  versions: Record<string, string>;
-}
-
-async function findContestants(
-  { programs }: Bench,
-  { contestants: wanted }: BenchOptions,
-  book: ResultBook,
-): Promise<Present[]> {
-  const present: Present[] = [];
-  for (const contestant of START_CONTESTANTS) {
-    const { name, title } = contestant;
-    if (wanted?.includes(name) === false) continue;
-    const found = await contestant.find(programs);
-    book.note([{ name, title, versions: {}, ...found }]);
-    if ('versions' in found) present.push({ contestant, versions: found.versions });
-  }
-  return present;
-}
-
-interface ImageRun {
-  choice: ImageChoice;
-  present: readonly Present[];
-  book: ResultBook;
+async function measureAll(bench: Bench, options: BenchOptions): Promise<undefined> {
+  const { contestants: wanted, scenarios, images } = options;
+  const starting = START_CONTESTANTS.filter(({ name }) => wanted?.includes(name) !== false);
+  const found = scenarios.some(isStartScenario)
+    ? await findContestants(starting, bench.programs)
+    : [];
+  bench.book.addContestants(found);
+  const present = found.flatMap(({ versions, skipped }, n): PresentContestant[] => {
+    const contestant = starting[n];
+    return skipped === undefined && contestant !== undefined ? [{ contestant, versions }] : [];
+  });
+  for (const choice of images) await measureImage(bench, options, { choice, present });
 }
 
 async function measureImage(
   bench: Bench,
-  { scenarios, rounds }: BenchOptions,
-  { choice, present, book }: ImageRun,
+  { scenarios }: BenchOptions,
+  { choice, present }: { choice: ImageChoice; present: readonly PresentContestant[] },
 ): Promise<void> {
-  const start = await publishImage(bench, choice);
-  const second = choice.second === undefined ? undefined : await publishImage(bench, choice.second);
-  const { name, layers } = start.image;
-  book.images.push({ name, title: choice.title, layers: [...layers] });
-  const entries: StartEntry[] = [];
-  for (const one of present) entries.push(await entryFor(bench, one, { start, second }));
-  const options: StartScenarioOptions = { image: name, entries, rounds };
-  for (const scenario of scenarios) {
-    if (scenario in START_SCENARIOS) {
-      const { measure } = START_SCENARIOS[scenario as keyof typeof START_SCENARIOS]; // as was just seen
-      book.scenarios.push(...(await measure(bench, options)));
-      continue;
+  const attempt = async (what: string, work: () => Promise<void>): Promise<void> => {
+    try {
+      bench.signal.throwIfAborted();
+      await work();
+    } catch (error) {
+      bench.signal.throwIfAborted();
+      await bench.book.addTrouble(`${what} of image "${choice.name}": ${errorMessage(error)}`);
     }
-    const image = await imageLayout(bench, choice);
-    if (scenario === 'reads') {
-      const { results, contestants } = await measureReading(bench, { image, rounds });
-      book.scenarios.push(...results);
-      book.note(contestants);
-    } else {
-      const which = scenario === 'index' ? COMMAND_SCENARIOS.index : COMMAND_SCENARIOS.unpack;
-      const { result, contestants } = await measureCommands(bench, which, { image, rounds });
-      book.scenarios.push(result);
-      book.note(contestants);
-    }
+  };
+  const starts = scenarios.filter(isStartScenario);
+  if (starts.length > 0)
+    await attempt('starts', async () => {
+      const options = await prepareStarts(bench, choice, present);
+      for (const name of starts)
+        await attempt(name, () => START_SCENARIOS[name].measure(bench, options));
+    });
+  for (const name of scenarios) {
+    if (isStartScenario(name)) continue;
+    await attempt(name, async () => {
+      const image = await imageLayout(bench, choice);
+      const layers = image.layers.map(({ digest, size }) => ({ digest, size }));
+      bench.book.addImage({ name: choice.name, title: choice.title, layers });
+      if (name === 'reads') await measureReading(bench, image);
+      else await measureCommands(bench, COMMAND_SCENARIOS[name], image);
+    });
   }
 }
 
-/** The images as this contestant takes them. */
-async function entryFor(
-  bench: Bench,
-  { contestant, versions }: Present,
-  { start, second }: { start: StartImage; second: StartImage | undefined },
-): Promise<StartEntry> {
-  const own = async (one: StartImage): Promise<Pick<StartEntry, 'start' | 'preparation'>> => {
-    const prepared = await preparedImage(bench, { contestant, versions, image: one.image });
-    if (prepared === undefined) return { start: one };
-    const image = await bench.registry.image(one.image.name, prepared.path);
-    return { start: { ...one, image }, preparation: prepared.preparation };
-  };
-  const other = second === undefined ? {} : { second: (await own(second)).start };
-  return { contestant, ...(await own(start)), ...other };
+function isStartScenario(name: ScenarioName): name is keyof typeof START_SCENARIOS {
+  return name in START_SCENARIOS;
 }
 
 /** Everyone once a round, in each scenario on each image; those who are not here are fewer. */

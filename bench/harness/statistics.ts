@@ -114,6 +114,7 @@ function ofEachMetric(
   );
 }
 
-function sum(numbers: readonly number[] | undefined): number | undefined {
-  return numbers?.reduce((total, number) => total + number, 0);
+/** @returns `undefined` where nobody was looked at: of the kernel's own work nothing is known */
+function sum(numbers: readonly number[] = []): number | undefined {
+  return numbers.length === 0 ? undefined : numbers.reduce((total, number) => total + number, 0);
 }

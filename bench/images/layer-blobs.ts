@@ -5,6 +5,7 @@ import { join } from 'node:path';
 
 export interface LayerBlob {
   path: string;
+  digest: string;
   size: number;
 }
 
@@ -20,5 +21,5 @@ export async function layerBlobs(layout: string): Promise<LayerBlob[]> {
     JSON.parse(await readFile(path, 'utf8')) as LayoutDocument; // of a writer that is known
   const { manifests = [] } = await read(join(layout, 'index.json'));
   const { layers = [] } = await read(blob(manifests[0]?.digest ?? ''));
-  return layers.map(({ digest, size }) => ({ path: blob(digest), size }));
+  return layers.map(({ digest, size }) => ({ path: blob(digest), digest, size }));
 }

@@ -95,8 +95,9 @@ interface Way {
 }
 
 async function listen(address: string, way: Way): Promise<Server> {
-  const server = createServer((near) => {
-    const far = connect(way.port, '127.0.0.1');
+  // Each way ends by itself, when what is held back of it has been handed on.
+  const server = createServer({ allowHalfOpen: true }, (near) => {
+    const far = connect({ port: way.port, host: '127.0.0.1', allowHalfOpen: true });
     delay(near, far, way, way.roundTripMs);
     delay(far, near, way, 0);
   });
@@ -123,5 +124,8 @@ function delay(from: Socket, to: Socket, { roundTripMs, inFlight }: Way, begin: 
     });
   });
   from.on('end', () => later(() => to.end()));
-  for (const event of ['error', 'close']) from.on(event, () => later(() => to.destroy()));
+  from.on('error', () => undefined); // 'close' follows
+  from.on('close', () => {
+    if (!from.readableEnded) later(() => to.destroy());
+  });
 }

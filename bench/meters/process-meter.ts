@@ -5,7 +5,7 @@
  * looks is known of all of them together.
  */
 
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { ProcessUse } from '../harness/result.js';
 import type { ProcessGroup } from './process-group.js';
@@ -44,7 +44,7 @@ export async function startProcessMeter(
   const cpuBefore = await group.cpuMs();
   const book = new ProcessBook();
   for (const pid of await group.members()) await forgetPeak(pid);
-  await book.look(group);
+  await book.look(group, true);
   book.begin();
   let looks = Promise.resolve();
   let isLooking = false;
@@ -57,7 +57,7 @@ export async function startProcessMeter(
     async stop() {
       clearInterval(timer);
       await looks;
-      await book.look(group);
+      await book.look(group, true);
       return book.uses((await group.cpuMs()) - cpuBefore);
     },
   };
@@ -67,12 +67,15 @@ class ProcessBook {
   readonly #seen = new Map<number, SeenProcess>();
   readonly #peaks = new Map<string, { pss: number; rss: number }>();
 
-  async look(group: ProcessGroup): Promise<void> {
+  /** @param exactly processor time is known to less than a tick, for which every thread is looked at */
+  async look(group: ProcessGroup, exactly = false): Promise<void> {
     const members = new Set(await group.members());
     for (const pid of members) {
       const found = await readProcess(pid);
       if (found === undefined) continue;
-      const cpuMsBefore = this.#seen.get(pid)?.cpuMsBefore ?? 0;
+      const { cpuMsBefore = 0, cpuMs = 0 } = this.#seen.get(pid) ?? {};
+      const ofThreads = exactly ? await threadsCpuMs(pid) : 0;
+      found.cpuMs = Math.max(found.cpuMs, ofThreads, cpuMs);
       this.#seen.set(pid, { ...found, isAlive: true, cpuMsBefore });
     }
     for (const [pid, one] of this.#seen) one.isAlive = members.has(pid);
@@ -129,6 +132,17 @@ async function readProcess(
   } catch {
     return undefined;
   }
+}
+
+/** Of the threads that run; what ended ones took is known in ticks alone. */
+async function threadsCpuMs(pid: number): Promise<number> {
+  const folder = `/proc/${pid}/task`;
+  const threads = await readdir(folder).catch(() => []); // it ended
+  const times = threads.map(async (thread) => {
+    const text = await readFile(`${folder}/${thread}/schedstat`, 'latin1').catch(() => '');
+    return Number(text.split(' ')[0]) / 1e6;
+  });
+  return (await Promise.all(times)).reduce((sum, ms) => sum + ms, 0);
 }
 
 function nameOf(command: readonly string[]): string {

@@ -13,6 +13,8 @@ export interface ReadPlace {
 export interface MeasuredReads {
   /** Milliseconds, in the order of the places. Opening is not in them. */
   latencies: number[];
+  /** Milliseconds of opening and reading, without what the meter itself does. */
+  ms: number;
   bytes: number;
   /** Of all that was read, in order: equal on all sides, or somebody read something wrong. */
   sha256: string;

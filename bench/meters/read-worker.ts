@@ -15,19 +15,27 @@ function readAll(places: readonly ReadPlace[]): MeasuredReads {
   const latencies: number[] = [];
   const hash = createHash('sha256');
   let bytes = 0;
+  let ms = 0;
   try {
-    for (const { path } of places) if (!files.has(path)) files.set(path, openSync(path, 'r'));
+    for (const { path } of places) {
+      if (files.has(path)) continue;
+      const begin = performance.now();
+      files.set(path, openSync(path, 'r'));
+      ms += performance.now() - begin;
+    }
     for (const { path, offset, length } of places) {
       const buffer = Buffer.alloc(length);
       const file = files.get(path) ?? -1;
       const begin = performance.now();
       const read = readSync(file, buffer, 0, length, offset ?? null);
-      latencies.push(performance.now() - begin);
+      const latency = performance.now() - begin;
+      latencies.push(latency);
+      ms += latency;
       hash.update(buffer.subarray(0, read));
       bytes += read;
     }
   } finally {
     for (const file of files.values()) closeSync(file);
   }
-  return { latencies, bytes, sha256: hash.digest('hex') };
+  return { latencies, ms, bytes, sha256: hash.digest('hex') };
 }

@@ -4,7 +4,6 @@
  */
 
 import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, open, readFile, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -12,7 +11,9 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { MNT, umount } from '#src/ffi/libc.js';
+import { endProgram } from './end-program.js';
+import { CLOSING_TIMEOUT } from './execute.js';
+import { unmountBelow } from './remove-place.js';
 
 export interface ContainerdOptions {
   /** Names of snapshotters, each with its socket: they become proxy plugins. */
@@ -46,9 +47,8 @@ export interface Containerd {
   close: () => Promise<void>;
 }
 
-/** Milliseconds that containerd may take to answer, or to end. */
+/** Milliseconds that containerd may take to answer. */
 const START_TIMEOUT = 30_000;
-const STOP_TIMEOUT = 10_000;
 /** Milliseconds that a killed process may take to be gone. */
 const KILL_TIMEOUT = 2_000;
 const COMMAND_TIMEOUT = 120_000;
@@ -81,11 +81,13 @@ export async function startContainerd(options: ContainerdOptions = {}): Promise<
   try {
     const target = ['--address', address, '--namespace', namespace];
     const daemon = await startDaemon(folder, address, options);
-    const command = (program: string) => (args: readonly string[]) =>
-      runCommand([...(options.enter ?? []), program], [...target, ...args], folder);
+    const command = (program: string, timeout?: number) => (args: readonly string[]) => {
+      const words = [...(options.enter ?? []), program];
+      return runCommand(words, [...target, ...args], { folder, ...(timeout && { timeout }) });
+    };
     const ctr = command('ctr');
     const close = async (): Promise<void> => {
-      await endContainers(ctr);
+      if (daemon.isRunning()) await endContainers(command('ctr', CLOSING_TIMEOUT));
       await daemon.stop();
       await stop();
     };
@@ -120,6 +122,7 @@ export async function untilReconnected(
 
 interface Daemon {
   pid: number;
+  isRunning(): boolean;
   stop(): Promise<void>;
 }
 
@@ -140,23 +143,16 @@ async function startDaemon(
     env,
   });
   await log.close();
-  const exited = once(child, 'exit');
-  const stop = async (): Promise<void> => {
-    child.kill('SIGTERM');
-    const late = new AbortController();
-    const ended = exited.then(() => late.abort());
-    await delay(STOP_TIMEOUT, undefined, { signal: late.signal }).catch(() => undefined);
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
-    await ended;
-  };
+  const isRunning = (): boolean => child.exitCode === null && child.signalCode === null;
+  const stop = (): Promise<void> => endProgram(child);
   for (const deadline = Date.now() + START_TIMEOUT; !(await accepts(address)); await delay(50)) {
-    if (child.exitCode === null && child.signalCode === null && Date.now() < deadline) continue;
+    if (isRunning() && Date.now() < deadline) continue;
     await stop();
     throw new Error(
       `containerd does not start:\n${(await readFile(logPath, 'utf8')).slice(-4_000)}`,
     );
   }
-  return { pid: child.pid ?? 0, stop };
+  return { pid: child.pid ?? 0, isRunning, stop };
 }
 
 function configuration(folder: string, address: string, options: ContainerdOptions): string {
@@ -197,10 +193,10 @@ function accepts(address: string): Promise<boolean> {
 async function runCommand(
   program: readonly string[],
   args: readonly string[],
-  folder: string,
+  { folder, timeout = COMMAND_TIMEOUT }: { folder: string; timeout?: number },
 ): Promise<CommandResult> {
   const env = { ...process.env, TMPDIR: join(folder, 'tmp') };
-  const options = { env, timeout: COMMAND_TIMEOUT, maxBuffer: 64 * 1024 * 1024 };
+  const options = { env, timeout, maxBuffer: 64 * 1024 * 1024 };
   try {
     const [first = '', ...words] = program;
     return await run(first, [...words, ...args], options);
@@ -251,21 +247,13 @@ function kill(pid: number): void {
   }
 }
 
-async function unmountBelow(folder: string): Promise<void> {
-  const mounts = await readFile('/proc/self/mountinfo', 'utf8');
-  const points = mounts.split('\n').flatMap((line) => line.split(' ')[4] ?? []);
-  for (const point of points.toReversed()) {
-    if (point.startsWith(`${folder}/`)) umount(point, MNT.DETACH);
-  }
-}
-
-/** runc leaves the namespace's cgroup, and those of containers that it could not start. */
+/** runc leaves the namespace's cgroup, and those of containers that it could not start or whose shim was killed. */
 async function removeCgroups(namespace: string): Promise<void> {
   const controllers = await readdir('/sys/fs/cgroup').catch(() => []);
   for (const controller of ['', ...controllers]) {
     const folder = join('/sys/fs/cgroup', controller, namespace);
     const deadline = Date.now() + KILL_TIMEOUT;
-    // Those that were just killed hold their cgroup until they are gone.
+    // Those that are killed hold their cgroup until they are gone.
     while (!(await removeCgroup(folder)) && Date.now() < deadline) await delay(20);
   }
 }
@@ -276,6 +264,8 @@ async function removeCgroup(folder: string): Promise<boolean> {
   for (const entry of entries) {
     if (entry.isDirectory()) await removeCgroup(join(folder, entry.name));
   }
+  const members = await readFile(join(folder, 'cgroup.procs'), 'utf8').catch(() => '');
+  for (const pid of members.split('\n').filter(Boolean)) kill(Number(pid));
   await rmdir(folder).catch(() => undefined);
   return !existsSync(folder);
 }

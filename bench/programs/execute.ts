@@ -5,11 +5,15 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const MAX_OUTPUT = 64 << 20;
+/** Milliseconds of a command that clears up after others, which may hang. */
+export const CLOSING_TIMEOUT = 20_000;
 
 export interface ExecuteOptions {
   signal?: AbortSignal;
   env?: NodeJS.ProcessEnv;
   cwd?: string;
+  /** Milliseconds, after which it is told to end. */
+  timeout?: number;
 }
 
 /** @returns its standard output @throws Error with what it said on standard error, where it fails */

@@ -1,14 +1,15 @@
 /** `siphon serve` as its own process, in a folder of the caller's, as containerd would find it. */
 
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { endProgram } from './end-program.js';
 import { siphonProgram } from './siphon-program.js';
 
 const startTimeout = 15_000; // ms
+const stopTimeout = 60_000; // ms
 
 export interface ServicePlace {
   /** For socket and configuration. */
@@ -57,10 +58,8 @@ export async function startSiphonService(
   );
   let log = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => (log += text));
-  const exited = once(child, 'exit');
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> => {
-    child.kill(signal);
-    await exited;
+    await endProgram(child, { signal, patience: stopTimeout });
     return child.exitCode;
   };
   const deadline = Date.now() + startTimeout;

@@ -58,6 +58,12 @@ export function runCounts({ scenarios }: BenchResult): { measured: number; faile
   return { measured, failed: runs.length - measured };
 }
 
+/** Why there is less than was asked for. */
+export function troublesOf({ unfinished, troubles }: BenchResult): string[] {
+  const cut = unfinished === undefined ? [] : [`Not all of it: ${unfinished}`];
+  return [...cut, ...troubles];
+}
+
 function imageFact(image: BenchImage): string {
   const { length } = image.layers;
   return `${formatBytes(sizeOf(image))} in ${length} ${length === 1 ? 'layer' : 'layers'}`;

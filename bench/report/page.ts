@@ -2,11 +2,12 @@
 
 import type { BenchResult, Contestant } from '../harness/result.js';
 import { formatRatio } from './units.js';
-import { environmentFacts, runCounts } from './facts.js';
+import { environmentFacts, runCounts, troublesOf } from './facts.js';
 import { type Markup, markup } from './markup.js';
 import { overview } from './overview.js';
 import { PAGE_STYLE } from './page-style.js';
 import { scenarioSection } from './scenario-section.js';
+import { troubleList } from './trouble-list.js';
 
 /** @returns the page's text */
 export function formatPage(result: BenchResult): string {
@@ -25,6 +26,7 @@ export function formatPage(result: BenchResult): string {
 <header>
 <h1>siphon bench</h1>
 <p>${measured} runs${failed === 0 ? '' : `, and ${failed} that ${failed === 1 ? 'does' : 'do'} not count`}. Repeat them with <code>${result.command}</code></p>
+${troubleList(troublesOf(result))}
 <dl class="facts">${environmentFacts(result).map(([name, value]) => markup`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
 </header>
 <main>

@@ -21,6 +21,7 @@ import { lookOf } from './looks.js';
 import { type Markup, markup } from './markup.js';
 import { numbersTable, titleOf } from './numbers.js';
 import { anchorOf } from './overview.js';
+import { troubleList } from './trouble-list.js';
 import { typicalRun } from './typical-run.js';
 import { formatMetric, formatMs, formatRatio, formatSummary } from './units.js';
 
@@ -192,5 +193,5 @@ function numbers(scenario: ScenarioResult, { contestants, images }: BenchResult)
   )}
 </tbody></table></div>`;
   return markup`${rows.length === 0 ? undefined : table}
-${troubles.length === 0 ? undefined : markup`<ul class="troubles">${troubles.map((line) => markup`<li><span class="trouble">!</span> ${line}</li>`)}</ul>`}`;
+${troubleList(troubles)}`;
 }

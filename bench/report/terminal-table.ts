@@ -2,7 +2,7 @@
 
 import { formatTable } from '#src/cli/format.js';
 import type { BenchResult, Contestant, ScenarioResult } from '../harness/result.js';
-import { environmentFacts, scenarioFacts, scenarioTitle } from './facts.js';
+import { environmentFacts, scenarioFacts, scenarioTitle, troublesOf } from './facts.js';
 import { numbersTable } from './numbers.js';
 
 /** @returns lines that end with a line feed each */
@@ -11,6 +11,9 @@ export function formatResult(result: BenchResult): string {
   const parts = [
     ...result.scenarios.map((scenario) => formatScenario(scenario, result)),
     formatSkipped(result.contestants),
+    troublesOf(result)
+      .map((line) => `! ${line}\n`)
+      .join(''),
     `${environment.join('; ')}\n`,
   ];
   return parts.filter((part) => part !== '').join('\n');

@@ -1,15 +1,17 @@
 /** Scenarios where everyone does the same piece of work in a command of their own. */
 
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { INDEX_BUILDERS } from '../contestants/index-builders.js';
 import { UNPACKERS } from '../contestants/unpackers.js';
 import { executeCommand } from '../programs/execute.js';
+import { removePlace } from '../programs/remove-place.js';
 import type { Bench } from '../harness/bench.js';
 import { dropCaches } from '../harness/caches.js';
 import type { CommandContestant, LayoutImage } from '../harness/command-contestant.js';
-import type { Contestant, Run, ScenarioResult } from '../harness/result.js';
-import { takeTurns, validRun } from '../harness/rounds.js';
+import { findContestants, skippedOf } from '../harness/find-contestants.js';
+import type { Run, ScenarioResult } from '../harness/result.js';
+import { type Turns, takeTurns, validRun } from '../harness/rounds.js';
 import { openProcessGroup } from '../meters/process-group.js';
 import { withProcessMeter } from '../harness/with-process-meter.js';
 
@@ -38,33 +40,42 @@ export const COMMAND_SCENARIOS = {
   },
 } satisfies Record<string, CommandScenario>;
 
-/** @returns its result, and who took part or did not */
 export async function measureCommands(
   bench: Bench,
   scenario: CommandScenario,
-  { image, rounds }: { image: LayoutImage; rounds: number },
-): Promise<{ result: ScenarioResult; contestants: Contestant[] }> {
-  const contestants: Contestant[] = [];
-  for (const one of scenario.contestants) {
-    const { name, title } = one;
-    const found = await one.find(bench.programs);
-    contestants.push({ name: nameIn(scenario, name), title, versions: {}, ...found });
-  }
-  const present = scenario.contestants.filter((_, n) => contestants[n]?.skipped === undefined);
-  const all = await takeTurns(present, { rounds, signal: bench.signal }, (contestant, round) => {
-    bench.progress.step(`${scenario.title}, ${image.name}: ${contestant.title}, round ${round}`);
-    return runCommand(bench, contestant, { image, round });
-  });
+  image: LayoutImage,
+): Promise<void> {
+  const { programs, progress, book } = bench;
   const { name, title, description } = scenario;
-  const rows = scenario.contestants.map((one, n) => {
-    const skipped = contestants[n]?.skipped;
-    const row = { contestant: nameIn(scenario, one.name), runs: all.get(one) ?? [] };
-    return skipped === undefined ? row : { ...row, skipped };
-  });
-  const baseline = nameIn(scenario, present[0]?.name ?? '');
+  const contestants = (await findContestants(scenario.contestants, programs)).map((one) => ({
+    ...one,
+    name: nameIn(scenario, one.name),
+  }));
+  book.addContestants(contestants);
+  const present = scenario.contestants.filter((_, n) => contestants[n]?.skipped === undefined);
   const amount = { count: image.size, unit: 'bytes' } as const;
-  const result = { name, title, description, image: image.name, amount, baseline, rows };
-  return { result, contestants };
+  const resultOf = (all: Turns<CommandContestant, Run>): ScenarioResult => ({
+    name,
+    title,
+    description,
+    image: image.name,
+    amount,
+    baseline: nameIn(scenario, present[0]?.name ?? ''),
+    rows: scenario.contestants.map((one, n) => ({
+      contestant: nameIn(scenario, one.name),
+      ...skippedOf(contestants[n]),
+      runs: [...(all.get(one) ?? [])],
+    })),
+  });
+  await takeTurns<CommandContestant, Run>(
+    present,
+    { ...bench, onTurn: (all) => book.put([resultOf(all)]) },
+    (contestant, turn) => {
+      const { round } = turn;
+      progress.step(`${title}, ${image.name}: ${contestant.title}, round ${round}`);
+      return runCommand({ ...bench, ...turn }, contestant, { image, round });
+    },
+  );
 }
 
 /** Whoever does several kinds of work is someone else in each, with another title. */
@@ -81,6 +92,7 @@ async function runCommand(
   const folder = await mkdtemp(join(bench.folder, 'c-'));
   try {
     const place = { folder, enter: group.enter, signal: bench.signal };
+    await using _ready = await contestant.setUp?.(image, place);
     const command = [...group.enter, ...contestant.command(image, place)];
     await dropCaches();
     const { value: ms, processes } = await withProcessMeter(group, async () => {
@@ -91,6 +103,6 @@ async function runCommand(
     const objections = (await contestant.objections?.(image, place)) ?? [];
     return validRun({ round, ms, processes }, objections);
   } finally {
-    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+    await removePlace(folder);
   }
 }

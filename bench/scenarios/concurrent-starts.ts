@@ -1,8 +1,8 @@
 /** Many containers of one image at once, on an installation where the image was started before. */
 
 import type { Bench } from '../harness/bench.js';
-import type { FailedRun, MeasuredRun, ScenarioResult } from '../harness/result.js';
-import { takeTurns, validRun } from '../harness/rounds.js';
+import type { FailedRun, MeasuredRun, Run, ScenarioResult } from '../harness/result.js';
+import { type Turns, takeTurns, validRun } from '../harness/rounds.js';
 import { withProcessMeter } from '../harness/with-process-meter.js';
 import { type Ready, startUntilReady } from '../meters/ready.js';
 import {
@@ -13,43 +13,60 @@ import {
   endContainer,
   withCommand,
 } from './start-stages.js';
-import { type StartScenarioOptions, withInstallation } from './starts.js';
+import { type StartEntry, type StartScenarioOptions, withInstallation } from './starts.js';
 
 const COUNTS = [1, 10, 50];
 const READY_TIMEOUT = 120_000;
 
-/** @returns a result for each count */
+/** By how many were started at once. */
+type CountRuns = ReadonlyMap<number, Run>;
+
+/** A result for each count. */
 export async function measureConcurrentStarts(
   bench: Bench,
-  { image, entries, rounds }: StartScenarioOptions,
-): Promise<ScenarioResult[]> {
-  const { signal } = bench;
-  const all = await takeTurns(entries, { rounds, signal }, ({ contestant, start }, round) => {
-    bench.progress.step(`${image}, many at once: ${contestant.title}, round ${round} of ${rounds}`);
-    return withInstallation(bench, contestant, async (part) => {
-      const stage = { ...part, round, host: bench.registry.meter.host };
-      const first = await coldStart(stage, start);
-      if ('errors' in first) return first;
-      const runs = new Map<number, MeasuredRun | FailedRun>();
-      for (const count of COUNTS) runs.set(count, await startMany(stage, start, count));
-      return { runs };
-    });
-  });
-  return COUNTS.map((count) => ({
-    name: `concurrent-${count}`,
-    title: count === 1 ? 'One container' : `${count} containers at once`,
-    description:
-      'Of an image that was started before: from the first command until the last container has printed its ready line. The latencies are those of each container.',
-    image,
-    amount: { count, unit: 'containers' },
-    baseline: entries[0]?.contestant.name ?? '',
-    rows: entries.map((entry) => ({
-      contestant: entry.contestant.name,
-      runs: (all.get(entry) ?? []).flatMap((one) =>
-        'errors' in one ? one : (one.runs.get(count) ?? []),
-      ),
-    })),
-  }));
+  { image, entries, unprepared }: StartScenarioOptions,
+): Promise<void> {
+  const { registry, progress, book } = bench;
+  const resultsOf = (all: Turns<StartEntry, CountRuns>): ScenarioResult[] =>
+    COUNTS.map((count) => ({
+      name: `concurrent-${count}`,
+      title: count === 1 ? 'One container' : `${count} containers at once`,
+      description:
+        'Of an image that was started before: from the first command until the last container has printed its ready line. The latencies are those of each container.',
+      image,
+      amount: { count, unit: 'containers' },
+      baseline: entries[0]?.contestant.name ?? '',
+      rows: [
+        ...entries.map((entry) => ({
+          contestant: entry.contestant.name,
+          runs: (all.get(entry) ?? []).flatMap((one) =>
+            'errors' in one ? one : (one.get(count) ?? []),
+          ),
+        })),
+        ...unprepared,
+      ],
+    }));
+  await takeTurns<StartEntry, CountRuns | FailedRun>(
+    entries,
+    { ...bench, onTurn: (all) => book.put(resultsOf(all)) },
+    ({ contestant, start }, turn) => {
+      const { round } = turn;
+      progress.step(
+        `${image}, many at once: ${contestant.title}, round ${round} of ${bench.rounds}`,
+      );
+      return withInstallation({ ...bench, ...turn }, contestant, (part) =>
+        startCounts({ ...part, round, host: registry.meter.host }, start),
+      );
+    },
+  );
+}
+
+async function startCounts(stage: Stage, start: StartImage): Promise<CountRuns | FailedRun> {
+  const first = await coldStart(stage, start);
+  if ('errors' in first) return first;
+  const runs = new Map<number, Run>();
+  for (const count of COUNTS) runs.set(count, await startMany(stage, start, count));
+  return runs;
 }
 
 interface Started {

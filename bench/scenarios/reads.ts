@@ -3,22 +3,19 @@
  * there. Each side's bytes are compared with the unpacked folder's, so that nobody is fast by being wrong.
  */
 
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errorMessage } from '#src/common/errors.js';
+import { untilAborted } from '#src/common/until-aborted.js';
 import { execute } from '../programs/execute.js';
+import { removePlace } from '../programs/remove-place.js';
 import { MOUNT_CONTESTANTS, type MountContestant, type OpenMount } from '../contestants/mounts.js';
 import type { Bench } from '../harness/bench.js';
 import { dropCaches } from '../harness/caches.js';
 import type { LayoutImage } from '../harness/command-contestant.js';
-import type {
-  Amount,
-  Contestant,
-  FailedRun,
-  MeasuredRun,
-  ScenarioResult,
-} from '../harness/result.js';
-import { orAborted } from '../harness/or-aborted.js';
-import { takeTurns, validRun } from '../harness/rounds.js';
+import { findContestants, skippedOf } from '../harness/find-contestants.js';
+import type { Amount, FailedRun, MeasuredRun, Run, ScenarioResult } from '../harness/result.js';
+import { type Turns, takeTurns, validRun } from '../harness/rounds.js';
 import { type ReadPlace, measureReads } from '../meters/read-meter.js';
 import { type ProcessGroup, openProcessGroup } from '../meters/process-group.js';
 import { withProcessMeter } from '../harness/with-process-meter.js';
@@ -62,6 +59,12 @@ interface Evidence {
   random: string;
 }
 
+/** Filled by the first one, which is the unpacked folder. */
+interface Known {
+  plan?: Plan;
+  evidence: Partial<Evidence>;
+}
+
 interface Plan {
   /** Relative to the mount. */
   largest: string;
@@ -69,49 +72,45 @@ interface Plan {
   random: readonly ReadPlace[];
 }
 
-/** @returns a result for each kind of reading, and who took part */
-export async function measureReading(
-  bench: Bench,
-  { image, rounds }: { image: LayoutImage; rounds: number },
-): Promise<{ results: ScenarioResult[]; contestants: Contestant[] }> {
-  const layer = await largestBlob(image);
-  const contestants = await Promise.all(
-    MOUNT_CONTESTANTS.map(async (one): Promise<Contestant> => ({
-      name: one.name,
-      title: one.title,
-      versions: {},
-      ...(await one.find(bench.programs)),
-    })),
-  );
+type PartRuns = Record<Part, Run>;
+
+/** A result for each kind of reading. */
+export async function measureReading(bench: Bench, image: LayoutImage): Promise<void> {
+  const { programs, progress, book } = bench;
+  const layer = largestBlob(image);
+  const contestants = await findContestants(MOUNT_CONTESTANTS, programs);
+  book.addContestants(contestants);
   const present = MOUNT_CONTESTANTS.filter((_, n) => contestants[n]?.skipped === undefined);
-  const known: { plan?: Plan; evidence?: Evidence } = {};
-  const { signal, progress } = bench;
-  const all = await takeTurns(present, { rounds, signal }, (contestant, round) => {
-    progress.step(`${image.name}, reading: ${contestant.title}, round ${round} of ${rounds}`);
-    return withMount(bench, contestant, { layer, round, known });
-  });
-  const results = PARTS.map((part) => ({
-    ...part,
-    image: image.name,
-    ...amountOf(part.name, known),
-    baseline: 'folder',
-    rows: MOUNT_CONTESTANTS.map((one, n) => ({
-      contestant: one.name,
-      ...(contestants[n]?.skipped === undefined ? {} : { skipped: contestants[n].skipped }),
-      runs: (all.get(one) ?? []).flatMap((runs) =>
-        'errors' in runs ? runs : (runs[part.name] ?? []),
-      ),
-    })),
-  }));
-  return { results, contestants };
+  const known: Known = { evidence: {} };
+  const resultsOf = (all: Turns<MountContestant, PartRuns>): ScenarioResult[] =>
+    PARTS.map((part) => ({
+      ...part,
+      image: image.name,
+      ...amountOf(part.name, known),
+      baseline: 'folder',
+      rows: MOUNT_CONTESTANTS.map((one, n) => ({
+        contestant: one.name,
+        ...skippedOf(contestants[n]),
+        runs: (all.get(one) ?? []).map((runs) => ('errors' in runs ? runs : runs[part.name])),
+      })),
+    }));
+  await takeTurns<MountContestant, PartRuns>(
+    present,
+    { ...bench, onTurn: (all) => book.put(resultsOf(all)) },
+    (contestant, turn) => {
+      const { round } = turn;
+      progress.step(
+        `${image.name}, reading: ${contestant.title}, round ${round} of ${bench.rounds}`,
+      );
+      return withMount({ ...bench, ...turn }, contestant, { layer, round, known });
+    },
+  );
 }
 
-function amountOf(
-  part: Part,
-  { plan, evidence }: { plan?: Plan; evidence?: Evidence },
-): { amount?: Amount } {
-  if (plan === undefined || evidence === undefined) return {};
-  if (part.startsWith('walk')) return { amount: { count: evidence.entries, unit: 'entries' } };
+function amountOf(part: Part, { plan, evidence }: Known): { amount?: Amount } {
+  const { entries } = evidence;
+  if (plan === undefined || entries === undefined) return {};
+  if (part.startsWith('walk')) return { amount: { count: entries, unit: 'entries' } };
   if (part === 'random') return { amount: { count: plan.random.length, unit: 'reads' } };
   return { amount: { count: plan.size, unit: 'bytes' } };
 }
@@ -119,75 +118,90 @@ function amountOf(
 interface MountRound {
   layer: string;
   round: number;
-  /** Filled by the first one, which is the unpacked folder. */
-  known: { plan?: Plan; evidence?: Evidence };
+  known: Known;
 }
 
 async function withMount(
   bench: Bench,
   contestant: MountContestant,
   { layer, round, known }: MountRound,
-): Promise<Record<Part, MeasuredRun | FailedRun>> {
+): Promise<PartRuns> {
   await using group = await openProcessGroup();
   const folder = await mkdtemp(join(bench.folder, 'c-'));
+  const runs: Partial<PartRuns> = {};
   try {
     const place = { folder, enter: ['setsid', ...group.enter], signal: bench.signal };
     await using mount: OpenMount = await contestant.open(layer, place, bench.programs);
     known.plan ??= await makePlan(mount.path);
-    return await orAborted(
-      readAll(mount.path, { group, round, plan: known.plan, known }),
-      bench.signal,
-    );
+    const { plan, evidence } = known;
+    const reading = { group, round, signal: bench.signal, plan, known: evidence, runs };
+    const why = await untilAborted(readAll(mount.path, reading), bench.signal).catch(errorMessage);
+    return withErrors(runs, { round, errors: [String(why)] });
   } finally {
-    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+    await removePlace(folder);
   }
+}
+
+/** What took too long, or failed, leaves what was measured before it. */
+function withErrors(runs: Partial<PartRuns>, failed: FailedRun): PartRuns {
+  const all = PARTS.map(({ name }) => [name, runs[name] ?? failed] as const);
+  return Object.fromEntries(all) as PartRuns; // one for each part
 }
 
 interface Reading {
   group: ProcessGroup;
   round: number;
+  signal: AbortSignal;
   plan: Plan;
-  known: { evidence?: Evidence };
+  known: Partial<Evidence>;
+  /** Filled one by one. */
+  runs: Partial<PartRuns>;
 }
 
 async function readAll(
   path: string,
-  { group, round, plan, known }: Reading,
-): Promise<Record<Part, MeasuredRun | FailedRun>> {
-  const measured = async <T>(drop: boolean, work: () => Promise<T>): Promise<[MeasuredRun, T]> => {
-    if (drop) await dropCaches();
-    const { value, processes } = await withProcessMeter(group, async () => {
-      const begin = performance.now();
-      const result = await work();
-      return { result, ms: performance.now() - begin };
-    });
-    return [{ round, ms: value.ms, processes }, value.result];
+  { group, round, signal, plan, known, runs }: Reading,
+): Promise<void> {
+  const walk = async (): Promise<{ ms: number; list: string }> => {
+    const begin = performance.now();
+    const list = await execute('find', [path, '-printf', '%s %m %T@\\n'], { signal });
+    return { ms: performance.now() - begin, list };
   };
-  const walk = (): Promise<string> => execute('find', [path, '-printf', '%s %m %T@\\n']);
+  const measured = async <T extends { ms: number }>(
+    work: () => Promise<T>,
+  ): Promise<[MeasuredRun, T]> => {
+    const { value, processes } = await withProcessMeter(group, work);
+    return [{ round, ms: value.ms, processes }, value];
+  };
+  const cold = async <T extends { ms: number }>(
+    work: () => Promise<T>,
+  ): Promise<[MeasuredRun, T]> => {
+    await dropCaches();
+    return measured(work);
+  };
   const sequence = inOrder(join(path, plan.largest), plan.size);
   const places = plan.random.map((place) => ({ ...place, path: join(path, place.path) }));
-  const [walked, list] = await measured(true, walk);
-  const [again] = await measured(false, walk);
-  const [random, reads] = await measured(true, () => measureReads(places));
-  const [sequential, bytes] = await measured(true, () => measureReads(sequence));
-  const [sequentialAgain] = await measured(true, () => measureReads(sequence));
-  const entries = list.split('\n').length - 1;
-  const evidence = { entries, sequential: bytes.sha256, random: reads.sha256 };
-  known.evidence ??= evidence;
-  const wrong = differences(evidence, known.evidence);
-  return {
-    walk: validRun(walked, wrong),
-    'walk-again': validRun(again, wrong),
-    random: validRun({ ...random, latencies: reads.latencies }, wrong),
-    sequential: validRun(sequential, wrong),
-    'sequential-again': validRun(sequentialAgain, wrong),
-  };
+  const [walked, { list }] = await cold(walk);
+  const isWhole = agrees(known, 'entries', list.split('\n').length - 1);
+  runs.walk = validRun(walked, isWhole);
+  runs['walk-again'] = validRun((await measured(walk))[0], isWhole);
+  const [first, { sha256 }] = await cold(() => measureReads(sequence));
+  runs.sequential = validRun(first, agrees(known, 'sequential', sha256));
+  const [second, again] = await cold(() => measureReads(sequence));
+  runs['sequential-again'] = validRun(second, agrees(known, 'sequential', again.sha256));
+  const [random, reads] = await cold(() => measureReads(places));
+  const { latencies } = reads;
+  runs.random = validRun({ ...random, latencies }, agrees(known, 'random', reads.sha256));
 }
 
-function differences(found: Evidence, expected: Evidence): string[] {
-  return (['entries', 'sequential', 'random'] as const)
-    .filter((what) => found[what] !== expected[what])
-    .map((what) => `${what}: ${found[what]}, expected ${expected[what]}`);
+/** The first one to read says what is right. @returns what speaks against the others */
+function agrees<K extends keyof Evidence>(
+  known: Partial<Evidence>,
+  what: K,
+  found: Evidence[K],
+): string[] {
+  const expected = (known[what] ??= found);
+  return found === expected ? [] : [`${what}: ${found}, expected ${expected}`];
 }
 
 function inOrder(path: string, size: number): ReadPlace[] {
@@ -222,9 +236,8 @@ async function makePlan(root: string): Promise<Plan> {
   return { largest: largest.path, size: largest.size, random };
 }
 
-async function largestBlob({ blobs }: LayoutImage): Promise<string> {
-  const sizes = await Promise.all(blobs.map(async (path) => (await stat(path)).size));
-  const path = blobs[sizes.indexOf(Math.max(...sizes))];
-  if (path === undefined) throw new Error('Cannot read an image without layers');
-  return path;
+function largestBlob({ layers }: LayoutImage): string {
+  const [largest] = layers.toSorted((a, b) => b.size - a.size);
+  if (largest === undefined) throw new Error('Cannot read an image without layers');
+  return largest.path;
 }

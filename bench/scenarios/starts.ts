@@ -1,11 +1,18 @@
 /** The scenarios of starting containers, for one image: installations come and go, stages follow one another in each. */
 
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Preparation, Run, ScenarioResult, ScenarioRow } from '../harness/result.js';
+import { untilAborted } from '#src/common/until-aborted.js';
+import type {
+  FailedRun,
+  Preparation,
+  Run,
+  ScenarioResult,
+  ScenarioRow,
+} from '../harness/result.js';
 import type { Installation, StartContestant } from '../harness/contestant.js';
-import { orAborted } from '../harness/or-aborted.js';
-import { takeTurns } from '../harness/rounds.js';
+import { type Turns, takeTurns } from '../harness/rounds.js';
+import { removePlace } from '../programs/remove-place.js';
 import type { Bench } from '../harness/bench.js';
 import { openProcessGroup } from '../meters/process-group.js';
 import { type Stage, type StartImage, coldStart, warmStart } from './start-stages.js';
@@ -22,7 +29,8 @@ export interface StartScenarioOptions {
   /** Name of the image as the results know it. */
   image: string;
   entries: readonly StartEntry[];
-  rounds: number;
+  /** Those that are here, but for whom the image could not be made ready. */
+  unprepared: readonly ScenarioRow[];
 }
 
 const STAGES = [
@@ -48,31 +56,45 @@ const STAGES = [
 type StageName = (typeof STAGES)[number]['name'];
 type StageRuns = Partial<Record<StageName, Run>>;
 
-/** @returns a result for each stage that ran */
+/** A result for each stage that ran. */
 export async function measureStarts(
   bench: Bench,
-  { image, entries, rounds }: StartScenarioOptions,
-): Promise<ScenarioResult[]> {
-  const { signal } = bench;
-  const all = await takeTurns(entries, { rounds, signal }, async (entry, round) => {
-    bench.progress.step(`${image}: ${entry.contestant.title}, round ${round} of ${rounds}`);
-    return withInstallation(bench, entry.contestant, (part) =>
-      runStages({ ...part, round, host: bench.registry.meter.host }, entry),
-    );
-  });
-  const rowsOf = (name: StageName): ScenarioRow[] =>
-    entries.map((entry) => ({
-      contestant: entry.contestant.name,
-      ...preparationOf(entry),
-      ...(name === 'second-image' ? layersOf(entry.second) : {}),
-      runs: (all.get(entry) ?? []).flatMap((one) =>
-        'errors' in one ? (name === 'cold-start' ? one : []) : (one[name] ?? []),
-      ),
-    }));
+  { image, entries, unprepared }: StartScenarioOptions,
+): Promise<void> {
+  const { registry, progress, book } = bench;
   const baseline = entries[0]?.contestant.name ?? '';
-  return STAGES.map((stage) => ({ ...stage, image, baseline, rows: rowsOf(stage.name) })).filter(
-    ({ rows }) => rows.some(({ runs }) => runs.length > 0),
+  const resultsOf = (all: Turns<StartEntry, StageRuns>): ScenarioResult[] =>
+    STAGES.map((stage) => {
+      const rows = entries.map((entry) => stageRow(stage.name, entry, all.get(entry) ?? []));
+      return { ...stage, image, baseline, rows: [...rows, ...unprepared] };
+    }).filter(({ rows }) => rows.some(({ runs }) => runs.length > 0));
+  await takeTurns<StartEntry, StageRuns>(
+    entries,
+    { ...bench, onTurn: (all) => book.put(resultsOf(all)) },
+    async (entry, turn) => {
+      const { contestant } = entry;
+      progress.step(`${image}: ${contestant.title}, round ${turn.round} of ${bench.rounds}`);
+      return withInstallation({ ...bench, ...turn }, contestant, (part) =>
+        runStages({ ...part, round: turn.round, host: registry.meter.host }, entry),
+      );
+    },
   );
+}
+
+/** An installation that failed as a whole is an error of its first start. */
+function stageRow(
+  name: StageName,
+  entry: StartEntry,
+  turns: readonly (StageRuns | FailedRun)[],
+): ScenarioRow {
+  return {
+    contestant: entry.contestant.name,
+    ...preparationOf(entry),
+    ...(name === 'second-image' ? layersOf(entry.second) : {}),
+    runs: turns.flatMap((one) =>
+      'errors' in one ? (name === 'cold-start' ? one : []) : (one[name] ?? []),
+    ),
+  };
 }
 
 /** What was made of the image for this contestant, and of which blobs it consists then. */
@@ -109,8 +131,8 @@ export async function withInstallation<T>(
     const place = { folder, enter: ['setsid', ...group.enter, ...enter], signal: bench.signal };
     await using installation: Installation = await contestant.open(place, bench.programs);
     const part = { meter: bench.registry.meter, group, installation, contestant };
-    return await orAborted(work(part), bench.signal);
+    return await untilAborted(work(part), bench.signal);
   } finally {
-    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+    await removePlace(folder);
   }
 }

@@ -63,6 +63,7 @@ function resultOf(baseline: readonly number[], siphon: readonly number[]): Bench
     },
     contestants: [],
     images: [],
+    troubles: [],
     scenarios: [
       {
         name: 'cold-start',

@@ -63,8 +63,12 @@ describe.skipIf(!root)('a network', () => {
 
   test('brings every byte, whatever is held back', async () => {
     await using link = await network.link(port, 40);
-    const stdout = await atFarEnd('curl', '-sf', `http://${link.host}/body`);
-    expect(stdout === body.toString()).toBe(true);
+    // A server that hangs up after it has said all is heard to the end, too.
+    for (const connection of ['keep-alive', 'close']) {
+      const header = ['-H', `connection: ${connection}`];
+      const stdout = await atFarEnd('curl', '-sf', ...header, `http://${link.host}/body`);
+      expect(stdout === body.toString(), connection).toBe(true);
+    }
   });
 
   test('can be had twice at once, and is gone when it is closed', async () => {

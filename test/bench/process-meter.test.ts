@@ -115,6 +115,26 @@ time.sleep(60)`;
     expect(all).toBeLessThan(1500);
   });
 
+  test('finds what is far less than a tick', async () => {
+    await using group = await openProcessGroup();
+    const script = `
+import sys, time
+print('idle', flush=True)
+sys.stdin.readline()
+end = time.process_time() + 0.004
+while time.process_time() < end: pass
+print('done', flush=True)
+sys.stdin.readline()`;
+    const child = startIn(group, 'python3', '-c', script);
+    await once(child.stdout, 'data');
+    const meter = await startProcessMeter(group, 1e6);
+    child.stdin.write('\n');
+    await once(child.stdout, 'data');
+    const [python] = await meter.stop();
+    expect(python?.cpuMs).toBeGreaterThanOrEqual(4);
+    expect(python?.cpuMs).toBeLessThan(100);
+  });
+
   test('has the processor time of programs that it never saw', async () => {
     await using group = await openProcessGroup();
     const meter = await startProcessMeter(group, 1e6);

@@ -14,31 +14,27 @@ import { buildShellImage, checkScript } from '../support/shell-image.js';
 
 const missing = containerdMissing();
 
-/** Words of a benchmark of an image in the sandbox. @param ready matches what its container prints */
+/** Matches what the container of {@link words} prints. */
+const READY = '^low high gone';
+
+/** Words of a benchmark of an image in the sandbox; what it finds is left there in files. */
 async function words(
-  sandbox: Sandbox,
-  ready: string,
-  contestants = ['overlayfs'],
+  { directory }: Sandbox,
+  { ready = READY, rounds = 1 }: { ready?: string; rounds?: number },
+  ...options: string[]
 ): Promise<string[]> {
-  const { layout } = await buildShellImage(sandbox.directory);
-  const options = [
-    '--rounds',
-    '1',
-    '--scenarios',
-    'starts',
-    '--cache',
-    join(sandbox.directory, 'cache'),
-  ];
-  const who = ['--contestants', ...contestants];
-  const output = ['--output', join(sandbox.directory, 'result.json')];
+  const { layout } = await buildShellImage(directory);
+  const at = (name: string): string => join(directory, name);
+  const how = ['--rounds', String(rounds), '--scenarios', 'starts', '--cache', at('cache')];
+  const output = ['--output', at('result.json'), '--html', at('result.html')];
   const command = ['--', '/bin/sh', '-c', checkScript, '--ready', ready];
   return [
     siphonProgram,
     'bench',
     `oci:${layout}:latest`,
-    ...options,
-    ...who,
+    ...how,
     ...output,
+    ...options,
     ...command,
   ];
 }
@@ -48,19 +44,24 @@ async function resultIn(sandbox: Sandbox): Promise<BenchResult> {
 }
 
 test.skipIf(missing !== undefined)(
-  'a user’s image is pulled and started by everyone, and what they fetched is counted',
+  'a user’s image is pulled and started by everyone who can, and what they fetched is counted',
   { timeout: 90_000 },
   async () => {
     await using sandbox = await openSandbox();
-    const everyone = ['overlayfs', 'siphon-indexed'];
-    const all = await words(sandbox, '^low high gone', everyone);
+    const everyone = ['--contestants', 'overlayfs', 'siphon-indexed', 'podman'];
+    // One that fails at once, whatever it is asked for.
+    const broken = ['podman', 'conmon', 'fuse-overlayfs'].map((name) => `${name}=/bin/false`);
+    const all = await words(sandbox, {}, ...everyone, '--program', ...broken);
     const env = { ...process.env, TMPDIR: sandbox.directory };
     const { code, stderr } = await run(process.execPath, all, { env });
     expect(code, stderr).toBe(0);
-    const { scenarios, images } = await resultIn(sandbox);
+    const { scenarios, images, unfinished } = await resultIn(sandbox);
+    expect(unfinished).toBeUndefined();
     expect(scenarios.map(({ name }) => name)).toEqual(['cold-start', 'warm-start']);
+    const failed = scenarios[0]?.rows.find(({ contestant }) => contestant === 'podman');
+    expect(failed?.runs).toEqual([{ round: 1, errors: [expect.stringContaining('/bin/false')] }]);
     const [cold, warm] = scenarios.map(({ rows }) =>
-      rows.map(({ runs }) => {
+      rows.slice(0, 2).map(({ runs }) => {
         expect(runs[0]).not.toHaveProperty('errors');
         return runs[0] as MeasuredRun; // as was just seen
       }),
@@ -84,7 +85,10 @@ test.skipIf(missing !== undefined)(
   async () => {
     await using sandbox = await openSandbox();
     const env = { ...process.env, TMPDIR: sandbox.directory };
-    await run(process.execPath, await words(sandbox, 'never printed'), { env });
+    const all = await words(sandbox, { ready: 'never printed' }, '--contestants', 'overlayfs');
+    const { code, stderr } = await run(process.execPath, all, { env });
+    expect(code).not.toBe(0);
+    expect(stderr).toContain('Cannot measure anything');
     const { scenarios } = await resultIn(sandbox);
     const runs = scenarios.flatMap(({ rows }) => rows.flatMap((row) => row.runs));
     expect(runs.length).toBeGreaterThan(0);
@@ -94,29 +98,61 @@ test.skipIf(missing !== undefined)(
 );
 
 test.skipIf(missing !== undefined)(
-  'Ctrl-C ends it, and leaves nothing running, mounted or stored but the cache',
+  'Ctrl-C ends it: what was measured is there, and nothing is left running, mounted or stored but the cache',
   { timeout: 90_000 },
   async () => {
     await using sandbox = await openSandbox();
-    const child = spawn(process.execPath, await words(sandbox, 'never printed'), {
-      stdio: ['ignore', 'ignore', 'pipe'],
+    const all = await words(sandbox, { rounds: 100 }, '--contestants', 'overlayfs');
+    const child = spawn(process.execPath, all, {
+      stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, TMPDIR: sandbox.directory },
     });
-    const exited = once(child, 'exit');
-    let said = '';
+    const closed = once(child, 'close');
+    let [said, shown] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (shown += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       said += text;
-      if (said.includes('round 1')) setTimeout(() => child.kill('SIGINT'), 700);
+      if (text.includes('round 2')) setTimeout(() => child.kill('SIGINT'), 300);
     });
-    await exited;
-    expect(said).toContain('round 1');
-    expect(child.exitCode).not.toBe(0);
+    await closed;
+    expect(child.exitCode, said).not.toBe(0);
+    const { unfinished, scenarios } = await resultIn(sandbox);
+    expect(unfinished).toBe('it was interrupted');
+    expect(scenarios[0]?.rows[0]?.runs.filter(isMeasured).length).toBeGreaterThan(0);
+    expect(shown).toContain('it was interrupted');
+    expect(await readFile(join(sandbox.directory, 'result.html'), 'utf8')).toContain(
+      'it was interrupted',
+    );
     expect(await sandbox.mounts()).toEqual([]);
     expect(leftOf(sandbox)).toEqual([]);
     const { stdout } = await run('pgrep', ['--full', sandbox.directory]);
     expect(stdout).toBe('');
   },
 );
+
+test.skipIf(process.getuid?.() !== 0)('a wrong word is told before anything is done', async () => {
+  const image = ['bench', 'oci:/nowhere'];
+  const wrong: [string[], RegExp][] = [
+    [image, /nothing tells when it is ready, expected --ready/],
+    [[...image, '--ready', '('], /Cannot use --ready "\(": .*[Uu]nterminated/],
+    [[...image, '--ready', 'x', '--images', 'shell'], /expected either/],
+    [['bench', '--ready', 'x'], /there is no image, expected IMAGE/],
+    [['bench', '--images', 'shel'], /image "shel": it is unknown, expected one of shell,/],
+    [['bench', '--contestants', 'me'], /contestant "me": it is unknown, .* overlayfs,/],
+    [['bench', '--scenarios', 'all'], /scenario "all": it is unknown, .* starts,/],
+    [['bench', '--rounds', '0'], /"0" rounds: expected a number from 1 on/],
+    [['bench', '--timeout', 'x'], /"x" seconds: expected a number from 1 on/],
+    [['bench', '--program', 'podman'], /it names no path, expected NAME=PATH/],
+    [['bench', '--program', 'podman=/nowhere'], /"\/nowhere": nothing to be run is there/],
+  ];
+  const found = await Promise.all(
+    wrong.map(([all]) => run(process.execPath, [siphonProgram, ...all])),
+  );
+  for (const [n, [all, why]] of wrong.entries()) {
+    expect(found[n]?.code, all.join(' ')).toBe(2);
+    expect(found[n]?.stderr, all.join(' ')).toMatch(why);
+  }
+});
 
 /** Folders of benchmarks, registries and containerds in the sandbox. */
 function leftOf(sandbox: Sandbox): string[] {

@@ -45,6 +45,8 @@ describe('the table', () => {
       '! stargz-snapshotter: round 4 does not count: layer sha256:222222222222',
     );
     expect(text).toContain('! podman, fuse-overlayfs: skipped: the image needs devices');
+    expect(lines).toContain('! Not all of it: it was interrupted');
+    expect(lines).toContain('! unpack of image "node": no space left on device');
     expect(text).toMatch(/^SOCI +no soci-snapshotter-grpc on the path/m);
   });
 });

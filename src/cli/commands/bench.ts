@@ -3,18 +3,6 @@ import { onInterrupt } from '../interruption.js';
 import { type ErrorCode, SiphonError } from '../../common/errors.js';
 import { requireRoot, settingsOf } from '../settings.js';
 
-interface BenchOptions {
-  ready?: string;
-  images?: string[];
-  scenarios?: string[];
-  contestants?: string[];
-  rounds: string;
-  cache?: string;
-  program?: string[];
-  output?: string;
-  html?: string;
-}
-
 /** What the benchmarks have for this command. */
 interface Harness {
   bench: (words: object) => Promise<void>;
@@ -37,22 +25,20 @@ export function benchCommand(): Command {
     )
     .option('--contestants <name...>', 'who takes part (default: everyone who is here)')
     .option('--rounds <number>', 'how often each one runs', '5')
+    .option('--timeout <seconds>', 'what takes longer in one round is ended, and an error', '600')
     .option('--cache <dir>', 'for what is made once (default: ~/.cache/siphon-bench)')
     .option('--program <name=path...>', 'where a program is that is not on the path')
     .option('--output <file>', 'write the result there, as JSON')
     .option('--html <file>', 'write it there as a page with plots, in one file')
-    .action(
-      async (image: string | undefined, cmd: string[], options: BenchOptions, command: Command) => {
-        requireRoot('run the benchmark');
-        const { json } = settingsOf(command);
-        const { bench } = (await import(harness)) as Harness; // made by the same build
-        const { program: programs, ...rest } = options;
-        const words = { image, command: cmd, programs, json, signal: onInterrupt(), ...rest };
-        await bench(words).catch((error: unknown) => {
-          throw asOurs(error);
-        });
-      },
-    );
+    .action(async (image: string | undefined, cmd: string[], options: object, command: Command) => {
+      requireRoot('run the benchmark');
+      const { json } = settingsOf(command);
+      const { bench } = (await import(harness)) as Harness; // made by the same build
+      const words = { image, command: cmd, json, signal: onInterrupt(), ...options };
+      await bench(words).catch((error: unknown) => {
+        throw asOurs(error);
+      });
+    });
 }
 
 /** The harness has modules of its own, whose errors are no instances of ours. */

@@ -216,6 +216,7 @@ export function sampleResult(): BenchResult {
     command: 'siphon bench --images node --rounds 5',
     startedAt: '2026-11-21T17:00:00.000Z',
     finishedAt: '2026-11-21T17:09:00.000Z',
+    unfinished: 'it was interrupted',
     environment: {
       siphon: '0.1.0',
       node: '20.20.0',
@@ -241,5 +242,6 @@ export function sampleResult(): BenchResult {
     ],
     images: [{ name: 'node', title: 'Node with a large node_modules', layers }],
     scenarios: [coldStart(), randomReads(), metadataWalk()],
+    troubles: ['unpack of image "node": no space left on device'],
   };
 }
