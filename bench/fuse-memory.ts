@@ -12,26 +12,28 @@
  */
 
 import { Metadata, credentials, status } from '@grpc/grpc-js';
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { parseArgs, promisify } from 'node:util';
+import { parseArgs } from 'node:util';
 import { SnapshotsClient } from '#src/generated/containerd/services/snapshots/v1/snapshots.js';
 import { statusSocket } from '#src/monitor/monitor-server.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { type Entry, directory as folder, file, noise } from '../demo/image/entry.js';
 import { writeLayout } from '../demo/image/write-layout.js';
+import { dropCaches } from './harness/caches.js';
 import { printFigures } from './harness/figures.js';
+import { singleBench } from './harness/single-bench.js';
+import { endProgram } from './programs/end-program.js';
+import { execute } from './programs/execute.js';
+import { siphonProgram } from './programs/siphon-program.js';
 
 const folders = 400;
 const filesPerFolder = 100;
 const prefix = 'containerd.io/snapshot';
-const siphon = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
 
 const { values } = parseArgs({
   options: {
@@ -43,26 +45,30 @@ const { values } = parseArgs({
   },
 });
 
-const run = promisify(execFile);
-const directory = mkdtempSync(join(values.folder, 'siphon-measure-'));
-const address = join(directory, 'siphon.sock');
-const root = join(directory, 'root');
-try {
-  const service = await startService();
-  try {
-    await measure(service);
-  } finally {
-    service.kill('SIGTERM');
-    if (service.exitCode === null) await once(service, 'exit');
-  }
-} finally {
-  rmSync(directory, { recursive: true });
+/** Where everything lies. */
+interface Place {
+  directory: string;
+  /** Of the service's socket. */
+  address: string;
+  root: string;
+  signal: AbortSignal;
 }
 
-async function startService(): Promise<ChildProcess> {
+await singleBench(values.folder, async (directory, signal) => {
+  const [address, root] = [join(directory, 'siphon.sock'), join(directory, 'root')];
+  const place = { directory, address, root, signal };
+  const service = await startService(place);
+  try {
+    await measure(place, service.pid ?? 0);
+  } finally {
+    await endProgram(service);
+  }
+});
+
+async function startService({ directory, address, root }: Place): Promise<ChildProcess> {
   const config = join(directory, 'siphon.toml');
   writeFileSync(config, `cache_size = ${Number(values.cache) * 2 ** 20}\n`);
-  const args = [siphon, '--root', root, 'serve', '--address', address, '--config', config];
+  const args = [siphonProgram, '--root', root, 'serve', '--address', address, '--config', config];
   const service = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'] });
   while (!existsSync(address)) {
     if (service.exitCode !== null) throw new Error('siphon serve does not start');
@@ -72,31 +78,37 @@ async function startService(): Promise<ChildProcess> {
   return service;
 }
 
-async function measure(service: ChildProcess): Promise<void> {
-  const keeper = service.pid ?? 0;
+async function measure(place: Place, keeper: number): Promise<void> {
+  const { root, signal } = place;
   report('no image', keeper);
-  for (let number = 1; number <= Number(values.images); number += 1) await prepareImage(number);
+  for (let number = 1; number <= Number(values.images); number += 1) {
+    signal.throwIfAborted();
+    await prepareImage(place, number);
+  }
   await delay(5000);
   report(`${values.images} images mounted`, keeper);
+  const rounds: number[] = [];
   for (let round = 1; round <= Number(values.rounds); round += 1) {
-    writeFileSync('/proc/sys/vm/drop_caches', '3');
+    await dropCaches();
     const script =
       'find "$1" -printf %s > /dev/null; printf "%s\\0" "$1"/*/[0-4]?/* "$1"/*/large | xargs -0 cat > /dev/null';
-    await run('bash', ['-ec', script, 'work', join(root, 'fuse')]);
-    report(`round ${round}`, keeper, await effort());
+    await execute('bash', ['-ec', script, 'work', join(root, 'fuse')], { signal });
+    rounds.push(report(`round ${round}`, keeper, await effort(root)));
   }
+  const [first = Number.NaN, last = Number.NaN] = [rounds[0], rounds.at(-1)];
+  printFigures({ 'last round': last, 'last round beyond the first': last - first });
 }
 
 /** Makes an image of one layer and has it prepared; the blob is drawn whole, since nothing has indexed it. */
-async function prepareImage(number: number): Promise<void> {
-  const layout = join(directory, `layout-${number}`);
+async function prepareImage(place: Place, number: number): Promise<void> {
+  const layout = join(place.directory, `layout-${number}`);
   const plan = { title: 'files', entries: entriesOf(number) };
   const image = await writeLayout({ layout, tag: 'latest', layers: [plan], process: {} });
   const [layer] = image.layers;
   if (layer === undefined) throw new Error('the image has no layer');
   const registry = await serveLayout({ layout });
   try {
-    await prepare(`key-${number}`, {
+    await prepare(place.address, `key-${number}`, {
       [`${prefix}.ref`]: `chain-${number}`,
       [`${prefix}/cri.image-ref`]: `${registry.host}/app:latest`,
       [`${prefix}/cri.layer-digest`]: layer.digest,
@@ -119,7 +131,11 @@ function* entriesOf(image: number): Generator<Entry> {
 }
 
 /** Fails where the layer did not become a remote snapshot. */
-async function prepare(key: string, labels: Record<string, string>): Promise<void> {
+async function prepare(
+  address: string,
+  key: string,
+  labels: Record<string, string>,
+): Promise<void> {
   const client = new SnapshotsClient(`unix:${address}`, credentials.createInsecure());
   const metadata = new Metadata();
   metadata.set('containerd-namespace', 'measure');
@@ -133,8 +149,8 @@ async function prepare(key: string, labels: Record<string, string>): Promise<voi
 }
 
 /** What the server says it has done so far. */
-async function effort(): Promise<string> {
-  const metrics = await askMetrics();
+async function effort(root: string): Promise<string> {
+  const metrics = await askMetrics(root);
   // What the kernel forgets is no reading.
   const total = (name: string): number =>
     [...metrics.matchAll(new RegExp(`^${name}(\\{.*\\})? (\\S+)$`, 'gm'))]
@@ -147,7 +163,7 @@ async function effort(): Promise<string> {
   );
 }
 
-function askMetrics(): Promise<string> {
+function askMetrics(root: string): Promise<string> {
   return new Promise((resolve, reject) => {
     get({ socketPath: statusSocket(root), path: '/metrics' }, (response) => {
       let text = '';
@@ -157,13 +173,15 @@ function askMetrics(): Promise<string> {
   });
 }
 
-function report(when: string, keeper: number, done = ''): void {
+/** @returns MiB */
+function report(when: string, keeper: number, done = ''): number {
   const children = readFileSync(`/proc/${keeper}/task/${keeper}/children`, 'utf8');
   const servers = children.split(' ').filter((pid) => pid.trim() !== '');
   const server = servers.reduce((sum, pid) => sum + residentOf(pid), 0);
   const all = server + residentOf(String(keeper));
   console.log(`${when.padEnd(20)} ${(all / 1024).toFixed(0)} MiB  ${done}`.trimEnd());
   printFigures({ [when]: all / 1024 });
+  return all / 1024;
 }
 
 /** In KiB. */

@@ -1,24 +1,27 @@
 /**
  * How fast the mount is, against the same files in a plain folder.
  *
- *     npx tsc -p tsconfig.tools.json && node dist/bench/fuse-mount.js [--rounds N] [--workers N] [--read-ahead KB] [--only WORDS] [--folder DIR]
+ *     npm run build && node dist/bench/fuse-mount.js [--rounds N] [--workers N] [--read-ahead KB] [--only WORDS] [--folder DIR]
  *
  * Packs a folder of 40,400 entries and one large file, indexes it, and mounts it with every span
  * present: the cache is the tar itself, so both sides read the same disk. The sides take turns; each
- * figure is the least of all rounds, in ms. Beside them: how many requests the server answered in the last round, and the
- * least processor time that its threads took. Needs root, 2 GB in the temporary folder, a built `dist`,
+ * figure is the median of all rounds, in ms, and so is the ratio of a round. Beside them: how many requests the server
+ * answered in a round, and the processor time that its threads took, at least. Needs root, 2 GB in the temporary folder,
  * and a machine that does nothing else. It drops the machine's page cache.
  */
 
-import { execFile, execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
+import { readFileSync, readdirSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs, promisify } from 'node:util';
-import { FuseSession } from '#src/fuse/fuse-session.js';
-import { LayerIndex } from '#src/index/layer-index.js';
+import { parseArgs } from 'node:util';
+import type { FuseSession } from '#src/fuse/fuse-session.js';
+import { dropCaches } from './harness/caches.js';
 import { printFigures } from './harness/figures.js';
+import { type Compared, compareSides, singleBench, timed } from './harness/single-bench.js';
+import { execute } from './programs/execute.js';
+import { mountPresentLayers } from './programs/present-layer.js';
 
 const folders = 400;
 const filesPerFolder = 100;
@@ -48,12 +51,6 @@ interface Effort {
   processor: number;
 }
 
-/** The same for the plain folder and for the mount. */
-interface Sides<T> {
-  plain: T;
-  siphon: T;
-}
-
 /** What is measured, on the tree's root; `cold`: after dropping the kernel's caches. */
 const works: Work[] = [
   { name: 'find -printf, cold', cold: true, script: `find "$1" -printf '%p %s %m %T@\\n'` },
@@ -64,88 +61,62 @@ const works: Work[] = [
   { name: `${largeMebibytes} MiB in order, again`, cold: false, script: 'cat "$1/large"' },
 ];
 
-const run = promisify(execFile);
-const directory = mkdtempSync(join(values.folder, 'siphon-measure-'));
-try {
-  await measure();
-} finally {
-  rmSync(directory, { recursive: true });
-}
-
-async function measure(): Promise<void> {
+await singleBench(values.folder, async (directory, signal) => {
   const plain = join(directory, 'plain');
-  fill(plain);
+  await fill(plain);
   const tar = join(directory, 'layer.tar');
-  execFileSync('tar', ['-C', plain, '-cf', tar, '.']);
-  const session = await mount(tar);
+  await execute('tar', ['-C', plain, '-cf', tar, '.'], { signal });
+  const session = await mountPresentLayers([tar], directory, {
+    ...(values.workers === undefined ? {} : { workers: Number(values.workers) }),
+    ...(values['read-ahead'] === undefined ? {} : { readAheadKb: Number(values['read-ahead']) }),
+  });
   try {
-    const sides = { plain, siphon: session.layerPath(1) };
-    for (const work of works.filter(({ name }) => name.includes(values.only))) {
-      const found = await compare(work, sides, session);
-      report(work, found);
-      printFigures({ [work.name]: found.siphon / found.plain });
-    }
+    for (const work of works.filter(({ name }) => name.includes(values.only)))
+      await compare(work, { plain, session, signal });
     console.log(`resident: ${Math.round(process.memoryUsage.rss() / 2 ** 20)} MiB`);
   } finally {
     await session.unmount();
   }
-}
+});
 
-function fill(root: string): void {
+async function fill(root: string): Promise<void> {
   for (let folder = 0; folder < folders; folder += 1) {
     const path = join(root, String(folder).padStart(2, '0'));
-    mkdirSync(path, { recursive: true });
-    for (let file = 0; file < filesPerFolder; file += 1) {
-      writeFileSync(join(path, `module-${file}.py`), randomBytes(fileSize));
-    }
+    await mkdir(path, { recursive: true });
+    const names = Array.from({ length: filesPerFolder }, (_, file) => `module-${file}.py`);
+    await Promise.all(names.map((name) => writeFile(join(path, name), randomBytes(fileSize))));
   }
   const large = Array.from({ length: largeMebibytes }, () => randomBytes(2 ** 20));
-  writeFileSync(join(root, 'large'), Buffer.concat(large));
+  await writeFile(join(root, 'large'), Buffer.concat(large));
 }
 
-async function mount(tar: string): Promise<FuseSession> {
-  const indexPath = `${tar}.index`;
-  // In a process of its own: what indexing takes is not what serving takes.
-  const build = `
-    import('#src/index/build-index.js').then(({ buildIndex }) =>
-      buildIndex(require('node:fs').createReadStream(process.argv[1]), { output: process.argv[2] }));`;
-  execFileSync(process.execPath, ['-e', build, tar, indexPath]);
-  const index = LayerIndex.open(indexPath);
-  const presence = new SharedArrayBuffer(index.info.spanCount);
-  new Uint8Array(presence).fill(1);
-  index.close();
-  const mountPoint = join(directory, 'mnt');
-  mkdirSync(mountPoint);
-  const session = await FuseSession.mount({
-    mountPoint,
-    fetch: () => Promise.reject(new Error('everything is present')),
-    ...(values.workers === undefined ? {} : { workers: Number(values.workers) }),
-    ...(values['read-ahead'] === undefined ? {} : { readAheadKb: Number(values['read-ahead']) }),
-  });
-  session.addLayer({ number: 1, indexPath, cachePath: tar, presence });
-  return session;
+interface Sides {
+  plain: string;
+  session: FuseSession;
+  signal: AbortSignal;
 }
 
-async function compare(
-  work: Work,
-  sides: Sides<string>,
-  session: FuseSession,
-): Promise<Sides<number> & Effort> {
-  const best = { plain: Infinity, siphon: Infinity, requests: 0, processor: Infinity };
-  for (let round = 0; round < Number(values.rounds); round += 1) {
-    for (const side of ['plain', 'siphon'] as const) {
-      const root = sides[side];
-      if (work.cold) dropCaches();
-      else await time(work.script, root);
-      const before = effortOf(session);
-      best[side] = Math.min(best[side], await time(work.script, root));
-      if (side === 'plain') continue;
+async function compare(work: Work, { plain, session, signal }: Sides): Promise<void> {
+  const roots = { plain, siphon: session.layerPath(1) };
+  const effort: Effort = { requests: Infinity, processor: Infinity };
+  const script = ['-ec', `{ ${work.script}; } > /dev/null`, 'work'];
+  const options = { rounds: Number(values.rounds), signal };
+  const found = await compareSides(['plain', 'siphon'], options, async (side) => {
+    const once = (): Promise<string> => execute('bash', [...script, roots[side]], { signal });
+    if (work.cold) await dropCaches();
+    else await once();
+    const before = effortOf(session);
+    const ms = await timed(once);
+    if (side === 'siphon') {
       const after = effortOf(session);
-      best.requests = after.requests - before.requests;
-      best.processor = Math.min(best.processor, after.processor - before.processor);
+      effort.requests = Math.min(effort.requests, after.requests - before.requests);
+      effort.processor = Math.min(effort.processor, after.processor - before.processor);
     }
-  }
-  return best;
+    return ms;
+  });
+  report(work, found, effort);
+  const { name } = work;
+  printFigures({ [name]: found.ratio.median, [`${name}, requests`]: effort.requests });
 }
 
 function effortOf(session: FuseSession): Effort {
@@ -166,23 +137,11 @@ function threadTimes(): number {
     .reduce((sum, nanoseconds) => sum + Number(nanoseconds) / 1e6, 0);
 }
 
-function dropCaches(): void {
-  execFileSync('sync');
-  writeFileSync('/proc/sys/vm/drop_caches', '3');
-}
-
-/** Milliseconds that `script` takes, its output thrown away. */
-async function time(script: string, root: string): Promise<number> {
-  const start = performance.now();
-  await run('bash', ['-ec', `{ ${script}; } > /dev/null`, 'work', root]);
-  return performance.now() - start;
-}
-
-function report({ name }: Work, of: Sides<number> & Effort): void {
-  const shown = (ms: number): string => ms.toFixed(0).padStart(5);
-  const ratio = (of.siphon / of.plain).toFixed(2);
+function report({ name }: Work, { first, second, ratio }: Compared, effort: Effort): void {
+  const ms = (time: number): string => time.toFixed(0).padStart(5);
+  const spread = [ratio.least, ratio.greatest].map((one) => one.toFixed(2)).join('-');
   console.log(
-    `${name.padEnd(27)} plain ${shown(of.plain)}  siphon ${shown(of.siphon)}  ratio ${ratio}` +
-      `  requests ${String(of.requests).padStart(5)}  processor ${shown(of.processor)}`,
+    `${name.padEnd(27)} plain ${ms(first.median)}  siphon ${ms(second.median)}  ratio ${ratio.median.toFixed(2)} (${spread})` +
+      `  requests ${String(effort.requests).padStart(5)}  processor ${ms(effort.processor)}`,
   );
 }

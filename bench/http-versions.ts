@@ -12,7 +12,7 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createSecureServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -21,6 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { Pool } from 'undici';
 import { defaultQueueLimits } from '#src/remote/fetch-queue.js';
+import { singleBench } from './harness/single-bench.js';
 import { openNetwork } from './meters/network.js';
 
 const { values } = parseArgs({
@@ -64,11 +65,10 @@ const works: readonly Work[] = [
   { name: `24 x 1 MiB, ${atOnce} at once`, requests: 24, bytes: 1024 * KIB, atOnce },
 ];
 
-if (values.client === undefined) await measureAll();
+if (values.client === undefined) await singleBench(tmpdir(), measureAll);
 else console.log(JSON.stringify(await measureOnce(values.client, ways[values.way ?? ''] ?? {})));
 
-async function measureAll(): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'siphon-http-'));
+async function measureAll(folder: string, signal: AbortSignal): Promise<void> {
   const server = startServer(folder);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -79,6 +79,7 @@ async function measureAll(): Promise<void> {
     const best = new Map<string, number[]>();
     for (let round = 0; round < Number(values.rounds); round += 1) {
       for (const way of Object.keys(ways)) {
+        signal.throwIfAborted();
         const times = await atFarEnd(network.enter, `https://${link.host}`, way);
         const before = best.get(way) ?? times;
         best.set(
@@ -92,7 +93,6 @@ async function measureAll(): Promise<void> {
       console.log([way, ...times.map((time) => time.toFixed(0))].join(' | '));
   }
   server.close();
-  rmSync(folder, { recursive: true });
 }
 
 function startServer(folder: string) {

@@ -5,20 +5,26 @@
  *
  * Packs a folder of this machine (default /usr) as one gzip layer, or takes a layer, and, in turns, runs `gzip -dc` on it and
  * builds its index: inflating, hashing blob, tar and spans, parsing, storing. Then the same with two layers
- * at once. Ratios are taken within a round; what is printed is the least time and the median ratio, by the
- * clock and by processor time, and the index's share of the tar. Needs 4 GB in the temporary folder.
+ * at once. Ratios are taken within a round; what is printed is medians, by the clock and by processor time, the processors
+ * that were busy, the index's share of the tar, and how many spans' worth is inflated for 4 KiB at random of a
+ * blob that is here. Needs 4 GB in the temporary folder.
  */
 
-import { execFile, execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { FileBlob } from '#src/common/file-blob.js';
 import { blockReader } from '#src/index/block-reader.js';
 import { buildIndex } from '#src/index/build-index.js';
-import type { ExpectedLayer, LayerInfo } from '#src/index/layer-index.js';
+import { type ExpectedLayer, LayerIndex, type LayerInfo } from '#src/index/layer-index.js';
+import { SpanCache } from '#src/index/span-cache.js';
+import { SpanReader } from '#src/index/span-reader.js';
 import { printFigures } from './harness/figures.js';
+import { type CompareOptions, compareSides, singleBench, summary } from './harness/single-bench.js';
+
+const RANDOM_READS = 40;
 
 const { values } = parseArgs({
   options: {
@@ -36,47 +42,77 @@ interface Cost {
   wall: number;
 }
 
-/** Both sides, one after the other. */
-interface Round {
-  inflated: Cost;
-  built: Cost;
-}
-
 const run = promisify(execFile);
-const directory = mkdtempSync(join(values.folder, 'siphon-measure-'));
-try {
-  await measure();
-} finally {
-  rmSync(directory, { recursive: true });
-}
 
-async function measure(): Promise<void> {
-  const layer = values.layer ?? pack(values.source);
+await singleBench(values.folder, async (directory, signal) => {
+  const layer = values.layer ?? (await pack(values.source, directory, signal));
+  const indexPath = (number: number): string => join(directory, `index-${number}.db`);
   // What a registry says of a layer beforehand.
-  const first = await build(layer, 1, {});
-  const { blobDigest, blobSize, diffId, tarSize } = first.info;
+  const { info } = await build({ layer, indexPaths: [indexPath(0)], expected: {} });
+  const { blobDigest, blobSize, diffId, tarSize } = info;
   const expected = { blobDigest, blobSize, diffId };
-  console.log(`tar of ${Math.round(tarSize / 1e6)} MB; ${values.rounds} rounds`);
-  for (const layers of [1, 2]) {
-    const rounds: Round[] = [];
-    for (let round = 0; round < Number(values.rounds); round += 1) {
-      const inflated = await inflate(layer, layers);
-      rounds.push({ inflated, built: (await build(layer, layers, expected)).cost });
-    }
-    report(tarSize, layers, rounds);
-  }
+  const options = { rounds: Number(values.rounds), signal };
+  console.log(`tar of ${Math.round(tarSize / 1e6)} MB; ${options.rounds} rounds, medians`);
+  for (const indexPaths of [[indexPath(0)], [indexPath(0), indexPath(1)]])
+    await compare({ layer, indexPaths, expected }, tarSize, options);
   const share = statSync(indexPath(0)).size / tarSize;
+  const inflated = await readAtRandom(layer, indexPath(0), join(directory, 'cache'));
   console.log(`index: ${(100 * share).toFixed(2)} % of the tar`);
-  printFigures({ 'index share': share });
-}
+  console.log(`inflated for 4 KiB at random: ${inflated.toFixed(2)} of a span`);
+  printFigures({ 'index share': share, 'spans inflated for 4 KiB': inflated });
+});
 
-function pack(source: string): string {
+async function pack(source: string, directory: string, signal: AbortSignal): Promise<string> {
   const layer = join(directory, 'layer.tar.gz');
-  execFileSync('sh', ['-c', 'tar -C "$1" -cf - . | gzip -6 > "$2"', 'sh', source, layer]);
+  const script = 'tar -C "$1" -cf - . | gzip -6 > "$2"';
+  await run('sh', ['-c', script, 'sh', source, layer], { signal });
   return layer;
 }
 
-/** Times of `gzip -dc` for as many processes as `layers`. */
+interface Building {
+  layer: string;
+  /** As many layers at once. */
+  indexPaths: readonly string[];
+  expected: ExpectedLayer;
+}
+
+async function compare(
+  building: Building,
+  tarSize: number,
+  options: CompareOptions,
+): Promise<void> {
+  const layers = building.indexPaths.length;
+  const costs = { gzip: [] as Cost[], index: [] as Cost[] };
+  const { ratio } = await compareSides(['index', 'gzip'], options, async (side) => {
+    const cost =
+      side === 'gzip' ? await inflate(building.layer, layers) : (await build(building)).cost;
+    costs[side].push(cost);
+    return cost.wall;
+  });
+  const median = (of: readonly Cost[], pick: (cost: Cost) => number): number =>
+    summary(of.map(pick)).median;
+  const row = (name: string, of: readonly Cost[]): string => {
+    const wall = median(of, (cost) => cost.wall);
+    const cpu = median(of, (cost) => cost.cpu);
+    const rate = Math.round((layers * tarSize) / 1e6 / wall);
+    return `  ${name.padEnd(12)} ${cpu.toFixed(2)} s cpu  ${wall.toFixed(2)} s  ${rate} MB/s`;
+  };
+  const byProcessor = median(costs.gzip, ({ cpu }) => cpu) / median(costs.index, ({ cpu }) => cpu);
+  const busy = median(costs.index, ({ cpu, wall }) => cpu / wall);
+  console.log(layers === 1 ? 'one layer' : `${layers} layers at once`);
+  console.log(row('gzip -dc', costs.gzip));
+  console.log(row('index build', costs.index));
+  console.log(
+    `  as fast as gzip -dc, times: ${ratio.median.toFixed(2)} (${ratio.least.toFixed(2)}-${ratio.greatest.toFixed(2)}) by the clock, ` +
+      `${byProcessor.toFixed(2)} by processor time; processors busy: ${busy.toFixed(2)}`,
+  );
+  printFigures({
+    [`${layers} at once, times gzip`]: ratio.median,
+    [`${layers} at once, processors busy`]: busy,
+  });
+}
+
+/** `gzip -dc` in as many processes as `layers`. */
 async function inflate(layer: string, layers: number): Promise<Cost> {
   const script = `for i in $(seq "$1"); do gzip -dc "$2" > /dev/null & done; wait; times`;
   const started = performance.now();
@@ -92,20 +128,20 @@ function secondsOf(text: string): number {
   return Number(minutes) * 60 + Number(seconds);
 }
 
-async function build(
-  layer: string,
-  layers: number,
-  expected: ExpectedLayer,
-): Promise<{ cost: Cost; info: LayerInfo }> {
+async function build({
+  layer,
+  indexPaths,
+  expected,
+}: Building): Promise<{ cost: Cost; info: LayerInfo }> {
   const blob = await FileBlob.open(layer);
   const { signal } = new AbortController();
+  for (const path of indexPaths) rmSync(path, { force: true });
   const started = performance.now();
   const before = process.cpuUsage();
   const [info] = await Promise.all(
-    Array.from({ length: layers }, (_, number) => {
-      rmSync(indexPath(number), { force: true });
+    indexPaths.map((output) => {
       const input = blockReader(blob, signal) ?? blob.stream(signal);
-      return buildIndex(input, { output: indexPath(number), expected });
+      return buildIndex(input, { output, expected });
     }),
   );
   const { user, system } = process.cpuUsage(before);
@@ -115,42 +151,20 @@ async function build(
   return { cost: { cpu: (user + system) / 1e6, wall }, info };
 }
 
-function indexPath(number: number): string {
-  return join(directory, `index-${number}.db`);
-}
-
-function report(tarSize: number, layers: number, rounds: readonly Round[]): void {
-  const rate = (wall: number): string => `${Math.round((layers * tarSize) / 1e6 / wall)} MB/s`;
-  const row = (name: string, costs: readonly Cost[]): string => {
-    const [cpu, wall] = [least(costs, 'cpu'), least(costs, 'wall')];
-    return `${name.padEnd(12)} ${cpu.toFixed(2)} s cpu  ${wall.toFixed(2)} s  ${rate(wall)}`;
-  };
-  const ratio = (of: keyof Cost): number =>
-    median(rounds.map(({ inflated, built }) => inflated[of] / built[of]));
-  const times = (of: keyof Cost): string => ratio(of).toFixed(2);
-  console.log(layers === 1 ? 'one layer' : `${layers} layers at once`);
-  console.log(
-    `  ${row(
-      'gzip -dc',
-      rounds.map(({ inflated }) => inflated),
-    )}`,
-  );
-  console.log(
-    `  ${row(
-      'index build',
-      rounds.map(({ built }) => built),
-    )}`,
-  );
-  console.log(
-    `  as fast as gzip -dc, times: ${times('wall')} by the clock, ${times('cpu')} by processor time`,
-  );
-  printFigures({ [`${layers} at once, times gzip`]: ratio('wall') });
-}
-
-function least(costs: readonly Cost[], of: keyof Cost): number {
-  return Math.min(...costs.map((cost) => cost[of]));
-}
-
-function median(numbers: number[]): number {
-  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;
+/** @returns what is inflated for the span that a read needs, of that span's bytes, at most */
+async function readAtRandom(layer: string, indexPath: string, cachePath: string): Promise<number> {
+  using index = LayerIndex.open(indexPath);
+  const cache = SpanCache.open(cachePath, index.spanBounds);
+  const reader = new SpanReader({ index, cache, source: await FileBlob.open(layer) });
+  let most = 0;
+  for (let n = 1; n <= RANDOM_READS; n += 1) {
+    // Far apart, so that nobody takes it for reading in order.
+    const span = Math.floor((n * index.info.spanCount) / (RANDOM_READS + 1));
+    const before = reader.decodedBytes;
+    await reader.ensure(span, span, new AbortController().signal);
+    most = Math.max(most, (reader.decodedBytes - before) / index.span(span).tarLength);
+  }
+  await reader.close();
+  cache.close();
+  return most;
 }

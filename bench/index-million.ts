@@ -10,7 +10,7 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -19,6 +19,7 @@ import { createGzip } from 'node:zlib';
 import { buildIndex } from '#src/index/build-index.js';
 import { LayerIndex, rootIno } from '#src/index/layer-index.js';
 import { printFigures } from './harness/figures.js';
+import { singleBench, summary } from './harness/single-bench.js';
 
 const BLOCK = 512;
 const LOOKUPS = 200_000;
@@ -35,42 +36,37 @@ const { values } = parseArgs({
 
 const perFolder = Number(values['per-folder']);
 
-if (values.look === undefined) await build();
+if (values.look === undefined) await singleBench(values.folder, build);
 else look(values.look);
 
-async function build(): Promise<void> {
-  const directory = mkdtempSync(join(values.folder, 'siphon-measure-'));
-  try {
-    const output = join(directory, 'index.db');
-    // Whatever is loaded once is loaded before the process counts as idle.
-    await buildIndex(layer(1000), { output });
-    await delay(1000);
-    const idle = residentBytes('VmRSS');
-    const most = peakWhile();
-    const started = performance.now();
-    const { entryCount } = await buildIndex(layer(Number(values.entries)), { output });
-    const seconds = (performance.now() - started) / 1000;
-    const grown = Math.max(most() - idle, 0);
-    console.log(
-      `${entryCount} entries in ${seconds.toFixed(1)} s, the packing of the layer included`,
-    );
-    console.log(
-      `memory above idle: ${Math.round(grown / 2 ** 20)} MB of ${Math.round(idle / 2 ** 20)}`,
-    );
-    console.log(`index: ${(statSync(output).size / 2 ** 20).toFixed(1)} MiB`);
-    printFigures({ 'memory, MB': grown / 2 ** 20 });
-    process.stdout.write(
-      execFileSync(
-        process.execPath,
-        [process.argv[1] ?? '', '--look', output, '--per-folder', String(perFolder)],
-        {
-          encoding: 'utf8',
-        },
-      ),
-    );
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+async function build(directory: string): Promise<void> {
+  const output = join(directory, 'index.db');
+  // Whatever is loaded once is loaded before the process counts as idle.
+  await buildIndex(layer(1000), { output });
+  await delay(1000);
+  const idle = residentBytes('VmRSS');
+  const most = peakWhile();
+  const started = performance.now();
+  const { entryCount } = await buildIndex(layer(Number(values.entries)), { output });
+  const seconds = (performance.now() - started) / 1000;
+  const grown = Math.max(most() - idle, 0);
+  console.log(
+    `${entryCount} entries in ${seconds.toFixed(1)} s, the packing of the layer included`,
+  );
+  console.log(
+    `memory above idle: ${Math.round(grown / 2 ** 20)} MB of ${Math.round(idle / 2 ** 20)}`,
+  );
+  console.log(`index: ${(statSync(output).size / 2 ** 20).toFixed(1)} MiB`);
+  printFigures({ 'memory, MB': grown / 2 ** 20 });
+  process.stdout.write(
+    execFileSync(
+      process.execPath,
+      [process.argv[1] ?? '', '--look', output, '--per-folder', String(perFolder)],
+      {
+        encoding: 'utf8',
+      },
+    ),
+  );
 }
 
 /** Of this process, in bytes. */
@@ -146,9 +142,9 @@ function look(path: string): void {
     return performance.now() - started;
   });
   console.log(
-    `opening: ${openings[0]?.toFixed(2)} ms the first time, ${middle(openings).toFixed(2)} ms then`,
+    `opening: ${openings[0]?.toFixed(2)} ms the first time, ${summary(openings).median.toFixed(2)} ms then`,
   );
-  printFigures({ 'opening, ms': middle(openings) });
+  printFigures({ 'opening, ms': summary(openings).median });
   using index = LayerIndex.open(path);
   const { entryCount } = index.info;
   for (const [how, next] of [
@@ -178,8 +174,4 @@ function lookups(index: LayerIndex, next: (n: number) => number): number {
     if (found === undefined) throw new Error(`${folder}/${nameOf(entry)} is not there`);
   }
   return (spent * 1000) / LOOKUPS;
-}
-
-function middle(numbers: readonly number[]): number {
-  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
 }

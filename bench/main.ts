@@ -1,10 +1,10 @@
 /** What `siphon bench` runs: the words of its command line become a benchmark, and its result is shown and kept. */
 
-import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { writeFileAtomic } from '#src/common/atomic-file.js';
 import { SiphonError, errorMessage } from '#src/common/errors.js';
 import { START_CONTESTANTS } from './contestants/all-contestants.js';
+import { DEFAULT_CACHE } from './harness/cache-folder.js';
 import { type ImageChoice, ownImages } from './harness/choose-images.js';
 import type { BenchResult } from './harness/result.js';
 import { isExecutable } from './harness/program-finder.js';
@@ -33,11 +33,6 @@ export interface BenchWords {
   json?: boolean;
   signal: AbortSignal;
 }
-
-export const DEFAULT_CACHE = join(
-  process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'),
-  'siphon-bench',
-);
 
 const STARTING = START_CONTESTANTS.map(({ name }) => name);
 

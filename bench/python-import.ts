@@ -1,148 +1,120 @@
 /**
  * How fast a container imports numpy, scipy and pandas, against native overlayfs.
  *
- *     npm run build && node dist/bench/python-import.js [--rounds N] [--rootfs TAR] [--folder DIR]
+ *     npm run build && node dist/bench/python-import.js [--rounds N] [--cache DIR] [--folder DIR]
  *
- * Both sides are an overlay with an upper folder of its own; below one lies the unpacked root file system
- * on this disk, below the other a layer of siphon with every span present: the cache is the tar itself, so
- * both read the same disk. The sides take turns, and in who begins; a ratio is of one round, and its median counts. `cold` is
- * with the kernel's caches dropped. What runs has namespaces and a root as a container has them. The
- * root file system is made of Debian packages by mmdebstrap, once, and kept at TAR. Needs root, 3 GB in the
- * temporary folder, and a machine that does nothing else; drops the machine's page cache.
+ * The root file system is that of the benchmark's image `python`, made once and kept in the cache. Both sides are
+ * an overlay with an upper folder of its own; below one lie the unpacked layers on this disk, below the other
+ * those that siphon serves with every span present: the cache is the tar itself, so both read the same disk. The sides
+ * take turns, and in who begins; a ratio is of one round, and its median counts. `cold` is with the kernel's caches
+ * dropped. What runs has namespaces and a root as a container has them. Needs root, 3 GB in the temporary folder, and a
+ * machine that does nothing else; drops the machine's page cache.
  */
 
-import { execFile, execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { parseArgs, promisify } from 'node:util';
-import { FuseSession } from '#src/fuse/fuse-session.js';
-import { LayerIndex } from '#src/index/layer-index.js';
+import { join, resolve } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { parseArgs } from 'node:util';
+import { createGunzip } from 'node:zlib';
+import type { FuseSession } from '#src/fuse/fuse-session.js';
+import { DEFAULT_CACHE } from './harness/cache-folder.js';
+import { dropCaches } from './harness/caches.js';
 import { printFigures } from './harness/figures.js';
+import { type Compared, compareSides, singleBench, timed } from './harness/single-bench.js';
+import { buildImage } from './images/build-image.js';
+import { layerBlobs } from './images/layer-blobs.js';
+import { python } from './images/python.js';
+import { execute } from './programs/execute.js';
+import { mountPresentLayers } from './programs/present-layer.js';
 
-const packages = 'python3-numpy,python3-scipy,python3-pandas';
 const command = ['/usr/bin/python3', '-c', 'import numpy, scipy, pandas'];
+const namespaces = ['--fork', '--pid', '--mount', '--uts', '--ipc', '--net'];
 
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '15' },
-    rootfs: { type: 'string', default: join(tmpdir(), 'siphon-bench-python', 'rootfs.tar') },
+    cache: { type: 'string', default: DEFAULT_CACHE },
     folder: { type: 'string', default: tmpdir() },
   },
 });
 
-/** The same for native overlayfs and for siphon. */
-interface Sides<T> {
-  native: T;
-  siphon: T;
-}
-
-const run = promisify(execFile);
-const tar = resolve(values.rootfs);
-if (!existsSync(tar)) makeRootfs();
-const directory = mkdtempSync(join(values.folder, 'siphon-measure-'));
-try {
-  const session = await mountLayer();
+await singleBench(values.folder, async (directory, signal) => {
+  const tars = await layersOf(directory, signal);
+  const session = await mountPresentLayers(tars, directory);
   try {
-    await measure(session);
+    await measure({ tars, directory, session, signal });
   } finally {
     await session.unmount();
   }
-} finally {
-  rmSync(directory, { recursive: true });
+});
+
+/** The image's layers as tars, bottom first. */
+async function layersOf(directory: string, signal: AbortSignal): Promise<string[]> {
+  const onStep = (what: string): void => console.log(what);
+  const layout = await buildImage(python, { cache: resolve(values.cache), signal, onStep });
+  const tars: string[] = [];
+  for (const [n, { path }] of (await layerBlobs(layout)).entries()) {
+    const tar = join(directory, `layer-${n}.tar`);
+    await pipeline(createReadStream(path), createGunzip(), createWriteStream(tar), { signal });
+    tars.push(tar);
+  }
+  return tars;
 }
 
-function makeRootfs(): void {
-  mkdirSync(dirname(tar), { recursive: true });
-  const options = ['--variant=minbase', `--include=${packages}`, '--format=tar', 'bookworm'];
-  execFileSync('mmdebstrap', [...options, `${tar}.part`], { stdio: 'inherit' });
-  renameSync(`${tar}.part`, tar);
+interface Measurement {
+  tars: readonly string[];
+  directory: string;
+  session: FuseSession;
+  signal: AbortSignal;
 }
 
-async function measure(session: FuseSession): Promise<void> {
-  const plain = join(directory, 'plain');
-  mkdirSync(plain);
-  execFileSync('tar', ['-C', plain, '--numeric-owner', '-xpf', tar]);
+async function measure({ tars, directory, session, signal }: Measurement): Promise<void> {
+  const plain: string[] = [];
+  for (const [n, tar] of tars.entries()) {
+    const folder = join(directory, `plain-${n}`);
+    await mkdir(folder);
+    await execute('tar', ['-C', folder, '--numeric-owner', '-xpf', tar], { signal });
+    plain.push(folder);
+  }
+  const served = tars.map((_, n) => session.layerPath(n + 1));
   const roots = {
-    native: mountOverlay('native', plain),
-    siphon: mountOverlay('siphon', session.layerPath(1)),
+    native: await mountOverlay(join(directory, 'native'), plain),
+    siphon: await mountOverlay(join(directory, 'siphon'), served),
   };
+  const importIn = (side: keyof typeof roots): Promise<number> =>
+    timed(() => execute('unshare', [...namespaces, 'chroot', roots[side], ...command], { signal }));
   try {
-    for (const when of ['warm', 'cold'] as const) report(when, await compare(when, roots));
+    const options = { rounds: Number(values.rounds), signal };
+    for (const side of ['native', 'siphon'] as const) await importIn(side);
+    report('warm', await compareSides(['native', 'siphon'], options, importIn));
+    const cold = await compareSides(['native', 'siphon'], options, async (side) => {
+      await dropCaches();
+      return importIn(side);
+    });
+    report('cold', cold);
     console.log(`requests: ${JSON.stringify(session.stats().requests)}`);
   } finally {
-    for (const root of [roots.native, roots.siphon]) execFileSync('umount', [root]);
+    for (const root of Object.values(roots)) await execute('umount', [root]);
   }
 }
 
-/** A layer like any other, with its index; the bytes are present. */
-async function mountLayer(): Promise<FuseSession> {
-  const indexPath = join(directory, 'index.db');
-  // In a process of its own: what indexing takes is not what serving takes.
-  const build = `
-    import('#src/index/build-index.js').then(({ buildIndex }) =>
-      buildIndex(require('node:fs').createReadStream(process.argv[1]), { output: process.argv[2] }));`;
-  execFileSync(process.execPath, ['-e', build, tar, indexPath]);
-  using index = LayerIndex.open(indexPath);
-  const presence = new SharedArrayBuffer(index.info.spanCount);
-  new Uint8Array(presence).fill(1);
-  const mountPoint = join(directory, 'mnt');
-  mkdirSync(mountPoint);
-  const session = await FuseSession.mount({
-    mountPoint,
-    fetch: () => Promise.reject(new Error('everything is present')),
-  });
-  session.addLayer({ number: 1, indexPath, cachePath: tar, presence });
-  return session;
+/** @param layers bottom first @returns the merged root */
+async function mountOverlay(folder: string, layers: readonly string[]): Promise<string> {
+  const [upper, work, root] = ['upper', 'work', 'root'].map((part) => join(folder, part));
+  for (const path of [upper, work, root]) await mkdir(path ?? '', { recursive: true });
+  const lower = layers.toReversed().join(':');
+  const options = `lowerdir=${lower},upperdir=${upper},workdir=${work},xino=on`;
+  await execute('mount', ['-t', 'overlay', '-o', options, 'overlay', root ?? '']);
+  return root ?? '';
 }
 
-function mountOverlay(name: string, lower: string): string {
-  const at = (part: string): string => join(directory, `${name}-${part}`);
-  for (const part of ['upper', 'work', 'root']) mkdirSync(at(part));
-  const options = `lowerdir=${lower},upperdir=${at('upper')},workdir=${at('work')},xino=on`;
-  execFileSync('mount', ['-t', 'overlay', '-o', options, 'overlay', at('root')]);
-  return at('root');
-}
-
-async function compare(when: 'warm' | 'cold', roots: Sides<string>): Promise<Sides<number>[]> {
-  const rounds: Sides<number>[] = [];
-  if (when === 'warm') for (const root of [roots.native, roots.siphon]) await importIn(root);
-  for (let round = 0; round < Number(values.rounds); round += 1) {
-    const times = { native: 0, siphon: 0 };
-    // Whoever comes second may find the machine as the first left it.
-    const order =
-      round % 2 === 0 ? (['native', 'siphon'] as const) : (['siphon', 'native'] as const);
-    for (const side of order) {
-      if (when === 'cold') dropCaches();
-      times[side] = await importIn(roots[side]);
-    }
-    rounds.push(times);
-  }
-  return rounds;
-}
-
-/** Milliseconds until the process has imported everything and ended. */
-async function importIn(root: string): Promise<number> {
-  const start = performance.now();
-  const namespaces = ['--fork', '--pid', '--mount', '--uts', '--ipc', '--net'];
-  await run('unshare', [...namespaces, 'chroot', root, ...command]);
-  return performance.now() - start;
-}
-
-function dropCaches(): void {
-  execFileSync('sync');
-  writeFileSync('/proc/sys/vm/drop_caches', '3');
-}
-
-function report(when: string, rounds: readonly Sides<number>[]): void {
-  const of = (pick: (round: Sides<number>) => number): number => median(rounds.map(pick));
-  const native = of((round) => round.native).toFixed(0);
-  const siphon = of((round) => round.siphon).toFixed(0);
-  const ratio = of((round) => round.siphon / round.native).toFixed(2);
-  console.log(`import, ${when}: native ${native} ms, siphon ${siphon} ms, ratio ${ratio}`);
-  printFigures({ [when]: of((round) => round.siphon / round.native) });
-}
-
-function median(numbers: readonly number[]): number {
-  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
+function report(when: 'warm' | 'cold', { first, second, ratio }: Compared): void {
+  const [native, siphon] = [first, second].map(({ median }) => median.toFixed(0));
+  const spread = [ratio.least, ratio.greatest].map((one) => one.toFixed(2)).join('-');
+  console.log(
+    `import, ${when}: native ${native} ms, siphon ${siphon} ms, ratio ${ratio.median.toFixed(2)} (${spread})`,
+  );
+  printFigures({ [when]: ratio.median });
 }

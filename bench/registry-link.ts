@@ -10,20 +10,21 @@
  * curl, iproute2 and util-linux.
  */
 
-import { execFile, execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { LayerIndex } from '#src/index/layer-index.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { type Entry, file, noise } from '../demo/image/entry.js';
 import { writeLayout } from '../demo/image/write-layout.js';
 import { printFigures } from './harness/figures.js';
-import { openNetwork } from './meters/network.js';
+import { singleBench, timed } from './harness/single-bench.js';
+import { type Network, openNetwork } from './meters/network.js';
 import { type TrafficMeter, startTrafficMeter } from './meters/traffic-meter.js';
+import { siphonProgram } from './programs/siphon-program.js';
 
 const { values } = parseArgs({
   options: {
@@ -37,11 +38,12 @@ const { values } = parseArgs({
 const MIB = 1 << 20;
 const fileSize = Number(values.size) * MIB;
 const reads = Number(values.reads);
-const siphonProgram = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
 const run = promisify(execFile);
-const directory = mkdtempSync(join(tmpdir(), 'siphon-link-'));
 
 interface Link {
+  /** For all that is made. */
+  directory: string;
+  network: Network;
   /** What the registry is called on it. */
   host: string;
   /** ms */
@@ -54,15 +56,8 @@ interface Layer {
   size: number;
 }
 
-const network = await openNetwork(Number(values.mbit));
-try {
-  await measureAll();
-} finally {
-  await network[Symbol.asyncDispose]();
-  rmSync(directory, { recursive: true });
-}
-
-async function measureAll(): Promise<void> {
+await singleBench(tmpdir(), async (directory, signal) => {
+  await using network = await openNetwork(Number(values.mbit));
   const layout = join(directory, 'layout');
   const { layers } = await writeLayout({
     layout,
@@ -72,20 +67,21 @@ async function measureAll(): Promise<void> {
   });
   const [layer] = layers;
   if (layer === undefined) throw new Error('Cannot measure: no layer was written');
-  const build = siphonArgs('index', 'build', '--push', `oci:${layout}:latest`);
-  execFileSync(process.execPath, build, { stdio: 'ignore' });
+  const build = ['--root', join(directory, 'root'), 'index', 'build', '--push'];
+  await run(process.execPath, [siphonProgram, ...build, `oci:${layout}:latest`], { signal });
   const registry = await serveLayout({ layout });
   await using traffic = await startTrafficMeter(registry.host);
   for (const roundTrip of values['round-trips'].split(',').map(Number)) {
     await using way = await network.link(traffic.port, roundTrip);
-    const link = { host: way.host, roundTrip, traffic };
+    const link = { directory, network, host: way.host, roundTrip, traffic };
     console.log(`\n${roundTrip} ms, ${values.mbit} Mbit/s, a blob of ${megabytes(layer.size)}`);
-    await measureSequential(link, layer);
-    await measureRandom(link, layer);
-    await measureShared(link);
+    for (const measure of [measureSequential, measureRandom, measureShared]) {
+      signal.throwIfAborted();
+      await measure(link, layer);
+    }
   }
   await registry.close();
-}
+});
 
 /** One large file that compresses to about half. */
 function entries(): Entry[] {
@@ -99,7 +95,7 @@ function entries(): Entry[] {
 
 async function measureSequential(link: Link, layer: Layer): Promise<void> {
   const url = blobUrl(link, layer);
-  const curl = await timed(() => onLink('curl', '-sf', '-o', '/dev/null', url));
+  const curl = await timed(() => onLink(link, 'curl', '-sf', '-o', '/dev/null', url));
   await usingMount(link, async (folder) => {
     link.traffic.start();
     const siphon = await timed(() => run('dd', [`if=${folder}/data`, 'of=/dev/null', 'bs=1M']));
@@ -143,7 +139,7 @@ async function measureRandom(link: Link, layer: Layer): Promise<void> {
     });
     const { requests } = link.traffic.read();
     await handle.close();
-    const curl = await curlRanges(blobUrl(link, layer), ranges);
+    const curl = await curlRanges(link, blobUrl(link, layer), ranges);
     print('4 KiB, here and there', {
       'curl, ms each': (curl / reads).toFixed(0),
       'siphon, ms each': (siphon / reads).toFixed(0),
@@ -158,14 +154,14 @@ async function measureRandom(link: Link, layer: Layer): Promise<void> {
 }
 
 /** Milliseconds for all ranges but the first, over one connection. */
-async function curlRanges(url: string, ranges: readonly string[]): Promise<number> {
-  const config = join(directory, 'ranges');
+async function curlRanges(link: Link, url: string, ranges: readonly string[]): Promise<number> {
+  const config = join(link.directory, 'ranges');
   const parts = ranges.map(
     (range) =>
       `url = "${url}"\nrange = "${range}"\noutput = "/dev/null"\nwrite-out = "%{time_total}\\n"\n`,
   );
   writeFileSync(config, parts.join('next\n'));
-  const { stdout } = await onLink('curl', '-sf', '-K', config);
+  const { stdout } = await onLink(link, 'curl', '-sf', '-K', config);
   const times = stdout.trim().split('\n').map(Number);
   return times.slice(1).reduce((sum, time) => sum + time * 1000, 0);
 }
@@ -187,11 +183,12 @@ async function usingMount(
   link: Link,
   work: (folder: string, index: LayerIndex) => Promise<void>,
 ): Promise<void> {
-  const root = mkdtempSync(join(directory, 'root-'));
+  const root = mkdtempSync(join(link.directory, 'root-'));
   const folder = join(root, 'mount');
   mkdirSync(folder);
   const source = `${link.host}/app:latest`;
   await onLink(
+    link,
     process.execPath,
     siphonProgram,
     '--root',
@@ -210,12 +207,8 @@ async function usingMount(
   }
 }
 
-function siphonArgs(...args: string[]): string[] {
-  return [siphonProgram, '--root', join(directory, 'root'), ...args];
-}
-
 /** Runs a program at the far end. */
-function onLink(...command: string[]): Promise<{ stdout: string }> {
+function onLink({ network }: Link, ...command: string[]): Promise<{ stdout: string }> {
   const [enter, ...args] = [...network.enter, ...command];
   return run(enter, args);
 }
@@ -231,12 +224,6 @@ function shuffled(count: number): number[] {
 
 function mixed(n: number): number {
   return ((n + 1) * 2_654_435_761) % 4_294_967_296;
-}
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await work();
-  return performance.now() - start;
 }
 
 function print(what: string, numbers: Record<string, string | number>): void {

@@ -2,24 +2,17 @@
  * What the size of spans costs: bytes and requests that starting a program takes, the time of that over a link with a
  * round trip, and the size of the index.
  *
- *     npm run build && node dist/bench/span-size.js [--rounds N] [--rtt MS] [--rate MB] [--folder DIR]
+ *     npm run build && node dist/bench/span-size.js [--rounds N] [--rtt MS] [--mbit N] [--folder DIR]
  *
  * The demo's image (a Node runtime, npm, an application) is indexed with each span size and served with these
- * indexes beside it; `siphon run` starts it in a fresh root, in turns. The proxy in between holds each
- * request for the round trip (10 ms) and lets the bodies of all answers through at one rate (50 MB/s). Bytes and
- * requests are those for layers; indexes come on top and are told apart. Needs root and runc.
+ * indexes beside it; `siphon run` starts it in a fresh root, in turns, at the far end of the link of
+ * `meters/network.ts` (10 ms, 400 Mbit/s), with the kernel's caches dropped. Bytes and requests are those for layers; indexes come on top and are told apart. Needs root and runc.
  */
 
-import { execFile, execFileSync } from 'node:child_process';
-import { once } from 'node:events';
-import { cpSync, mkdtempSync, rmSync, statSync } from 'node:fs';
-import { type IncomingMessage, createServer, request } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { cpSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { parseArgs, promisify } from 'node:util';
+import { parseArgs } from 'node:util';
 import type { Digest } from '#src/common/digest.js';
 import { ContentStore } from '#src/content/content-store.js';
 import { openImage } from '#src/content/image.js';
@@ -29,6 +22,13 @@ import { buildIndex } from '#src/index/build-index.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
 import { DEMO_PROCESS, demoLayers } from '../demo/image/demo-image.js';
 import { writeLayout } from '../demo/image/write-layout.js';
+import { dropCaches } from './harness/caches.js';
+import { singleBench, summary, timed } from './harness/single-bench.js';
+import { type Network, openNetwork } from './meters/network.js';
+import { startTrafficMeter } from './meters/traffic-meter.js';
+import { executeCommand } from './programs/execute.js';
+import { removePlace } from './programs/remove-place.js';
+import { siphonProgram } from './programs/siphon-program.js';
 
 const KIB = 1 << 10;
 const SIZES = [256, 512, 1024, 2048, 4096, 8192].map((size) => size * KIB);
@@ -37,7 +37,7 @@ const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '3' },
     rtt: { type: 'string', default: '10' },
-    rate: { type: 'string', default: '50' },
+    mbit: { type: 'string', default: '400' },
     folder: { type: 'string', default: tmpdir() },
   },
 });
@@ -57,30 +57,35 @@ interface Start {
   seconds: number;
 }
 
-const run = promisify(execFile);
-const siphon = fileURLToPath(new URL('../../bin/siphon', import.meta.url));
-const { signal } = new AbortController();
-const directory = mkdtempSync(join(values.folder, 'siphon-measure-'));
-try {
-  await measure();
-} finally {
-  rmSync(directory, { recursive: true });
+interface Place {
+  directory: string;
+  network: Network;
+  signal: AbortSignal;
 }
 
-async function measure(): Promise<void> {
+await singleBench(values.folder, async (directory, signal) => {
+  await using network = await openNetwork(Number(values.mbit));
+  const place = { directory, network, signal };
   const layout = join(directory, 'layout');
   await writeLayout({ layout, tag: 'latest', layers: await demoLayers(), process: DEMO_PROCESS });
   const all: Indexed[] = [];
-  for (const spanSize of SIZES) all.push(await indexWith(layout, spanSize));
-  const starts = new Map(SIZES.map((size) => [size, [] as Start[]]));
+  for (const spanSize of SIZES) all.push(await indexWith(layout, spanSize, place));
+  const starts = new Map<number, Start[]>();
   for (let round = 0; round < Number(values.rounds); round += 1)
-    for (const one of all) starts.get(one.spanSize)?.push(await start(one));
+    for (const one of all) {
+      signal.throwIfAborted();
+      starts.set(one.spanSize, [...(starts.get(one.spanSize) ?? []), await start(one, place)]);
+    }
   report(all, starts);
   for (const { server } of all) await server.close();
-}
+});
 
 /** A copy of the layout with indexes of this span size, served. */
-async function indexWith(layout: string, spanSize: number): Promise<Indexed> {
+async function indexWith(
+  layout: string,
+  spanSize: number,
+  { directory, signal }: Place,
+): Promise<Indexed> {
   const copy = join(directory, `layout-${spanSize}`);
   cpSync(layout, copy, { recursive: true });
   const store = await ContentStore.open(join(directory, `store-${spanSize}`));
@@ -102,72 +107,29 @@ async function indexWith(layout: string, spanSize: number): Promise<Indexed> {
 }
 
 /** Runs the image's program to its end in a fresh root. */
-async function start({ spanSize, server }: Indexed): Promise<Start> {
+async function start({ spanSize, server }: Indexed, { directory, network }: Place): Promise<Start> {
   const root = join(directory, `root-${spanSize}`);
-  await using link = await startLink(server.host);
-  execFileSync('sync');
-  const begun = performance.now();
-  await run(siphon, ['--root', root, 'run', '--rm', `docker://${link.host}/demo:latest`]);
-  const seconds = (performance.now() - begun) / 1000;
-  rmSync(root, { recursive: true });
-  const { layerBytes, layerRequests, otherBytes } = link;
-  return { layerBytes, layerRequests, otherBytes, seconds };
-}
-
-interface Link extends AsyncDisposable {
-  host: string;
-  layerBytes: number;
-  layerRequests: number;
-  otherBytes: number;
-}
-
-/** A proxy before the registry that is as far away, and lets through as much, as the options say. */
-async function startLink(registry: string): Promise<Link> {
-  const [hostname, port] = registry.split(':');
-  const bytesPerMs = Number(values.rate) * 1000;
-  let freeAt = 0;
-  const server = createServer((asked, answer) => {
-    const { method = '', url = '/', headers } = asked;
-    const isLayer = headers.range !== undefined;
-    const relay = async (): Promise<void> => {
-      await delay(Number(values.rtt));
-      const onward = request({ hostname, port, method, path: url, headers }).end();
-      const [from] = (await once(onward, 'response')) as [IncomingMessage];
-      answer.writeHead(from.statusCode ?? 502, from.headers);
-      if (isLayer) link.layerRequests += 1;
-      for await (const piece of from as AsyncIterable<Buffer>) {
-        if (isLayer) link.layerBytes += piece.length;
-        else link.otherBytes += piece.length;
-        const now = performance.now();
-        freeAt = Math.max(now, freeAt) + piece.length / bytesPerMs;
-        if (freeAt - now > 1) await delay(freeAt - now);
-        answer.write(piece);
-      }
-      answer.end();
-    };
-    relay().catch(() => answer.destroy());
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const close = async (): Promise<void> => {
-    server.closeAllConnections();
-    server.close();
-    await once(server, 'close');
-  };
-  const link: Link = {
-    host,
-    layerBytes: 0,
-    layerRequests: 0,
-    otherBytes: 0,
-    [Symbol.asyncDispose]: close,
-  };
-  return link;
+  await using traffic = await startTrafficMeter(server.host);
+  await using link = await network.link(traffic.port, Number(values.rtt));
+  await dropCaches();
+  traffic.start();
+  const words = ['--root', root, '--plain-http', 'run', '--rm', '--net', 'host'];
+  const source = `docker://${link.host}/demo:latest`;
+  const siphon = [...network.enter, process.execPath, siphonProgram];
+  const ms = await timed(() => executeCommand([...siphon, ...words, source]));
+  const { log } = traffic.read();
+  await removePlace(root);
+  // Of layers, ranges are asked for; of anything else, all of it.
+  const ofLayers = log.filter(({ status }) => status === 206);
+  const bytesOf = (all: typeof log): number => all.reduce((sum, { bytes }) => sum + bytes, 0);
+  const layerBytes = bytesOf(ofLayers);
+  const otherBytes = bytesOf(log) - layerBytes;
+  return { layerBytes, layerRequests: ofLayers.length, otherBytes, seconds: ms / 1000 };
 }
 
 function report(all: readonly Indexed[], starts: ReadonlyMap<number, Start[]>): void {
   console.log(
-    `round trip ${values.rtt} ms, ${values.rate} MB/s, ${values.rounds} rounds, medians\n`,
+    `round trip ${values.rtt} ms, ${values.mbit} Mbit/s, ${values.rounds} rounds, medians\n`,
   );
   console.log(
     '| span size | layer bytes | requests | index bytes drawn | time to the end | index |',
@@ -177,7 +139,7 @@ function report(all: readonly Indexed[], starts: ReadonlyMap<number, Start[]>): 
   );
   for (const { spanSize, share } of all) {
     const rounds = starts.get(spanSize) ?? [];
-    const of = (pick: (one: Start) => number): number => median(rounds.map(pick));
+    const of = (pick: (one: Start) => number): number => summary(rounds.map(pick)).median;
     const cells = [
       `${spanSize / KIB} KiB`,
       `${(of((one) => one.layerBytes) / 1e6).toFixed(1)} MB`,
@@ -188,8 +150,4 @@ function report(all: readonly Indexed[], starts: ReadonlyMap<number, Start[]>): 
     ];
     console.log(`| ${cells.join(' | ')} |`);
   }
-}
-
-function median(numbers: readonly number[]): number {
-  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;
 }

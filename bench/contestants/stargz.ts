@@ -73,8 +73,8 @@ async function daemonPath(programs: ProgramFinder): Promise<string | undefined> 
   const source = new URL('../../../bench/contestants/stargz/main.go', import.meta.url).pathname;
   if (programs.find('go') === undefined || !existsSync(LIBRARY) || !existsSync(source))
     return undefined;
-  const folder = join(programs.cache, 'programs');
-  const path = join(folder, `${DAEMON}-${shortHash(await readFile(source, 'utf8'))}`);
+  const folder = join(programs.cache, 'programs', shortHash(await readFile(source, 'utf8')));
+  const path = join(folder, DAEMON);
   if (existsSync(path)) return path;
   await mkdir(folder, { recursive: true });
   const env = {

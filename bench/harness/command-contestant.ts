@@ -1,19 +1,32 @@
 /** Those who do one piece of work on an image in one command that runs to its end. */
 
+import type { LayerBlob } from '../images/layer-blobs.js';
 import type { Found, Place } from './contestant.js';
 import type { ProgramFinder } from './program-finder.js';
-import type { LayerBlob } from '../images/layer-blobs.js';
 
 export interface CommandContestant {
   name: string;
   title: string;
   find(programs: ProgramFinder): Promise<Found>;
-  /** What is done before anything is timed: services, for instance, which go when it is closed. */
-  setUp?(image: LayoutImage, place: Place): Promise<AsyncDisposable>;
-  /** @returns the command, which works in the place's folder */
-  command(image: LayoutImage, place: Place): string[];
+  /** Does what is not timed: services, for instance. */
+  open(image: LayoutImage, place: Place): Promise<OpenCommand>;
+}
+
+/** Closing it ends what the command needed. */
+export interface OpenCommand extends AsyncDisposable {
+  /** Program and arguments; works in the place's folder. */
+  command: readonly string[];
   /** What is wrong with what it made. */
-  objections?(image: LayoutImage, place: Place): Promise<string[]>;
+  objections(): Promise<string[]>;
+}
+
+/** A command that needs nothing to be there. */
+export function readyCommand(
+  command: readonly string[],
+  objections: () => Promise<string[]> = () => Promise.resolve([]),
+): Promise<OpenCommand> {
+  const close = (): Promise<void> => Promise.resolve();
+  return Promise.resolve({ command, objections, [Symbol.asyncDispose]: close });
 }
 
 /** An image as an OCI layout on this disk. */

@@ -55,10 +55,13 @@ export function judgeFigures(
   return gates.map((gate) => judge(gate, figures[gate.figure] ?? Number.NaN));
 }
 
-/** Ratios against each scenario's baseline, medians of the rounds. */
-export function judgeStarts(gates: GatesFile['starts']['gates'], result: BenchResult): Verdict[] {
+/** Ratios against each scenario's baseline, medians of the rounds. @param result none where nothing was measured */
+export function judgeStarts(
+  gates: GatesFile['starts']['gates'],
+  result: BenchResult | undefined,
+): Verdict[] {
   return gates.map((gate) => {
-    const scenario = result.scenarios.find(({ name }) => name === gate.scenario);
+    const scenario = result?.scenarios.find(({ name }) => name === gate.scenario);
     const rows = scenario === undefined ? [] : summarizeScenario(scenario);
     const row = rows.find(({ contestant }) => contestant === gate.contestant);
     return judge(gate, row?.ratios[gate.metric]?.median ?? Number.NaN);

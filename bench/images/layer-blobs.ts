@@ -16,10 +16,21 @@ interface LayoutDocument {
 
 /** @returns the layers, bottom first */
 export async function layerBlobs(layout: string): Promise<LayerBlob[]> {
-  const blob = (digest: string): string => join(layout, 'blobs', digest.replace(':', '/'));
-  const read = async (path: string): Promise<LayoutDocument> =>
-    JSON.parse(await readFile(path, 'utf8')) as LayoutDocument; // of a writer that is known
-  const { manifests = [] } = await read(join(layout, 'index.json'));
-  const { layers = [] } = await read(blob(manifests[0]?.digest ?? ''));
-  return layers.map(({ digest, size }) => ({ path: blob(digest), digest, size }));
+  const { layers = [] } = await read(blobPath(layout, await manifestDigest(layout)));
+  return layers.map(({ digest, size }) => ({ path: blobPath(layout, digest), digest, size }));
+}
+
+/** @returns `sha256:…` of the one manifest */
+export async function manifestDigest(layout: string): Promise<string> {
+  const [manifest] = (await read(join(layout, 'index.json'))).manifests ?? [];
+  if (manifest === undefined) throw new Error(`Cannot use layout "${layout}": it has no image`);
+  return manifest.digest;
+}
+
+function blobPath(layout: string, digest: string): string {
+  return join(layout, 'blobs', digest.replace(':', '/'));
+}
+
+async function read(path: string): Promise<LayoutDocument> {
+  return JSON.parse(await readFile(path, 'utf8')) as LayoutDocument; // of a writer that is known
 }

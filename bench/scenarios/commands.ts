@@ -92,16 +92,15 @@ async function runCommand(
   const folder = await mkdtemp(join(bench.folder, 'c-'));
   try {
     const place = { folder, enter: group.enter, signal: bench.signal };
-    await using _ready = await contestant.setUp?.(image, place);
-    const command = [...group.enter, ...contestant.command(image, place)];
+    await using open = await contestant.open(image, place);
+    const command = [...group.enter, ...open.command];
     await dropCaches();
     const { value: ms, processes } = await withProcessMeter(group, async () => {
       const begin = performance.now();
       await executeCommand(command, { signal: bench.signal });
       return performance.now() - begin;
     });
-    const objections = (await contestant.objections?.(image, place)) ?? [];
-    return validRun({ round, ms, processes }, objections);
+    return validRun({ round, ms, processes }, await open.objections());
   } finally {
     await removePlace(folder);
   }

@@ -29,7 +29,9 @@ test('finds delays of a known length, each where it was', async () => {
   execFileSync('mkfifo', [path]);
   const script = 'printf 1; sleep 0.1; printf 2; sleep 0.3; printf 3';
   spawn('sh', ['-c', `exec > "$0"; ${script}`, path], { stdio: 'ignore' });
-  const { latencies, ms } = await measureReads(Array.from({ length: 3 }, () => ({ path, length: 1 })));
+  const { latencies, ms } = await measureReads(
+    Array.from({ length: 3 }, () => ({ path, length: 1 })),
+  );
   const [, second = 0, third = 0] = latencies;
   expect(second).toBeGreaterThan(95);
   expect(third).toBeGreaterThan(295);

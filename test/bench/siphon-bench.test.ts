@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { type BenchWords, bench } from '../../bench/main.js';
 import { containerdMissing } from '../../bench/programs/containerd.js';
 import { type BenchResult, type MeasuredRun, isMeasured } from '../../bench/harness/result.js';
 import { siphonProgram } from '../../bench/programs/siphon-program.js';
@@ -130,27 +131,27 @@ test.skipIf(missing !== undefined)(
   },
 );
 
-test.skipIf(process.getuid?.() !== 0)('a wrong word is told before anything is done', async () => {
-  const image = ['bench', 'oci:/nowhere'];
-  const wrong: [string[], RegExp][] = [
-    [image, /nothing tells when it is ready, expected --ready/],
-    [[...image, '--ready', '('], /Cannot use --ready "\(": .*[Uu]nterminated/],
-    [[...image, '--ready', 'x', '--images', 'shell'], /expected either/],
-    [['bench', '--ready', 'x'], /there is no image, expected IMAGE/],
-    [['bench', '--images', 'shel'], /image "shel": it is unknown, expected one of shell,/],
-    [['bench', '--contestants', 'me'], /contestant "me": it is unknown, .* overlayfs,/],
-    [['bench', '--scenarios', 'all'], /scenario "all": it is unknown, .* starts,/],
-    [['bench', '--rounds', '0'], /"0" rounds: expected a number from 1 on/],
-    [['bench', '--timeout', 'x'], /"x" seconds: expected a number from 1 on/],
-    [['bench', '--program', 'podman'], /it names no path, expected NAME=PATH/],
-    [['bench', '--program', 'podman=/nowhere'], /"\/nowhere": nothing to be run is there/],
+test('a wrong word is told before anything is done', async () => {
+  const { signal } = new AbortController();
+  const right = { command: [], rounds: '1', timeout: '600', signal };
+  const image = 'oci:/nowhere';
+  const wrong: [Partial<BenchWords>, RegExp][] = [
+    [{ image }, /nothing tells when it is ready, expected --ready/],
+    [{ image, ready: '(' }, /Cannot use --ready "\(": .*[Uu]nterminated/],
+    [{ image, command: ['sh', '--ready', '['] }, /Cannot use --ready "\["/],
+    [{ image, ready: 'x', images: ['shell'] }, /expected either/],
+    [{ ready: 'x' }, /there is no image, expected IMAGE/],
+    [{ images: ['shel'] }, /image "shel": it is unknown, expected one of shell,/],
+    [{ contestants: ['me'] }, /contestant "me": it is unknown, .* overlayfs,/],
+    [{ scenarios: ['all'] }, /scenario "all": it is unknown, .* starts,/],
+    [{ rounds: '0' }, /"0" rounds: expected a number from 1 on/],
+    [{ timeout: 'x' }, /"x" seconds: expected a number from 1 on/],
+    [{ program: ['podman'] }, /it names no path, expected NAME=PATH/],
+    [{ program: ['podman=/nowhere'] }, /"\/nowhere": nothing to be run is there/],
   ];
-  const found = await Promise.all(
-    wrong.map(([all]) => run(process.execPath, [siphonProgram, ...all])),
-  );
-  for (const [n, [all, why]] of wrong.entries()) {
-    expect(found[n]?.code, all.join(' ')).toBe(2);
-    expect(found[n]?.stderr, all.join(' ')).toMatch(why);
+  for (const [words, why] of wrong) {
+    const error: unknown = await bench({ ...right, ...words }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'usage', message: expect.stringMatching(why) as unknown });
   }
 });
 
