@@ -75,6 +75,8 @@ const SETS = {
     },
     { name: 'stargz-snapshotter', command: 'ctr-remote', why: 'ctr-remote, a lazy client' },
     { name: 'runc', command: 'runc', why: 'running containers' },
+    { name: 'crun', command: 'crun', why: 'the other runtime' },
+    { name: 'user-mode-linux', command: 'linux.uml', why: 'a machine with cgroup v2 alone' },
     {
       name: 'containernetworking-plugins',
       file: '/usr/lib/cni/bridge',

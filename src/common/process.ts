@@ -1,6 +1,6 @@
 /** Processes by more than their id, which the kernel gives out again. */
 
-import { readFile } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 
 export interface ProcessIdentity {
   pid: number;
@@ -24,6 +24,29 @@ export function processIsAlive(pid: number): boolean {
 /** @throws the system error where there is no such process */
 export async function processIdentity(pid: number): Promise<ProcessIdentity> {
   return { pid, startTime: (await readStat(pid)).startTime };
+}
+
+/** Ids of the processes whose arguments are so; one that has ended, but was not waited for, has none. */
+export async function findProcesses(
+  matches: (args: readonly string[]) => boolean,
+): Promise<number[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const found = await Promise.all(
+    pids.map(async (pid) => {
+      const text = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '');
+      return matches(text.split('\0')) ? [Number(pid)] : [];
+    }),
+  );
+  return found.flat();
+}
+
+/** Sends a signal to a process that may have ended meanwhile. */
+export function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It ended in between.
+  }
 }
 
 /** Whether the very process is still there; zombies, and what is about to be killed, do not count. */

@@ -1,7 +1,7 @@
 /** Takes away what is left of a run of a container whose keeper was killed, or was cut short. */
 
-import { readFile, readdir } from 'node:fs/promises';
-import { removeCgroups } from './container-cgroup.js';
+import { findProcesses, signalIfThere } from '../common/process.js';
+import { cgroupName, removeCgroups } from './container-cgroup.js';
 import type { ContainerHome } from './container-home.js';
 import { findRuntime } from './find-runtime.js';
 import { RuntimeCommands } from './runtime-commands.js';
@@ -23,23 +23,14 @@ export async function cleanUpContainer(
     await commands.resume().catch(() => {}); // what is frozen does not die
     await commands.delete().catch(() => {}); // a half-made container is ended by its cgroup
   }
-  await removeCgroups(home.id);
+  await removeCgroups(cgroupName(home.id, bundle.path));
   await rootfs.clear(home.path);
   await bundle.remove();
 }
 
 async function endRuntime(bundle: string): Promise<void> {
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const text = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '');
-    const args = text.split('\0');
-    if (args[args.indexOf('--bundle') + 1] === bundle && args.includes('run')) end(Number(pid));
-  }
-}
-
-function end(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It ended in between.
-  }
+  const runtimes = await findProcesses(
+    (args) => args[args.indexOf('--bundle') + 1] === bundle && args.includes('run'),
+  );
+  for (const pid of runtimes) signalIfThere(pid, 'SIGKILL');
 }

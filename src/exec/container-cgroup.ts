@@ -1,9 +1,11 @@
 /** A container's cgroup, seen from outside: what happened in it, and what is left of it. */
 
+import { createHash } from 'node:crypto';
 import { readFile, readdir, rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCode } from '../common/errors.js';
+import { signalIfThere } from '../common/process.js';
 
 const MOUNTED = '/sys/fs/cgroup';
 
@@ -11,28 +13,47 @@ const MOUNTED = '/sys/fs/cgroup';
 const EMPTY_PATIENCE = 5000;
 const EMPTY_INTERVAL = 20;
 
-/** Whether the kernel killed for memory there; the cgroup is still to be there. */
-export async function ranOutOfMemory(id: string): Promise<boolean> {
+/**
+ * The cgroup of the container `id`, directly below the root of each hierarchy.
+ * @param bundle tells it from that of another root's container of the same name
+ */
+export function cgroupName(id: string, bundle: string): string {
+  const place = createHash('sha256').update(resolve(bundle)).digest('hex').slice(0, 8);
+  return `siphon-${id}-${place}`;
+}
+
+/** A cgroup's folder in cgroup v1's hierarchy of memory. */
+export function memoryCgroup(cgroup: string): string {
+  return join(MOUNTED, 'memory', cgroup);
+}
+
+/**
+ * Whether the kernel killed for memory in the cgroup, or below it; it is still to be there.
+ * @param mounted where the hierarchies of cgroup v1 are, or the one of v2
+ */
+export async function ranOutOfMemory(cgroup: string, mounted = MOUNTED): Promise<boolean> {
   // cgroup v2's file and v1's: lines of a name and a number each.
   const files = [
-    join(MOUNTED, cgroupName(id), 'memory.events'),
-    join(memoryCgroup(id), 'memory.oom_control'),
+    join(mounted, cgroup, 'memory.events'),
+    join(mounted, 'memory', cgroup, 'memory.oom_control'),
   ];
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
   return texts.some((text) => /^oom_kill [1-9]/m.test(text));
 }
 
-/** Kills whatever still runs in the container's cgroups, and removes them. */
-export async function removeCgroups(id: string): Promise<void> {
+/** Kills whatever still runs in the cgroup and below it, in every hierarchy, and removes it. */
+export async function removeCgroups(cgroup: string): Promise<void> {
   const controllers = await readdir(MOUNTED).catch(() => []);
-  const folders = ['', ...controllers].map((name) => join(MOUNTED, name, cgroupName(id)));
+  const folders = ['', ...controllers].map((name) => join(MOUNTED, name, cgroup));
   await Promise.all(folders.map(removeCgroup));
 }
 
 async function removeCgroup(folder: string): Promise<void> {
+  const below = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  for (const entry of below) if (entry.isDirectory()) await removeCgroup(join(folder, entry.name));
   const deadline = Date.now() + EMPTY_PATIENCE;
   while (Date.now() < deadline) {
-    for (const pid of await processesIn(folder)) kill(pid);
+    for (const pid of await processesIn(folder)) signalIfThere(pid, 'SIGKILL');
     try {
       await rmdir(folder);
       return;
@@ -46,22 +67,4 @@ async function removeCgroup(folder: string): Promise<void> {
 async function processesIn(folder: string): Promise<number[]> {
   const text = await readFile(join(folder, 'cgroup.procs'), 'utf8').catch(() => '');
   return text.split('\n').filter(Boolean).map(Number);
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It ended in between.
-  }
-}
-
-/** The container's folder in cgroup v1's hierarchy of memory. */
-export function memoryCgroup(id: string): string {
-  return join(MOUNTED, 'memory', cgroupName(id));
-}
-
-/** Of the container, directly below the root of each hierarchy. */
-export function cgroupName(id: string): string {
-  return `siphon-${id}`;
 }

@@ -48,6 +48,8 @@ export interface ContainerState {
   finishedAt?: string;
   exitCode?: number;
   outOfMemory?: boolean;
+  /** Its files went while it ran: who served them was killed. */
+  filesLost?: boolean;
   /** Why it did not start. */
   error?: string;
 }

@@ -1,6 +1,5 @@
 import { posix } from 'node:path';
 import { capabilitySets, chooseCapabilities } from './capabilities.js';
-import { cgroupName } from './container-cgroup.js';
 import type { CgroupMode } from './cgroup-mode.js';
 import { MASKED_PATHS, READONLY_PATHS, defaultMounts, mergeMounts } from './default-mounts.js';
 import { deviceRules } from './device-rules.js';
@@ -29,8 +28,8 @@ const OPEN_FILES = 1024;
 const CPU_PERIOD = 100_000;
 
 export interface SpecInput {
-  /** Names the cgroup; without one the runtime does. */
-  id?: string | undefined;
+  /** The container's cgroup, below each hierarchy's root; without one the runtime chooses. */
+  cgroup?: string | undefined;
   /** Absolute, or relative to the bundle. */
   rootfs: string;
   image: ImageProcess;
@@ -89,15 +88,14 @@ function processSection(input: SpecInput): Process {
 }
 
 function linuxSection(input: SpecInput): Linux {
-  const { id, overrides, cgroupMode, devices = [] } = input;
+  const { cgroup, overrides, cgroupMode, devices = [] } = input;
   const { privileged = false, seccomp = 'default' } = overrides;
   const capabilities = chooseCapabilities(overrides, input.availableCapabilities);
   const isFiltered = seccomp === 'default' && !privileged;
   return {
     resources: resources(overrides, devices),
     ...(devices.length === 0 ? {} : { devices: devices.map(({ node }) => node) }),
-    // One level only: the runtime removes this folder, but none above it.
-    ...(id === undefined ? {} : { cgroupsPath: `/${cgroupName(id)}` }),
+    ...(cgroup === undefined ? {} : { cgroupsPath: `/${cgroup}` }),
     namespaces: namespaces(overrides, cgroupMode).map((type) => ({ type })),
     maskedPaths: privileged ? [] : [...MASKED_PATHS],
     readonlyPaths: privileged ? [] : [...READONLY_PATHS],

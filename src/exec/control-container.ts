@@ -3,7 +3,7 @@
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SiphonError, errorMessage } from '../common/errors.js';
-import { isRunning } from '../common/process.js';
+import { isRunning, signalIfThere } from '../common/process.js';
 import { cleanUpContainer } from './clean-up-container.js';
 import type { ContainerHome } from './container-home.js';
 import { type Status, describeContainer, isActive } from './container-status.js';
@@ -77,7 +77,8 @@ export async function removeContainer(
   if (isActive(status)) {
     if (!force) throw wrongStatus(home.id, 'remove', status, 'one that does not run');
     if (status === 'paused') await resumeContainer(home).catch(() => {});
-    if (status === 'starting' && state.monitor !== undefined) terminate(state.monitor.pid);
+    if (status === 'starting' && state.monitor !== undefined)
+      signalIfThere(state.monitor.pid, 'SIGTERM');
     else await killContainer(home, 'SIGKILL').catch(() => {});
   }
   // Who was killed while it looked into its own mount ends, and lets the lock go, when the mount does.
@@ -101,16 +102,8 @@ async function claimAfterEnd(
   const { monitor } = await home.state();
   if (claim !== undefined || monitor === undefined) return claim;
   if (patience === 0) throw wrongStatus(home.id, 'remove', 'starting', 'one that does not run');
-  if (await isRunning(monitor)) process.kill(monitor.pid, 'SIGKILL');
+  if (await isRunning(monitor)) signalIfThere(monitor.pid, 'SIGKILL');
   return home.claim(END_PATIENCE);
-}
-
-function terminate(pid: number): void {
-  try {
-    process.kill(pid, 'SIGTERM');
-  } catch {
-    // It ended in between.
-  }
 }
 
 async function control(

@@ -19,8 +19,8 @@ export class MemoryWatch implements Disposable {
   readonly #folder: string;
   #counter: number | undefined;
 
-  constructor(id: string) {
-    this.#folder = memoryCgroup(id);
+  constructor(cgroup: string) {
+    this.#folder = memoryCgroup(cgroup);
   }
 
   /** To be called once the container runs. Without effect where it has ended, and under cgroup v2. */

@@ -24,6 +24,8 @@ export interface OpenRootfs {
   manifest?: string;
   /** How it was made ready, and why so: a sentence. */
   decision: string;
+  /** Resolves when nobody serves its files any more; absent where nobody needs to. */
+  unserved?: Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -131,11 +133,37 @@ async function run(
       rootfs: rootfs.decision,
       ...(manifest === undefined ? {} : { manifest }),
     });
+    undo.defer(noteLoss(home.id, rootfs, options));
     const streams = await openStreams(home, record, options.log);
     return await runOn(streams, home, record, rootfs, options);
   } finally {
     await undo[Symbol.asyncDispose]();
   }
+}
+
+/**
+ * Notes it when the files go before the container does. It is left to whoever wants to end it: a process
+ * that has all it needs in memory can go on. @returns to be called before the files are closed
+ */
+function noteLoss(
+  id: string,
+  { unserved }: OpenRootfs,
+  { change, log }: Pick<RunOptions, 'change' | 'log'>,
+): () => void {
+  let isOver = false;
+  void unserved?.then(async () => {
+    if (isOver) return;
+    log.error(
+      { id },
+      `the server of container "${id}"'s files was killed: it reads nothing more until it is stopped and started`,
+    );
+    await change({ filesLost: true }).catch((error: unknown) => {
+      log.warn({ id, error: errorMessage(error) }, 'the loss of the files was not noted');
+    });
+  });
+  return () => {
+    isOver = true;
+  };
 }
 
 type OpenedStreams = Partial<ContainerConsole> & Pick<ContainerConsole, 'close'>;

@@ -12,8 +12,8 @@ import type { RuntimeSpec } from './runtime-spec.js';
 import { readAccountFiles, resolveUser } from './user-lookup.js';
 
 export interface PrepareOptions extends ContainerOverrides {
-  /** Names the cgroup; without one the runtime does. */
-  id?: string;
+  /** As in SpecInput. */
+  cgroup?: string;
   /** The root filesystem, writable. */
   rootfs: string;
   config: RunnableImage;
@@ -26,7 +26,7 @@ export interface PrepareOptions extends ContainerOverrides {
  * @throws CommandError where the command cannot be run; SiphonError `usage`, `invalid`, `unsupported`
  */
 export async function prepareContainer(options: PrepareOptions): Promise<RuntimeSpec> {
-  const { id, config, privileged = false } = options;
+  const { cgroup, config, privileged = false } = options;
   const rootfs = resolve(options.rootfs);
   const image = config.config ?? {};
   const [files, cgroupMode, hostMounts, capabilities, devices] = await Promise.all([
@@ -37,7 +37,7 @@ export async function prepareContainer(options: PrepareOptions): Promise<Runtime
     Promise.all([findDevices(options.devices ?? []), privileged ? allDevices() : []]),
   ]);
   const spec = containerSpec({
-    id,
+    cgroup,
     rootfs,
     image,
     overrides: options,

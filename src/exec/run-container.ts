@@ -8,8 +8,9 @@ import { isatty } from 'node:tty';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import { checkContainerId } from './container-id.js';
 import { ContainerDirectory } from './container-directory.js';
-import { ranOutOfMemory } from './container-cgroup.js';
-import { MemoryWatch } from './memory-watch.js';
+import { detectCgroupMode } from './cgroup-mode.js';
+import { cgroupName } from './container-cgroup.js';
+import { type MemoryWitness, memoryWitness } from './memory-witness.js';
 import { findRuntime } from './find-runtime.js';
 import { openStreams } from './process-streams.js';
 import { prepareContainer } from './prepare-container.js';
@@ -30,15 +31,33 @@ export async function runContainer(options: RunContainerOptions): Promise<Contai
   checkCaller(options);
   checkNotCancelled(options);
   const runtime = await findRuntime(options.runtime ?? 'runc');
-  const spec = await prepareContainer({ terminalSize: terminalSize(), ...options });
+  const commands = new RuntimeCommands(
+    runtime,
+    options.id,
+    ContainerDirectory.at(options.directory, options.id),
+  );
+  const witness = memoryWitness({
+    commands,
+    cgroup: cgroupName(options.id, options.directory),
+    mode: await detectCgroupMode(),
+    isLimited: options.memory !== undefined,
+  });
+  const { cgroup } = witness;
+  const spec = await prepareContainer({ terminalSize: terminalSize(), ...options, cgroup });
   checkNotCancelled(options);
   const directory = await ContainerDirectory.create(options.directory, options.id, spec);
-  const commands = new RuntimeCommands(runtime, options.id, directory);
   try {
-    return await runInForeground(options, commands, directory);
+    return await runInForeground(options, { commands, directory, witness });
   } finally {
     await cleanUp(options, commands, directory);
+    await witness[Symbol.asyncDispose]();
   }
+}
+
+interface Parts {
+  commands: RuntimeCommands;
+  directory: ContainerDirectory;
+  witness: MemoryWitness;
 }
 
 export interface ContainerEnd {
@@ -49,21 +68,17 @@ export interface ContainerEnd {
 
 async function runInForeground(
   options: RunContainerOptions,
-  commands: RuntimeCommands,
-  directory: ContainerDirectory,
+  { commands, directory, witness }: Parts,
 ): Promise<ContainerEnd> {
   checkNotCancelled(options);
   const streams = openStreams(options.stdio ?? {});
-  const isLimited = options.memory !== undefined;
-  using watch = isLimited && !commands.canKeep ? new MemoryWatch(options.id) : undefined;
   const onStart = async (): Promise<void> => {
-    await watch?.begin();
+    await witness.begin();
     await options.onStart?.();
   };
   let end: RuntimeEnd;
   try {
-    // What the kernel did is told by the cgroup, which goes with the container.
-    const child = commands.run(streams.fds, { keep: isLimited && commands.canKeep });
+    const child = commands.run(streams.fds, { keep: witness.keep });
     streams.release();
     end = await superviseRuntime(child, commands, directory, { ...options, onStart });
     // The container outlives a runtime that was killed, and would hold its output open for ever.
@@ -77,9 +92,7 @@ async function runInForeground(
   }
   checkNotCancelled(options);
   if (end.code === 0 || end.killed || (await directory.hasStarted())) {
-    const outOfMemory =
-      isLimited && (await (watch === undefined ? ranOutOfMemory(options.id) : watch.ranOut()));
-    return { exitCode: end.code, outOfMemory };
+    return { exitCode: end.code, outOfMemory: await witness.ranOut() };
   }
   throw startFailure(options.id, await directory.log());
 }

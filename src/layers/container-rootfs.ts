@@ -15,6 +15,7 @@ import { errorCode, errorMessage } from '../common/errors.js';
 import { fileExists } from '../common/file-exists.js';
 import { UndoStack } from '../common/undo-stack.js';
 import type { Image } from '../content/image.js';
+import { endLayerHosts } from './end-layer-hosts.js';
 import { openImageSession } from './image-session.js';
 import type { StartLayerHost } from './layer-host.js';
 import { decideWhenNotServable } from './layer-policy.js';
@@ -27,6 +28,8 @@ export interface ContainerRootfs {
   /** Writable. */
   readonly path: string;
   readonly decision: RootfsDecision;
+  /** Resolves when nobody serves its files any more; absent where nobody needs to. */
+  readonly unserved?: Promise<unknown>;
   /** Unmounts; what was written stays. */
   close(): Promise<void>;
 }
@@ -54,9 +57,11 @@ export async function openContainerRootfs(options: RootfsOptions): Promise<Conta
 
 /** Unmounts what a killed process left, and removes what it served. */
 export async function clearContainerRootfs(folder: string): Promise<void> {
+  const served = join(folder, 'image');
   await clearStaleMount(join(folder, 'rootfs'));
-  await clearStaleMount(join(folder, 'image/fuse'));
-  await rm(join(folder, 'image'), { recursive: true, force: true });
+  await endLayerHosts(served);
+  await clearStaleMount(join(served, 'fuse'));
+  await rm(served, { recursive: true, force: true });
 }
 
 async function serve(options: RootfsOptions): Promise<ContainerRootfs> {
@@ -77,6 +82,7 @@ async function serve(options: RootfsOptions): Promise<ContainerRootfs> {
       image: session.image,
       path,
       decision: { way: 'lazy', indexed: session.decisions.length - streamed, streamed },
+      unserved: session.host.ended,
       close: () => undo[Symbol.asyncDispose](),
     };
   } catch (error) {

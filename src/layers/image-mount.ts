@@ -27,6 +27,7 @@ import { writeMountStack } from './mount-stack.js';
 import { clearStaleMount } from './mount-table.js';
 import { mountOverlay } from './overlay-mount.js';
 import type { ImageOptions } from './serve-image.js';
+import { endServer } from './unmount-image.js';
 
 /** `kernel`: `/dev/fuse` and overlayfs, as root. `libfuse`: through fusermount, as anybody. */
 export type Driver = MountRecord['driver'];
@@ -71,6 +72,7 @@ export async function mountImage(options: ImageMountOptions): Promise<ImageMount
     if (driver === 'libfuse') {
       const { mountThroughLibfuse } = await import('./libfuse-session.js');
       undo.defer(await mountThroughLibfuse({ ...options, target }));
+      await handMountOver(root, claim, process.pid);
     } else {
       session = await mountThroughKernel(options, target, undo);
       await handMountOver(root, claim, session.host.pid);
@@ -79,10 +81,12 @@ export async function mountImage(options: ImageMountOptions): Promise<ImageMount
     await undo[Symbol.asyncDispose]();
     throw error;
   }
+  const mount: StandingMount = { target, session, endCode: undefined };
+  void session?.host.ended.then((code) => (mount.endCode = code));
   return {
     target,
-    unmounted: (signal) => waitForUnmount(target, signal, session),
-    close: () => undo[Symbol.asyncDispose](),
+    unmounted: (signal) => waitForUnmount(mount, signal),
+    close: () => endMount(mount, undo),
     leave: async () => session?.leave(),
     replaceServer() {
       if (session !== undefined) process.kill(session.host.pid, 'SIGUSR2');
@@ -106,10 +110,14 @@ async function mountThroughKernel(
   return session;
 }
 
-/** Clears away what a server has left that was killed. */
+/** Clears away what a server has left that was killed, or whose folder somebody else has unmounted. */
 async function removeStaleMount(root: string, target: string): Promise<void> {
   const record = await readMountRecord(root, target);
-  if (record === undefined || (await isRunning(record.server))) return;
+  if (record === undefined) return;
+  if (await isRunning(record.server)) {
+    if (!record.stood || (await isMounted(target))) return;
+    await endServer(record);
+  }
   await clearStaleMount(target);
   await removeMountHome(root, target);
   await removeMountRecord(root, target);
@@ -125,17 +133,30 @@ async function checkMountPoint(directory: string): Promise<void> {
   }
 }
 
-async function waitForUnmount(
-  target: string,
-  signal: AbortSignal,
-  session: ImageSession | undefined,
-): Promise<void> {
-  let failed: number | undefined;
-  void session?.host.ended.then((code) => (failed = code === 0 ? undefined : code));
-  while (!signal.aborted && (await isMounted(target))) {
-    if (failed !== undefined) throw serverGone(target, failed);
+interface StandingMount {
+  target: string;
+  /** Not with libfuse. */
+  session: ImageSession | undefined;
+  /** The host's exit code; with 0 it has cleaned up, and the folder may be somebody else's by now. */
+  endCode: number | undefined;
+}
+
+async function waitForUnmount(mount: StandingMount, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted && mount.endCode !== 0 && (await isMounted(mount.target))) {
+    if (mount.endCode !== undefined) throw serverGone(mount.target, mount.endCode);
     await delay(watchInterval, undefined, { signal }).catch(() => {});
   }
+}
+
+/** The host cleans up, and where it cannot, this does. */
+async function endMount(mount: StandingMount, undo: UndoStack): Promise<void> {
+  const { target, session } = mount;
+  if (session !== undefined) {
+    if (mount.endCode === undefined) await clearStaleMount(target);
+    await session.host.stop();
+    if ((await session.host.ended) === 0) return session.leave();
+  }
+  await undo[Symbol.asyncDispose]();
 }
 
 function serverGone(target: string, code: number): SiphonError {

@@ -2,7 +2,7 @@
 
 import { mkdir } from 'node:fs/promises';
 import type { Logger } from '../common/log.js';
-import { errorMessage } from '../common/errors.js';
+import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import { isMounted } from '../common/mount-info.js';
 import { openConnection } from '../fuse/device.js';
 import {
@@ -18,7 +18,7 @@ import { clearStaleMount } from './mount-table.js';
 import type { OpenLayers } from './open-layers.js';
 
 export interface LayerServerOptions {
-  /** Folder for the FUSE mount; made where it is missing. */
+  /** Folder for the FUSE mount; made where it is missing, in one that is there. */
   mountPoint: string;
   /** The layers that may be shown; whoever made it closes it after the server. */
   open: OpenLayers;
@@ -62,7 +62,7 @@ export class LayerServer implements AsyncDisposable {
       return LayerServer.#goOn(kept, serving, options);
     }
     await clearStaleMount(mountPoint);
-    await mkdir(mountPoint, { recursive: true, mode: 0o700 });
+    await makeMountPoint(mountPoint);
     open.forgetHeld();
     if (keeper?.device === undefined || kept !== undefined) {
       return new LayerServer(await FuseSession.mount({ ...serving, mountPoint }), options);
@@ -164,6 +164,21 @@ export class LayerServer implements AsyncDisposable {
   /** Unmounts, whatever still uses the mount; that gets errors from then on. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#session.unmount({ lazy: true });
+  }
+}
+
+/** @throws SiphonError `not-found` where its parent is gone, and with that whoever wanted the layers */
+async function makeMountPoint(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (cause) {
+    if (systemCode(cause) === 'EEXIST') return;
+    if (systemCode(cause) !== 'ENOENT') throw cause;
+    throw new SiphonError(
+      'not-found',
+      `Cannot serve layers in "${path}": its folder is gone, expected it to stay`,
+      { cause },
+    );
   }
 }
 

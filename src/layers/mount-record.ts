@@ -12,6 +12,7 @@ import { SiphonError } from '../common/errors.js';
 import { field, fieldsOf } from '../common/own-json.js';
 import { type ProcessIdentity, isRunning, processIdentity } from '../common/process.js';
 import { tryLockFile } from '../ffi/libc.js';
+import { endLayerHosts } from './end-layer-hosts.js';
 import { clearStaleMount } from './mount-table.js';
 
 const lockInterval = 10; // ms
@@ -21,7 +22,11 @@ export interface MountRecord {
   source: string;
   driver: 'kernel' | 'libfuse';
   server: ProcessIdentity;
+  /** It has been mounted: where it is not any more, its server is about to see that and to end. */
+  stood: boolean;
 }
+
+type Claim = Omit<MountRecord, 'server' | 'stood'>;
 
 /** Folder that belongs to the mount on `directory` (an absolute, resolved path). */
 export function mountHome(root: string, directory: string): string {
@@ -33,29 +38,30 @@ export function mountHome(root: string, directory: string): string {
  * Says that `directory` is served by this process, unless somebody living does already. Of several that
  * try at once, one succeeds. @throws SiphonError `busy`
  */
-export async function claimMountPoint(
-  root: string,
-  mounted: Omit<MountRecord, 'server'>,
-): Promise<void> {
+export async function claimMountPoint(root: string, mounted: Claim): Promise<void> {
   await mkdir(join(root, 'mounts'), { recursive: true, mode: 0o700 });
   const lock = await open(join(root, 'mounts.lock'), 'a', 0o600);
   try {
     while (!tryLockFile(lock.fd)) await delay(lockInterval);
     const other = await readMountRecord(root, mounted.directory);
     if (other !== undefined && (await isRunning(other.server))) throw busy(mounted.directory);
-    await handMountOver(root, mounted, process.pid);
+    await writeRecord(root, mounted, { server: process.pid, stood: false });
   } finally {
     await lock.close();
   }
 }
 
-/** Says that the process `server` serves from now on what this one has claimed. */
-export async function handMountOver(
+/** Says that what this process has claimed is mounted, and served by the process `server` from now on. */
+export async function handMountOver(root: string, mounted: Claim, server: number): Promise<void> {
+  await writeRecord(root, mounted, { server, stood: true });
+}
+
+async function writeRecord(
   root: string,
-  mounted: Omit<MountRecord, 'server'>,
-  server: number,
+  mounted: Claim,
+  { server, stood }: { server: number; stood: boolean },
 ): Promise<void> {
-  const record: MountRecord = { ...mounted, server: await processIdentity(server) };
+  const record: MountRecord = { ...mounted, server: await processIdentity(server), stood };
   await writeFileAtomic(recordPath(root, mounted.directory), JSON.stringify(record));
 }
 
@@ -95,6 +101,7 @@ function parseRecord(value: unknown): MountRecord {
       pid: field(server, 'pid', 'number'),
       startTime: field(server, 'startTime', 'string'),
     },
+    stood: record['stood'] === true,
   };
 }
 
@@ -105,6 +112,7 @@ export async function removeMountRecord(root: string, directory: string): Promis
 /** Takes away what a server that is gone has left in the mount's folder. */
 export async function removeMountHome(root: string, directory: string): Promise<void> {
   const home = mountHome(root, directory);
+  await endLayerHosts(home);
   await clearStaleMount(join(home, 'fuse'));
   await rm(home, { recursive: true, force: true });
 }

@@ -3,9 +3,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { SiphonError } from '../common/errors.js';
 import { isMounted } from '../common/mount-info.js';
-import { isRunning } from '../common/process.js';
+import { isRunning, signalIfThere } from '../common/process.js';
 import { resolveMountPoint, unmountFolder } from './mount-point.js';
-import { readMountRecord, removeMountHome, removeMountRecord } from './mount-record.js';
+import {
+  type MountRecord,
+  readMountRecord,
+  removeMountHome,
+  removeMountRecord,
+} from './mount-record.js';
 
 const endTimeout = 20_000; // ms
 
@@ -24,17 +29,16 @@ export async function unmountImage(root: string, target: string): Promise<void> 
   }
   // A server on libfuse has to do it itself, through fusermount.
   if (record.driver === 'kernel' && (await isMounted(directory))) unmountFolder(directory);
-  if (await isRunning(record.server)) {
-    process.kill(record.server.pid, 'SIGTERM');
-    await waitForEnd(() => isRunning(record.server), directory);
-  }
+  await endServer(record);
   if (record.driver === 'kernel') await removeMountHome(root, directory);
   await removeMountRecord(root, directory);
 }
 
-async function waitForEnd(running: () => Promise<boolean>, directory: string): Promise<void> {
+/** Waits until the server has cleaned up and ended. @throws SiphonError `timeout` */
+export async function endServer({ server, directory }: MountRecord): Promise<void> {
   const deadline = Date.now() + endTimeout;
-  while (await running()) {
+  if (await isRunning(server)) signalIfThere(server.pid, 'SIGTERM');
+  while (await isRunning(server)) {
     if (Date.now() > deadline) {
       throw new SiphonError(
         'timeout',

@@ -324,10 +324,15 @@ describe.skipIf(skip)('options of siphon run: needs root', () => {
     await ok('run', '-d', '--name', 'g', '--memory', '64m', '--cpus', '0.5', source, 'sleep', '60');
     const read = (paths: string[]): Promise<string> =>
       Promise.any(paths.map((path) => readFile(`/sys/fs/cgroup/${path}`, 'utf8')));
-    expect(await read(['siphon-g/memory.max', 'memory/siphon-g/memory.limit_in_bytes'])).toBe(
+    const config = join(sandbox.root, 'run/g/bundle/config.json');
+    const { linux } = JSON.parse(await readFile(config, 'utf8')) as {
+      linux: { cgroupsPath: string };
+    };
+    const cgroup = linux.cgroupsPath.slice(1);
+    expect(await read([`${cgroup}/memory.max`, `memory/${cgroup}/memory.limit_in_bytes`])).toBe(
       `${64 * 1024 * 1024}\n`,
     );
-    expect(await read(['siphon-g/cpu.max', 'cpu/siphon-g/cpu.cfs_quota_us'])).toMatch(/^50000\b/);
+    expect(await read([`${cgroup}/cpu.max`, `cpu/${cgroup}/cpu.cfs_quota_us`])).toMatch(/^50000\b/);
     await expectValidSpec('g');
   }, 30_000);
 

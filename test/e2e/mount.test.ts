@@ -153,6 +153,26 @@ async function serverStands(sandbox: Sandbox): Promise<void> {
 }
 
 describe('several mounts on one root', () => {
+  it.each(['kernel', 'libfuse'])(
+    'follow one another at one place, also where others have unmounted it: %s',
+    async (driver) => {
+      await using sandbox = await openSandbox();
+      const folder = await sandbox.folder('mnt');
+      const mount = async (): Promise<void> =>
+        succeeded(await sandbox.siphon('mount', '--driver', driver, image.source, folder));
+      await mount();
+      await must('umount', folder);
+      await mount();
+      await must('umount', folder);
+      await mount();
+      expect(await sandbox.mounts()).toContain(folder);
+      succeeded(await sandbox.siphon('umount', folder));
+      expect(await sandbox.mounts()).toEqual([]);
+      expect(await readdir(join(sandbox.root, 'mounts'))).toEqual([]);
+    },
+    60_000,
+  );
+
   it('serve one image side by side from the start', async () => {
     await using sandbox = await openSandbox();
     const folders = await Promise.all(['a', 'b', 'c', 'd'].map((name) => sandbox.folder(name)));

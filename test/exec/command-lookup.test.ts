@@ -30,7 +30,6 @@ afterAll(async () => {
 
 function check(command: string, env: string[] = []): Promise<void> {
   const spec = containerSpec({
-    id: 'c1',
     rootfs,
     image: {},
     overrides: { args: [command], workdir: '/work', env },

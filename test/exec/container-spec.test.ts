@@ -9,7 +9,7 @@ import { runtimeSpecSchema } from './runtime-spec-schema.js';
 const validate = new Ajv({ allErrors: true }).compile(runtimeSpecSchema);
 
 const base: SpecInput = {
-  id: 'c1',
+  cgroup: 'siphon-c1',
   rootfs: '/rootfs',
   image: { Cmd: ['sh'] },
   overrides: {},
@@ -37,7 +37,7 @@ const table: [string, Partial<SpecInput>, (spec: RuntimeSpec) => unknown, unknow
   ['root', {}, (s) => s.root, { path: '/rootfs', readonly: false }],
   ['readOnlyRoot', { overrides: { readOnlyRoot: true } }, (s) => s.root.readonly, true],
   ['cgroup', {}, (s) => s.linux.cgroupsPath, '/siphon-c1'],
-  ['no id, no cgroup path', { id: undefined }, (s) => 'cgroupsPath' in s.linux, false],
+  ['no cgroup of ours', { cgroup: undefined }, (s) => 'cgroupsPath' in s.linux, false],
   ['no limits', {}, (s) => Object.keys(s.linux.resources), ['devices']],
   ['memory', { overrides: { memory: 4096 } }, (s) => s.linux.resources.memory, { limit: 4096 }],
   [

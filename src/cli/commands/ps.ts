@@ -50,9 +50,13 @@ function tableOf(shown: readonly ContainerDescription[]): string {
 }
 
 function statusOf({ status, state }: ContainerDescription): string {
-  if (status !== 'exited') return status;
-  const code = state.exitCode === undefined ? '' : ` (${state.exitCode})`;
-  return `exited${code}${state.outOfMemory === true ? ', out of memory' : ''}`;
+  const isOver = status === 'exited';
+  const code = isOver && state.exitCode !== undefined ? ` (${state.exitCode})` : '';
+  const notes = [
+    ...(isOver && state.outOfMemory === true ? [', out of memory'] : []),
+    ...(state.filesLost === true ? [', files lost'] : []),
+  ];
+  return `${status}${code}${notes.join('')}`;
 }
 
 function commandOf({ state, record }: ContainerDescription): string {

@@ -145,6 +145,7 @@ async function rootfsProvider(
         config,
         ...(descriptor === undefined ? {} : { manifest: descriptor.digest }),
         decision: wordsOf(rootfs.decision),
+        ...(rootfs.unserved === undefined ? {} : { unserved: rootfs.unserved }),
         close: () => rootfs.close(),
       };
     },
