@@ -48,15 +48,6 @@ const fallocate_ = process_.func(
   'int fallocate(int descriptor, int mode, int64_t offset, int64_t length)',
 );
 const flock_ = process_.func('int flock(int descriptor, int operation)');
-/** syscall(2), as open_tree takes it; older C libraries have no function for it. */
-const syscall_ = process_.func(
-  'long syscall(long number, long directory, const char *path, unsigned long flags)',
-);
-/** The same number on every architecture. */
-const SYS_open_tree = 428;
-const AT_FDCWD = -100;
-const OPEN_TREE_CLONE = 1;
-const O_CLOEXEC = 0o2000000;
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 const LOCK_SH = 1;
@@ -84,17 +75,6 @@ export interface MountCall {
 /** umount2(2). */
 export function umount(target: string, flags = 0): void {
   if (umount2_(target, flags) !== 0) throw new SystemError('umount2', koffi.errno(), target);
-}
-
-/**
- * A detached copy of the mount at `path` (open_tree(2), Linux 5.2): a descriptor that keeps the file
- * system alive and reachable, and leaves the mount itself free to be unmounted.
- */
-export function cloneMount(path: string): number {
-  const flags = OPEN_TREE_CLONE | O_CLOEXEC;
-  const descriptor = Number(syscall_(SYS_open_tree, AT_FDCWD, path, flags));
-  if (descriptor < 0) throw new SystemError('open_tree', koffi.errno(), path);
-  return descriptor;
 }
 
 /** syncfs(2): resolves when all that was written to the file system of an open file is on disk for good. */

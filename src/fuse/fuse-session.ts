@@ -12,7 +12,7 @@ import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import { type Logger, silentLogger } from '../common/log.js';
-import { MNT, cloneMount, umount } from '../ffi/libc.js';
+import { MNT, umount } from '../ffi/libc.js';
 import { sumCounters } from './counters.js';
 import { type Connection, openConnection, setReadAhead } from './device.js';
 import { HeldRequests } from './held-requests.js';
@@ -173,7 +173,7 @@ export class FuseSession {
     if (pool.remove(number)) this.#resend();
     this.#notifier.send(rootEntryChanged(String(number)));
     this.#notifier.send(rootChanged());
-    void pool.settle(this.mountPoint);
+    void pool.settle();
   }
 
   /** Where the layer's tree stands. */
@@ -200,12 +200,11 @@ export class FuseSession {
   async unmount(options: { lazy?: boolean } = {}): Promise<void> {
     if (this.#live) {
       this.#live = false;
-      const root = this.#detach(options.lazy === true);
+      this.#detach(options.lazy === true);
       // While the workers still run: what waits in the kernel for a lock gets it from them.
       await this.#notifier.close();
       await this.#reads.close();
-      await this.#workers?.stop(root.path);
-      root.close();
+      await this.#workers?.stop();
     }
     await this.#ended;
   }
@@ -241,32 +240,14 @@ export class FuseSession {
     else if (message.kind === 'failure') this.#operationFailed(message.failure);
   }
 
-  /** Takes the mount away and gives a path by which its root can still be reached. */
-  #detach(lazy: boolean): { path: string; close(): void } {
-    const clone = this.#clone();
+  #detach(lazy: boolean): void {
     try {
       umount(this.mountPoint, lazy ? MNT.DETACH : 0);
     } catch (error) {
       const code = systemCode(error);
-      if (code !== 'EINVAL' && code !== 'ENOENT') {
-        if (clone !== undefined) closeSync(clone);
-        this.#live = true;
-        throw unmountError(this.mountPoint, error);
-      }
-    }
-    return {
-      path: `/proc/self/fd/${clone ?? 'none'}`,
-      close: () => (clone === undefined ? undefined : closeSync(clone)),
-    };
-  }
-
-  /** `undefined` where somebody else has unmounted already, or is not to be reached. */
-  #clone(): number | undefined {
-    try {
-      return cloneMount(this.mountPoint);
-    } catch (error) {
-      this.#log.debug({ error: errorMessage(error) }, 'the mount cannot be held while it goes');
-      return undefined;
+      if (code === 'EINVAL' || code === 'ENOENT') return; // somebody else has
+      this.#live = true;
+      throw unmountError(this.mountPoint, error);
     }
   }
 
@@ -284,8 +265,8 @@ export class FuseSession {
   /** The process exits without {@link unmount}: its threads would keep it from doing so. */
   #abandon(): void {
     try {
-      const path = this.#unmountsAtExit ? this.#detach(true).path : this.mountPoint;
-      this.#workers?.stopNow(path);
+      if (this.#unmountsAtExit) this.#detach(true);
+      this.#workers?.stopNow();
     } catch {
       // There is nobody left to tell.
     }

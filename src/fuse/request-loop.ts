@@ -17,9 +17,9 @@ export interface Loop {
   device: number;
   counters: Float64Array;
   serving: Serving;
-  /** Called with each request before it is answered. */
+  /** Called with each request before it is answered, and whenever waiting for one was interrupted. */
   prepare(): void;
-  /** Whether the loop shall end, asked after each answer. */
+  /** Whether the loop shall end, asked after each answer, and whenever waiting for a request was interrupted. */
   ended(): boolean;
   /** Tells of an operation that threw. */
   failed(operation: string, request: Request, error: unknown): void;
@@ -33,6 +33,7 @@ export function serveRequests(loop: Loop): void {
     const length = readRequest(loop.device, request.buffer);
     if (length === undefined) return;
     if (length > 0) answer(loop, request, reply, length);
+    else loop.prepare();
   } while (!loop.ended());
 }
 

@@ -3,11 +3,10 @@
  * again what it left unanswered. See worker-protocol.ts for how sleeping threads are told things.
  */
 
-import { randomBytes } from 'node:crypto';
-import { lstatSync } from 'node:fs';
-import { lstat } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { createCounters } from './counters.js';
+import { allowInterrupts, interruptThread } from '../ffi/thread-interrupt.js';
 import type { Connection } from './device.js';
 import type { ServedLayer } from './served-layer.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-protocol.js';
@@ -29,13 +28,17 @@ export interface WorkerPoolOptions {
 
 interface Member {
   worker: Worker;
-  ready: boolean;
+  /** Id of its thread, once it is ready. */
+  thread: number | undefined;
   /** The last epoch whose messages it has taken. */
   epoch: number;
 }
 
 /** Workers that may die in a session before the pool gives up replacing them. */
 const replacementLimit = 16;
+/** Milliseconds for a worker that was woken to say so, and how often it is woken at most. */
+const WAKE_INTERVAL = 5;
+const SETTLE_TRIES = 200;
 
 export class WorkerPool {
   readonly #options: WorkerPoolOptions;
@@ -43,11 +46,10 @@ export class WorkerPool {
   readonly #layers = new Map<number, ServedLayer>();
   readonly #awaited: Set<number>;
   readonly #epoch = new Int32Array(new SharedArrayBuffer(4));
-  readonly #wakeName: string;
-  readonly #stopName: string;
+  readonly #stopping = new Int32Array(new SharedArrayBuffer(4));
+  readonly #left = new Int32Array(new SharedArrayBuffer(4));
   readonly #ended: Promise<void>;
   #end: () => void = () => {};
-  #stopping = false;
   #replaced = 0;
   /** One for each worker that ever was. */
   readonly counters: Float64Array[] = [];
@@ -56,14 +58,12 @@ export class WorkerPool {
     this.#options = options;
     this.#awaited = new Set(options.awaited);
     for (const layer of options.layers) this.#layers.set(layer.number, layer);
-    const secret = randomBytes(12).toString('hex');
-    this.#wakeName = `.siphon-wake-${secret}`;
-    this.#stopName = `.siphon-stop-${secret}`;
     this.#ended = new Promise((resolve) => (this.#end = resolve));
   }
 
   /** Starts all workers and waits until they read. @throws what keeps a worker from starting */
   static async start(options: WorkerPoolOptions): Promise<WorkerPool> {
+    allowInterrupts();
     const pool = new WorkerPool(options);
     const starts = Array.from({ length: options.count }, () => pool.#startWorker());
     await Promise.all(starts);
@@ -97,26 +97,33 @@ export class WorkerPool {
    * Wakes sleeping workers until all have taken their messages, so that none keeps a removed layer's
    * files open. A busy one takes them with its next request.
    */
-  async settle(root: string): Promise<void> {
+  async settle(): Promise<void> {
     const epoch = Atomics.load(this.#epoch, 0);
-    for (let tries = this.#members.size * 4; tries > 0 && this.#isBehind(epoch); tries -= 1) {
-      await lstat(`${root}/${this.#wakeName}`).catch(() => {});
+    const behind = (): Member[] => [...this.#members].filter((member) => member.epoch < epoch);
+    for (let tries = 0; tries < SETTLE_TRIES && behind().length > 0; tries += 1) {
+      interrupt(behind());
+      await delay(WAKE_INTERVAL);
     }
   }
 
-  /** Ends one worker after the other by look-ups under `root`; they answer what they have first. */
-  async stop(root: string): Promise<void> {
-    this.#stopping = true;
-    for (let left = this.#members.size; left > 0; left -= 1) {
-      await lstat(`${root}/${this.#stopName}`).catch(() => {});
+  /** Has every worker end when it has answered what it has. */
+  async stop(): Promise<void> {
+    Atomics.store(this.#stopping, 0, 1);
+    while (this.#members.size > 0) {
+      interrupt(this.#members);
+      await delay(WAKE_INTERVAL);
     }
   }
 
   /** As {@link stop}, for the moment when the process exits. */
-  stopNow(root: string): void {
-    this.#stopping = true;
-    for (let left = this.#members.size; left > 0; left -= 1) {
-      lstatSync(`${root}/${this.#stopName}`, { throwIfNoEntry: false });
+  stopNow(): void {
+    Atomics.store(this.#stopping, 0, 1);
+    const goal = Atomics.load(this.#left, 0) + this.#members.size;
+    for (let tries = 0; tries < SETTLE_TRIES; tries += 1) {
+      const left = Atomics.load(this.#left, 0);
+      if (left >= goal) return;
+      interrupt(this.#members);
+      Atomics.wait(this.#left, 0, left, WAKE_INTERVAL);
     }
   }
 
@@ -126,10 +133,6 @@ export class WorkerPool {
       worker.postMessage(message);
     }
     Atomics.add(this.#epoch, 0, 1);
-  }
-
-  #isBehind(epoch: number): boolean {
-    return [...this.#members].some((member) => member.epoch < epoch);
   }
 
   /** Resolves when the worker is about to read its first request. */
@@ -142,7 +145,7 @@ export class WorkerPool {
       execArgv: [],
       workerData: this.#settings(counters),
     });
-    const member: Member = { worker, ready: false, epoch: Atomics.load(this.#epoch, 0) };
+    const member: Member = { worker, thread: undefined, epoch: Atomics.load(this.#epoch, 0) };
     this.#members.add(member);
     return new Promise((resolve, reject) => {
       let failure = new Error('Cannot go on serving FUSE requests: a worker thread ended');
@@ -168,19 +171,21 @@ export class WorkerPool {
       time: this.#options.time,
       epoch: this.#epoch,
       counters,
-      stopName: this.#stopName,
+      stopping: this.#stopping,
+      left: this.#left,
     };
   }
 
   #receive(member: Member, message: FromWorker): void {
-    if (message.kind === 'ready') member.ready = true;
+    if (message.kind === 'ready') member.thread = message.thread;
     else if (message.kind === 'epoch') member.epoch = message.epoch;
     else this.#options.receive(message);
   }
 
   #exited(member: Member, failure: Error | undefined): void {
     this.#members.delete(member);
-    if (failure !== undefined && member.ready && !this.#stopping) this.#replace(failure);
+    const isMeant = Atomics.load(this.#stopping, 0) !== 0;
+    if (failure !== undefined && member.thread !== undefined && !isMeant) this.#replace(failure);
     if (this.#members.size === 0) this.#end();
   }
 
@@ -192,4 +197,8 @@ export class WorkerPool {
       this.#options.died(error instanceof Error ? error : new Error(String(error)));
     });
   }
+}
+
+function interrupt(members: Iterable<Member>): void {
+  for (const { thread } of members) if (thread !== undefined) interruptThread(thread);
 }

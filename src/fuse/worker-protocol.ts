@@ -4,8 +4,9 @@
  * A worker sleeps in a read of /dev/fuse, where no message reaches it. So the main thread posts, then
  * counts up the shared epoch; a worker that reads a request sees the new epoch and takes its messages
  * before it answers. Nobody can name a layer before it was posted, so no request comes too early. A
- * sleeping worker is woken by a look-up of a name that only this session knows: the kernel gives each
- * look-up to one worker.
+ * sleeping worker is interrupted by a signal, again and again until it has said that it is awake, for a signal
+ * just before it sleeps is lost. (A look-up in the mount would wake one too; but a thread that waits for the mount of
+ * its own process cannot be killed while it does.)
  */
 
 import type { Agreement } from './protocol/init.js';
@@ -26,14 +27,17 @@ export interface WorkerSettings {
   /** One word: how many times the main thread has posted to all workers. */
   epoch: Int32Array;
   counters: Float64Array;
-  /** A name in the root directory whose look-up ends the worker that gets it. */
-  stopName: string;
+  /** One word: other than 0, workers are to end. */
+  stopping: Int32Array;
+  /** One word: how many workers have ended. */
+  left: Int32Array;
 }
 
 export type ToWorker = { kind: 'add'; layer: ServedLayer } | { kind: 'remove'; number: number };
 
 export type FromWorker =
-  | { kind: 'ready' }
+  /** It is about to read; its thread has this id. */
+  | { kind: 'ready'; thread: number }
   | { kind: 'miss'; read: MissedRead }
   | { kind: 'held'; request: HeldRequest }
   | { kind: 'interrupt'; uniqueKey: number }

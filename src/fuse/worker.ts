@@ -2,6 +2,7 @@
 
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { errorMessage } from '../common/errors.js';
+import { threadId } from '../ffi/thread-interrupt.js';
 import { countBytes } from './counters.js';
 import { LayerTable } from './layer-table.js';
 import type { Serving } from './operations/operation.js';
@@ -17,7 +18,6 @@ if (port === null) throw new Error('Cannot serve FUSE requests: this is no worke
 const layers = new LayerTable(settings.awaited);
 for (const layer of settings.layers) layers.add(layer);
 let seenEpoch = 0;
-let stopped = false;
 
 const serving: Serving = {
   layers,
@@ -28,18 +28,15 @@ const serving: Serving = {
     tell({ kind: 'held', request: { uniqueLow, uniqueHigh, pid } }),
   interrupt: (uniqueKey) => tell({ kind: 'interrupt', uniqueKey }),
   countBytes: (bytes) => countBytes(settings.counters, bytes),
-  obey: (name) => {
-    if (name.toString('latin1') === settings.stopName) stopped = true;
-  },
 };
 
-tell({ kind: 'ready' });
+tell({ kind: 'ready', thread: threadId() });
 serveRequests({
   device: settings.device,
   counters: settings.counters,
   serving,
   prepare: takeMessages,
-  ended: () => stopped,
+  ended: () => Atomics.load(settings.stopping, 0) !== 0,
   failed: (operation, { layer, ino }, error) => {
     const stack = error instanceof Error ? error.stack : undefined;
     const failure = { operation, layer, ino, message: errorMessage(error), stack };
@@ -47,6 +44,8 @@ serveRequests({
   },
 });
 layers.close();
+Atomics.add(settings.left, 0, 1);
+Atomics.notify(settings.left, 0);
 
 function takeMessages(): void {
   const epoch = Atomics.load(settings.epoch, 0);

@@ -10,15 +10,12 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { chmod, chown, mkdir } from 'node:fs/promises';
 import { systemCode } from '../common/errors.js';
 import { setTimesAt, setXattr } from '../ffi/at-calls.js';
-import { type Inode, LayerIndex, rootIno } from '../index/layer-index.js';
-import { linkTarget } from '../index/byte-path.js';
-import { isDirectory } from '../index/modes.js';
-import { OPAQUE_XATTR } from '../index/overlay-form.js';
+import { findDirectory } from '../index/find-directory.js';
+import { type Inode, LayerIndex } from '../index/layer-index.js';
 
 /** `AT_FDCWD`: what follows is an absolute path. */
 const anywhere = -100;
 const maxSymlinks = 255;
-const opaqueName = Buffer.from(OPAQUE_XATTR.name);
 
 /** A path from the root, one character a byte; `''` is the root. */
 type Path = string;
@@ -67,9 +64,9 @@ function impliedDirectories(stack: readonly LayerView[]): Map<Path, Description 
 /** Whether the topmost layer that has something there has the directory without describing it. */
 function isImpliedOnTop(stack: readonly LayerView[], path: Path): boolean {
   for (const { index, implicit } of stack) {
-    const { found, hidesBelow } = walk(index, path);
+    const { found, isOther, isOpaque } = findDirectory(index, path);
     if (found !== undefined) return implicit.has(path);
-    if (hidesBelow) return false;
+    if (isOther || isOpaque) return false;
   }
   return false;
 }
@@ -77,10 +74,10 @@ function isImpliedOnTop(stack: readonly LayerView[], path: Path): boolean {
 /** What the topmost layer that describes a merged directory says of it. */
 function descriptionOf(stack: readonly LayerView[], path: Path): Description | undefined {
   for (const { index, implicit } of stack) {
-    const { found, hidesBelow } = walk(index, path, maxSymlinks);
+    const { found, isOther, isOpaque } = findDirectory(index, path, maxSymlinks);
     if (found !== undefined && !implicit.has(path))
       return { inode: found, xattrs: xattrsOf(index, found.ino) };
-    if (hidesBelow) return undefined;
+    if (isOther || isOpaque) return undefined;
   }
   return undefined;
 }
@@ -97,42 +94,6 @@ function xattrsOf(index: LayerIndex, ino: number): Description['xattrs'] {
     const value = text.startsWith('trusted.overlay.') ? undefined : index.xattr(ino, name);
     return value === undefined ? [] : [{ name: text, value }];
   });
-}
-
-interface Walk {
-  /** The directory, where the layer has it. */
-  found: Inode | undefined;
-  /** Whether the layer hides what lower layers have there; an opaque folder hides what is in it. */
-  hidesBelow: boolean;
-}
-
-/** @param symlinks how many may be followed, inside the layer: as containerd looks for what it copies */
-function walk(index: LayerIndex, path: Path, symlinks = 0): Walk {
-  let left = symlinks;
-  let rest = path.split('/').filter((part) => part !== '');
-  let inode = index.inode(rootIno);
-  let hidesBelow = false;
-  for (let i = 0; i < rest.length && inode !== undefined;) {
-    hidesBelow ||= isOpaque(index, inode.ino);
-    const child = index.lookup(inode.ino, Buffer.from(rest[i] ?? '', 'latin1'));
-    const target = left > 0 && child !== undefined ? index.readlink(child.ino) : undefined;
-    if (target !== undefined) {
-      left -= 1;
-      rest = [...linkTarget(rest.slice(0, i), target.toString('latin1')), ...rest.slice(i + 1)];
-      inode = index.inode(rootIno);
-      i = 0;
-      continue;
-    }
-    if (child !== undefined && !isDirectory(child.mode))
-      return { found: undefined, hidesBelow: true };
-    inode = child;
-    i += 1;
-  }
-  return { found: inode, hidesBelow };
-}
-
-function isOpaque(index: LayerIndex, ino: number): boolean {
-  return index.info.hasXattrs && index.xattr(ino, opaqueName) !== undefined;
 }
 
 /** `a/b` → `''`, `a`, `a/b`. */

@@ -18,10 +18,13 @@ import type {
   ImpliedPlace,
   LazyLayerRequest,
   LazyLayers,
+  Lower,
   PreparedLayer,
+  RootAttributes,
   UnpackPlace,
 } from '../snapshotter/lazy-layers.js';
 import { writeImpliedFolder } from '../unpack/implied-folder.js';
+import type { LowerLayer } from '../unpack/lower-layer.js';
 import {
   type Decision,
   type PolicySettings,
@@ -136,7 +139,12 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
   unpack(request: LazyLayerRequest, place: UnpackPlace): Promise<void> {
     return this.#reporting(request, async (decided) => {
       await this.#withLayer(request, ({ image }, layer) =>
-        this.#options.unpacked.unpack(image, layer, place, request.signal),
+        this.#options.unpacked.unpack(
+          image,
+          layer,
+          { target: place.target, parents: this.#lowerLayers(place.parents) },
+          request.signal,
+        ),
       );
       const { reason, detail } = place.reason;
       decided({ way: 'unpacked', reason }, detail);
@@ -159,12 +167,18 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     return this.#options.server.path(number);
   }
 
-  async writeImplied(number: number, place: ImpliedPlace): Promise<void> {
-    const index = LayerIndex.open(this.#options.layers.indexPath(number));
+  root(number: number): RootAttributes {
+    return this.#options.open.root(number);
+  }
+
+  async writeImplied(number: number, { target, parents }: ImpliedPlace): Promise<void> {
+    const indexPath = this.#options.layers.indexPath(number);
+    const index = LayerIndex.open(indexPath);
     const implicit = index.implicitDirectories();
     index.close();
     const directories = implicit.map(({ path }) => path.toString('latin1'));
-    await writeImpliedFolder({ ...place, layer: this.path(number), directories });
+    const below = this.#lowerLayers(parents);
+    await writeImpliedFolder({ target, layer: { index: indexPath }, directories, parents: below });
   }
 
   async usage(number: number): Promise<{ size: number; inodes: number }> {
@@ -184,6 +198,12 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#images[Symbol.asyncDispose]();
     await this.#scratch.clear();
+  }
+
+  #lowerLayers(lowers: readonly Lower[]): LowerLayer[] {
+    return lowers.map((lower) =>
+      typeof lower === 'string' ? lower : { index: this.#options.layers.indexPath(lower.layer) },
+    );
   }
 
   /** Does `work`, and tells what became of the layer in the end. */

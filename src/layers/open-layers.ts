@@ -11,7 +11,7 @@ import type { Urgency } from '../common/urgency.js';
 import type { ContentStore } from '../content/content-store.js';
 import type { Miss, ServedLayer } from '../fuse/fuse-session.js';
 import { LayerIndex } from '../index/layer-index.js';
-import type { LayerInfo } from '../index/layer-model.js';
+import { type Inode, type LayerInfo, rootIno } from '../index/layer-model.js';
 import { SpanCache } from '../index/span-cache.js';
 import { SpanReader } from '../index/span-reader.js';
 import { type UnkeptSpan, UnkeptSpans } from '../index/unkept-spans.js';
@@ -183,6 +183,14 @@ export class OpenLayers implements AsyncDisposable {
   /** What was asked of hosts so far, by urgency. */
   fetches(): ReturnType<FetchQueues['counts']> {
     return this.#queues.counts();
+  }
+
+  /** The root directory of the layer's tree. */
+  root(number: number): Inode {
+    const { index } = this.#get(number);
+    const inode = index.inode(rootIno);
+    if (inode !== undefined) return inode;
+    throw new SiphonError('corrupt', `Cannot read the index of layer ${number}: it has no root`);
   }
 
   /** Bytes of the layer on this disk, and its inodes. */

@@ -16,8 +16,12 @@ import { type Digest, digestHex } from '../common/digest.js';
 import { untilAborted } from '../common/until-aborted.js';
 import type { Image, ImageLayer } from '../content/image.js';
 import { syncFileSystem } from '../ffi/libc.js';
-import type { UnpackPlace } from '../snapshotter/lazy-layers.js';
-import { type UnpackedLayer, inheritDirectories, unpackLayer } from '../unpack/unpack-layer.js';
+import {
+  type InheritOptions,
+  type UnpackedLayer,
+  inheritDirectories,
+  unpackLayer,
+} from '../unpack/unpack-layer.js';
 import { indexExpectation } from './layer-store.js';
 
 /** A layer's files in a folder that nobody else has. */
@@ -66,7 +70,7 @@ export class UnpackedLayers {
   async unpack(
     image: Image,
     layer: ImageLayer,
-    { target, parents }: UnpackPlace,
+    { target, parents }: Pick<InheritOptions, 'target' | 'parents'>,
     signal: AbortSignal,
   ): Promise<void> {
     const staged = await this.#take(image, layer, signal);

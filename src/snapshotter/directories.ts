@@ -8,17 +8,18 @@
  */
 
 import { existsSync } from 'node:fs';
-import { chmod, chown, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { RootAttributes } from './lazy-layers.js';
 
 /** Permissions of the root of an image that says nothing of its own. */
 const ROOT_MODE = 0o755;
 const PERMISSIONS = 0o7777;
 
 export interface NewRoot {
-  /** Folder whose owner and permissions it takes. */
-  like: string | undefined;
-  /** Rather than of that folder. */
+  /** Whose owner and permissions it takes. */
+  like: RootAttributes | undefined;
+  /** Rather than of that one. */
   owner?: { uid: number; gid: number } | undefined;
 }
 
@@ -150,10 +151,9 @@ export class SnapshotDirectories {
   async #makeContent(id: number, { like, owner }: NewRoot): Promise<void> {
     await mkdir(this.work(id), { mode: 0o711 });
     await mkdir(this.fs(id));
-    const found = like === undefined ? undefined : await stat(like);
-    const given = owner ?? found;
+    const given = owner ?? like;
     if (given !== undefined) await chown(this.fs(id), given.uid, given.gid);
-    await chmod(this.fs(id), found === undefined ? ROOT_MODE : found.mode & PERMISSIONS);
+    await chmod(this.fs(id), like === undefined ? ROOT_MODE : like.mode & PERMISSIONS);
   }
 
   async #removeContent(id: number): Promise<void> {

@@ -30,6 +30,8 @@ export interface LazyLayers {
    * Of a layer that is served already it is a cheap no-op.
    */
   restore(number: number): Promise<{ path: string }>;
+  /** @throws SiphonError `not-found` where the layer is not served */
+  root(number: number): RootAttributes;
   /** The folder of a layer, whether served at the moment or not. */
   path(number: number): string;
   /**
@@ -76,14 +78,25 @@ export interface LazyLayer {
 export interface UnpackPlace {
   /** An empty folder, with the attributes that the layer's root has where the layer does not describe it. */
   target: string;
-  /** Folders of the layers below, nearest first, all of them readable. */
-  parents: readonly string[];
+  /** The layers below, nearest first, all of them readable. */
+  parents: readonly Lower[];
   reason: UnpackReason;
 }
 
 export interface ImpliedPlace {
   /** A folder that is not there yet. */
   target: string;
-  /** Folders of the layers below, nearest first, all of them readable. */
-  parents: readonly string[];
+  /** The layers below, nearest first, all of them readable. */
+  parents: readonly Lower[];
+}
+
+/** What stands in an overlay: a folder, by its path, or a lazy layer. Nobody but its readers looks into the latter's mount. */
+export type Lower = string | { layer: number };
+
+/** What a layer says of its root. */
+export interface RootAttributes {
+  /** With or without the bits of the type. */
+  mode: number;
+  uid: number;
+  gid: number;
 }

@@ -8,6 +8,7 @@
  * process makes good what this one did not come to.
  */
 
+import { stat } from 'node:fs/promises';
 import { digestHex, digestOf } from '../common/digest.js';
 import { isDiskFull } from '../common/disk-full.js';
 import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
@@ -17,7 +18,7 @@ import type { SpaceReserve } from '../common/space-reserve.js';
 import { untilAborted } from '../common/until-aborted.js';
 import type { SnapshotDirectories } from './directories.js';
 import { type LayerNaming, layerNaming, targetLabel } from './labels.js';
-import type { LazyLayers, UnpackReason } from './lazy-layers.js';
+import type { LazyLayers, Lower, RootAttributes, UnpackReason } from './lazy-layers.js';
 import type { Metadata } from './metadata.js';
 import type { Labels, Snapshot, Usage } from './snapshot.js';
 
@@ -127,12 +128,19 @@ export class RemoteSnapshots {
    * @throws SiphonError `unavailable` where lazy layers are off
    */
   folders(snapshots: readonly Snapshot[]): string[] {
-    return snapshots.flatMap(({ id, lazyNumber }) => {
-      if (lazyNumber === undefined) return [this.#directories.fs(id)];
-      const dirs = this.#directories.dirs(id);
-      const layer = this.#layers().path(lazyNumber);
-      return dirs === undefined ? [layer] : [dirs, layer];
-    });
+    return this.#lowers(snapshots).map((lower) =>
+      typeof lower === 'string' ? lower : this.#layers().path(lower.layer),
+    );
+  }
+
+  /**
+   * What the topmost of the snapshots says of its root.
+   * @throws SiphonError `not-found`, or the system error ENOENT, where it was removed meanwhile
+   */
+  async root(snapshots: readonly Snapshot[]): Promise<RootAttributes | undefined> {
+    const [lower] = this.#lowers(snapshots.slice(0, 1));
+    if (lower === undefined) return undefined;
+    return typeof lower === 'string' ? stat(lower) : this.#layers().root(lower.layer);
   }
 
   /** Releases what an earlier process left; to be called before anything is prepared. */
@@ -179,6 +187,14 @@ export class RemoteSnapshots {
     await this.#draining;
   }
 
+  #lowers(snapshots: readonly Snapshot[]): Lower[] {
+    return snapshots.flatMap(({ id, lazyNumber: layer }): Lower[] => {
+      if (layer === undefined) return [this.#directories.fs(id)];
+      const dirs = this.#directories.dirs(id);
+      return dirs === undefined ? [{ layer }] : [dirs, { layer }];
+    });
+  }
+
   #track(commit: Promise<void>): Promise<void> {
     const tracked = commit.finally(() => this.#commits.delete(tracked));
     this.#commits.add(tracked);
@@ -199,7 +215,7 @@ export class RemoteSnapshots {
 
   async #commitLazy(request: CommitRequest, number: number, signal: AbortSignal): Promise<void> {
     try {
-      const parents = this.folders(await this.readableChain(request.parent, signal));
+      const parents = this.#lowers(await this.readableChain(request.parent, signal));
       const id = this.#metadata.allocateId();
       const record = (): boolean => {
         const recorded = this.#record(request, { id, lazyNumber: number }, signal);
@@ -221,12 +237,13 @@ export class RemoteSnapshots {
     signal: AbortSignal,
   ): Promise<void> {
     const { lazy, parent, naming } = request;
-    const parents = this.folders(await this.readableChain(parent, signal));
+    const chain = await this.readableChain(parent, signal);
+    const [parents, like] = [this.#lowers(chain), await this.root(chain)];
     const id = this.#metadata.allocateId();
     const record = (): boolean => this.#record(request, { id }, signal);
     const fill = (fs: string): Promise<void> =>
       lazy.unpack({ ...naming, signal }, { target: fs, parents, reason });
-    const recorded = await this.#directories.create(id, { like: parents[0] }, { record, fill });
+    const recorded = await this.#directories.create(id, { like }, { record, fill });
     if (!recorded) await this.#directories.remove(id);
   }
 
@@ -288,14 +305,14 @@ export class RemoteSnapshots {
     const [snapshot, ...below] = this.#metadata.chain(name);
     // Another caller was faster.
     if (snapshot?.lazyNumber === undefined) return;
-    const parents = this.folders(below);
+    const [parents, like] = [this.#lowers(below), await this.root(below)];
     const record = (): void => {
       signal.throwIfAborted();
       this.#metadata.becomeFolder(name);
     };
     const fill = (target: string): Promise<void> =>
       lazy.unpack({ ...naming, signal }, { target, parents, reason });
-    await this.#directories.addContent(snapshot.id, { like: parents[0] }, { record, fill });
+    await this.#directories.addContent(snapshot.id, { like }, { record, fill });
   }
 
   /**

@@ -8,7 +8,7 @@
 
 import { mkdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
+import { SiphonError, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { SpaceReserve } from '../common/space-reserve.js';
 import { wallClock } from '../ffi/clock.js';
@@ -226,16 +226,16 @@ export class Snapshotter implements AsyncDisposable {
   ): Promise<Snapshot> {
     const owner = idMappingOf(labels)?.root;
     const id = this.#metadata.allocateId();
-    const [like] = this.#remote.folders(parents);
     const record = (): Snapshot => {
       signal.throwIfAborted();
       return this.#metadata.create({ id, name: key, parent, kind, labels });
     };
     try {
+      const like = await this.#remote.root(parents);
       return await this.#directories.create(id, { like, owner }, { record });
     } catch (error) {
-      // A parent that was removed meanwhile shows as a folder that is not there.
-      if (systemCode(error) === 'ENOENT') this.#metadata.parentChain(parent);
+      // A parent that was removed meanwhile shows as a folder or a layer that is not there.
+      this.#metadata.parentChain(parent);
       throw error;
     }
   }

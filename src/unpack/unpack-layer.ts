@@ -6,11 +6,12 @@
 import { chmod, mkdir, rm, utimes } from 'node:fs/promises';
 import { SiphonError, systemCode } from '../common/errors.js';
 import type { ExpectedLayer } from '../index/expected-layer.js';
+import type { LowerLayer } from './lower-layer.js';
 import type { UnpackForm, UnpackedLayer } from './unpack-model.js';
 import { runOnThread } from './unpack-threads.js';
 
 export type { UnpackForm, UnpackedLayer } from './unpack-model.js';
-export { inheritDirectories } from './inherit-directories.js';
+export { type InheritOptions, inheritDirectories } from './inherit-directories.js';
 
 export interface UnpackOptions {
   /** The blob, compressed or not. */
@@ -28,10 +29,10 @@ export interface UnpackOptions {
    */
   rootEntry?: boolean;
   /**
-   * Folders of the layers below, nearest first, which say what the directories are that this layer
+   * The layers below, nearest first, which say what the directories are that this layer
    * needs and does not list. Where they are not ready yet, inheritDirectories does it later.
    */
-  parents?: readonly string[];
+  parents?: readonly LowerLayer[];
   signal?: AbortSignal;
 }
 

@@ -3,6 +3,7 @@
 import type { Digest, DiffId } from '../common/digest.js';
 import type { ExpectedLayer } from '../index/expected-layer.js';
 import type { Compression } from '../index/layer-model.js';
+import type { LowerLayer } from './lower-layer.js';
 
 /**
  * `overlay`: one layer in a folder of its own, as overlayfs wants it: whiteouts are 0:0 character devices,
@@ -17,8 +18,8 @@ export interface UnpackJob {
   form: UnpackForm;
   /** Whether the attributes of the tar's entry for the root are given to the folder. */
   rootEntry: boolean;
-  /** Folders of the layers below, nearest first: they say what a directory is that this layer lacks. */
-  parents: readonly string[];
+  /** The layers below, nearest first: they say what a directory is that this layer lacks. */
+  parents: readonly LowerLayer[];
   expected: ExpectedLayer;
 }
 
@@ -37,7 +38,7 @@ export interface UnpackedTree {
   /** Bytes of file contents. */
   contentSize: number;
   /**
-   * Directories that the layer needs and does not list, which no folder of {@link UnpackJob.parents} has
+   * Directories that the layer needs and does not list, which none of {@link UnpackJob.parents} has
    * either: paths from the root, one character a byte. They are 0755 root:root, of the epoch.
    */
   implicitDirectories: string[];

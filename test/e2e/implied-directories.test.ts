@@ -1,8 +1,11 @@
 /** Directories that a lazy layer needs and does not list: a container sees what the layers below say of them. */
 
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { lstat, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { get } from 'node:http';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLayout } from '#src/content/layout-writer.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
@@ -71,6 +74,14 @@ async function look(at: number, tag = 'few'): Promise<Tree> {
   return tree;
 }
 
+/** Operations that the service's mount was asked for, with how often. */
+async function fuseRequests(): Promise<string[]> {
+  const socketPath = join(sandbox.root, 'status', 'socket');
+  const [response] = await once(get({ socketPath, path: '/metrics' }), 'response');
+  const lines = (await text(response)).split('\n');
+  return lines.filter((line) => line.startsWith('siphon_fuse_requests_total{'));
+}
+
 const withDirs = async (): Promise<number> => {
   const folder = join(sandbox.root, 'snapshots');
   return (await readdir(folder)).filter((id) => existsSync(join(folder, id, 'dirs'))).length;
@@ -107,6 +118,13 @@ describe.skipIf(missing !== undefined)(
       'odd/deep 40700 0:0',
       'gone 40755 0:0',
     ];
+
+    // A thread that waits for the mount of its own process cannot be killed.
+    it('are known without a look into the mount, and so is the root of a container', async () => {
+      await snapshots.prepare('unmounted', 'few-3');
+      await snapshots.remove('unmounted');
+      expect(await fuseRequests()).toEqual([]);
+    });
 
     it('have the attributes that the layers below give them', async () => {
       const tree = await look(1);

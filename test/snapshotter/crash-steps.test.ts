@@ -12,7 +12,7 @@ import { digestHex } from '#src/common/digest.js';
 import { silentLogger } from '#src/common/log.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
 import type { Snapshot } from '#src/snapshotter/snapshot.js';
-import { type BuiltImage, buildLayout, file } from '../support/images.js';
+import { type BuiltImage, buildLayout, dir, file } from '../support/images.js';
 import { type Sandbox, openSandbox, run } from '../support/sandbox.js';
 import { openRoot } from '../support/unmounted-service.mjs';
 
@@ -29,7 +29,8 @@ beforeAll(async () => {
   const layout = await sandbox.folder('layout');
   image = await buildLayout(layout, {
     tag: 'latest',
-    layers: [[file('a', 'one')], [file('b', 'two')]],
+    // The second says nothing of its root.
+    layers: [[dir('./', { mode: 0o701 }), file('a', 'one')], [file('b', 'two')]],
   });
   registry = await serveLayout({ layout });
   base = join(sandbox.directory, 'base');

@@ -74,7 +74,7 @@ describe.skipIf(process.getuid?.() !== 0)('unpacked snapshots (need root)', () =
     await pull('chain-2', 'chain-1', top);
     await pull('chain-3', 'chain-2', topmost);
     expect(lazy.places).toMatchObject([
-      { target: fs(2), parents: [lazy.path(1)], reason: { reason: 'small' } },
+      { target: fs(2), parents: [{ layer: 1 }], reason: { reason: 'small' } },
     ]);
     const [found] = await snapshots.list(`labels."${targetLabel}"==chain-2,parent=="chain-1"`);
     expect(found).toMatchObject({ name: 'chain-2', kind: Kind.COMMITTED });
@@ -143,7 +143,7 @@ describe.skipIf(process.getuid?.() !== 0)('unpacked snapshots (need root)', () =
     expect(lazy.places).toMatchObject([
       {
         target: fs(2),
-        parents: [lazy.path(1)],
+        parents: [{ layer: 1 }],
         reason: {
           reason: 'not-served',
           detail: expect.stringContaining('its index is gone') as string,

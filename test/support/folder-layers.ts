@@ -1,6 +1,7 @@
 /** Lazy layers without anything lazy: plain folders, one for each digest. For tests of the snapshotter. */
 
 import { execFile } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -10,6 +11,7 @@ import type {
   LazyLayerRequest,
   LazyLayers,
   PreparedLayer,
+  RootAttributes,
   UnpackPlace,
 } from '#src/snapshotter/lazy-layers.js';
 
@@ -64,6 +66,10 @@ export class FolderLayers implements LazyLayers {
 
   path(number: number): string {
     return join(this.#root, String(number));
+  }
+
+  root(number: number): RootAttributes {
+    return statSync(this.path(number));
   }
 
   writeImplied(): Promise<void> {

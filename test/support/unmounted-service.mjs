@@ -1,7 +1,7 @@
 /** What `siphon serve` is made of, but for the socket and the mount: for a process that is to be killed. */
 
-import { mkdirSync } from 'node:fs';
 import { ContentStore } from '#src/content/content-store.js';
+import { LayerIndex, rootIno } from '#src/index/layer-index.js';
 import { LayerPreparer } from '#src/layers/layer-preparer.js';
 import { LayerStore } from '#src/layers/layer-store.js';
 import { LazySnapshots } from '#src/layers/lazy-snapshots.js';
@@ -18,15 +18,19 @@ export async function openRoot(root, log, smallestLazyLayer = 0) {
     serve: ({ number }) => {
       layers.hold(number);
       served.add(number);
-      // As if each layer said something else of its root.
-      mkdirSync(path(number), { recursive: true, mode: 0o700 + number });
       return path(number);
     },
     restore: (record) => Promise.resolve(server.serve(record)),
     path,
     stopServing: (number) => (layers.drop(number), Promise.resolve(served.delete(number))),
   };
-  const open = { has: (number) => served.has(number) };
+  const rootOf = (number) => {
+    const index = LayerIndex.open(layers.indexPath(number));
+    const inode = index.inode(rootIno);
+    index.close();
+    return inode;
+  };
+  const open = { has: (number) => served.has(number), root: rootOf };
   const preparer = new LayerPreparer({ layers, content, keep: false, log });
   const unpacked = await UnpackedLayers.open(root);
   const policy = { smallestLazyLayer };

@@ -40,10 +40,7 @@ export const lookup: Operation = (serving, request, reply) => {
 function lookupLayer(serving: Serving, name: Buffer, reply: Reply): Outcome {
   if (name.equals(dot) || name.equals(dotDot)) return rootEntry(serving, reply);
   const number = serving.root.layer(name);
-  if (number === undefined) {
-    serving.obey(name);
-    return errno.ENOENT;
-  }
+  if (number === undefined) return errno.ENOENT;
   const inode = serving.layers.get(number)?.index.inode(rootIno);
   if (inode === undefined) return errno.EIO;
   reply.entry(number, inode, forever);

@@ -35,8 +35,6 @@ export interface Serving {
   interrupt(uniqueKey: number): void;
   /** Counts bytes of file contents that the kernel was given. */
   countBytes(bytes: number): void;
-  /** Obeys a look-up in the root directory that is a message from the main thread. */
-  obey(name: Buffer): void;
 }
 
 export type Operation = (serving: Serving, request: Request, reply: Reply) => Outcome;
