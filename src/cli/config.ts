@@ -32,7 +32,7 @@ const configSchema = z.strictObject({
   credentials_key: z.string().optional(),
   /** How long a read waits for a registry before it fails, in seconds. */
   fetch_timeout: z.number().positive().max(3600).default(60),
-  /** Bytes of disk that what was read from lazy layers may take; half of the file system where it is not said. */
+  /** Bytes of disk that what is kept of lazy layers may take; half of the file system where it is not said. */
   cache_size: z.number().int().positive().optional(),
   /** When the rest of layers begins to be fetched, in seconds after they are first served; or "never". */
   fill_after: z

@@ -7,7 +7,7 @@ import { openDockerArchive } from './docker-archive.js';
 import type { ImageHome } from './image-home.js';
 import type { Image } from './image-model.js';
 import { LayoutHome } from './layout-home.js';
-import { openManifestImage } from './manifest-image.js';
+import { type ReadOrder, openManifestImage } from './manifest-image.js';
 import { hostPlatform, parsePlatform } from './platform.js';
 import { RegistryHome } from './registry-home.js';
 import type { Source } from './source.js';
@@ -23,6 +23,8 @@ export interface OpenImageOptions {
   plainHttp?: boolean;
   access?: RegistryAccess | undefined;
   signal: AbortSignal;
+  /** For images of a registry: how their layers' blobs are read among what else is; default: as they come. */
+  ordering?: ReadOrder;
   log?: Logger;
 }
 
@@ -51,7 +53,7 @@ export async function openHome(
 export async function openImage(source: Source, options: OpenImageOptions): Promise<Image> {
   const { store, signal, log, platform: name } = options;
   const platform = name === undefined ? hostPlatform() : parsePlatform(name);
-  const common = { store, platform, signal, log };
+  const common = { store, platform, signal, log, ordering: options.ordering };
   switch (source.kind) {
     case 'registry':
     case 'oci-layout':

@@ -7,6 +7,7 @@ import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError } from '../common/errors.js';
 import { FileBlob } from '../common/file-blob.js';
 import { field, fieldsOf } from '../common/own-json.js';
+import type { RangeListener, RangedBlob } from '../remote/ranged-blob.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import type { Descriptor } from '../remote/descriptor.js';
 
@@ -59,6 +60,10 @@ export interface OpenOriginOptions {
   access?: RegistryAccess;
   /** Is told what goes wrong, before it is tried again. */
   onFailure?: (error: unknown) => void;
+  /** Is told of each range that came. */
+  onRange?: RangeListener;
+  /** Whether a URL's server that is away is waited for as a registry is; default: not. */
+  waits?: boolean;
 }
 
 /**
@@ -75,11 +80,23 @@ export async function openOrigin(
       return openRegistryBlob(origin, descriptor, options);
     case 'file':
       return FileBlob.open(origin.path, { offset: origin.offset ?? 0, size: descriptor.size });
-    case 'url': {
-      const { openHttpBlob } = await import('../remote/http-blob.js');
-      return openHttpBlob(origin.url, options.signal ?? new AbortController().signal);
-    }
+    case 'url':
+      return openUrlBlob(origin.url, options);
   }
+}
+
+export async function openUrlBlob(
+  url: string,
+  options: Partial<OpenOriginOptions>,
+): Promise<RangedBlob> {
+  const { signal = new AbortController().signal, onFailure, onRange, waits = false } = options;
+  const { openHttpBlob } = await import('../remote/http-blob.js');
+  const { untilCancelled } = await import('../remote/policy.js');
+  return openHttpBlob(url, signal, {
+    ...(onFailure === undefined ? {} : { onFailure }),
+    ...(onRange === undefined ? {} : { onRange }),
+    ...(waits ? untilCancelled : {}),
+  });
 }
 
 /**
@@ -89,7 +106,7 @@ export async function openOrigin(
 async function openRegistryBlob(
   origin: Extract<LayerOrigin, { kind: 'registry' }>,
   descriptor: Descriptor,
-  { access, onFailure }: Partial<OpenOriginOptions>,
+  { access, onFailure, onRange }: Partial<OpenOriginOptions>,
 ): Promise<BlobSource> {
   // What a mount needs that draws nothing any more starts without it, for the server is waited for.
   const { Registry } = await import('../remote/registry.js');
@@ -101,7 +118,7 @@ async function openRegistryBlob(
     ...(onFailure === undefined ? {} : { onFailure }),
     ...untilCancelled,
   });
-  const blob = registry.blobSource(descriptor);
+  const blob = registry.blobSource(descriptor, onRange);
   return {
     name: blob.name,
     size: blob.size,

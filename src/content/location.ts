@@ -8,7 +8,7 @@ import { type Digest, digestOf } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
 import { FileBlob } from '../common/file-blob.js';
 import { fileIdentity } from './file-digest.js';
-import type { LayerOrigin } from './layer-origin.js';
+import { type LayerOrigin, type OpenOriginOptions, openUrlBlob } from './layer-origin.js';
 
 export async function nameOfFile(path: string): Promise<Digest> {
   return digestOf(JSON.stringify(['layer in', await fileIdentity(path)]));
@@ -30,13 +30,13 @@ export function nameOfUrl(
 export async function openLocation(
   origin: LayerOrigin,
   name: Digest,
-  signal: AbortSignal,
+  options: Partial<OpenOriginOptions>,
 ): Promise<BlobSource> {
   switch (origin.kind) {
     case 'file':
       return openFile(origin.path, name);
     case 'url':
-      return openUrl(origin.url, name, signal);
+      return openUrl(origin.url, name, options);
     case 'registry':
       throw new SiphonError('internal', `Cannot open layer "${name}": a registry's has a digest`);
   }
@@ -60,9 +60,12 @@ async function openFile(path: string, name: Digest): Promise<BlobSource> {
 }
 
 /** A client of HTTP binds each of its answers to the version it has opened. */
-async function openUrl(url: string, name: Digest, signal: AbortSignal): Promise<BlobSource> {
-  const { openHttpBlob } = await import('../remote/http-blob.js');
-  const blob = await openHttpBlob(url, signal);
+async function openUrl(
+  url: string,
+  name: Digest,
+  options: Partial<OpenOriginOptions>,
+): Promise<BlobSource> {
+  const blob = await openUrlBlob(url, options);
   const problem =
     blob.validator === undefined
       ? new SiphonError(

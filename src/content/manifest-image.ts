@@ -1,10 +1,12 @@
 /** Images that have a manifest: in a registry, in an OCI layout. */
 
+import type { BlobSource } from '../common/blob-source.js';
 import type { Logger } from '../common/log.js';
 import type { Platform } from '../remote/descriptor.js';
 import { diffIdsOf } from './image-config.js';
 import type { ImageHome } from './image-home.js';
 import type { Image, ImageLayer } from './image-model.js';
+import type { LayerOrigin } from './layer-origin.js';
 import { OpenedImage } from './opened-image.js';
 import { type SelectedImage, selectManifest } from './select-manifest.js';
 
@@ -12,7 +14,11 @@ export interface ManifestImageOptions {
   platform: Platform;
   signal: AbortSignal;
   log?: Logger | undefined;
+  ordering?: ReadOrder | undefined;
 }
+
+/** Gives the blob that lies at `origin` as it is to be read. */
+export type ReadOrder = (blob: BlobSource, origin: LayerOrigin) => BlobSource;
 
 /** Takes `home` over: it is closed with the image, or at once where opening fails. */
 export async function openManifestImage(
@@ -32,7 +38,10 @@ export async function openManifestImage(
       target,
       layers: await layersOf(selected, home, options.signal),
       home,
-      openLayer: ({ descriptor }, signal) => home.openBlob(descriptor, signal),
+      openLayer: async ({ descriptor, origin }, signal) => {
+        const blob = await home.openBlob(descriptor, signal);
+        return options.ordering?.(blob, origin) ?? blob;
+      },
       log: options.log,
     });
   } catch (error) {

@@ -10,11 +10,8 @@ export interface Miss {
   lastSpan: number;
 }
 
-/**
- * Makes the spans present, or throws; `signal` is aborted when no read waits for it any more. Where more has to
- * arrive than the spans, `onProgress` is called as it does, and the reads of the layer wait anew.
- */
-export type FetchSpans = (miss: Miss, signal: AbortSignal, onProgress: () => void) => Promise<void>;
+/** Makes the spans present, or throws; `signal` is aborted when no read waits for it any more. */
+export type FetchSpans = (miss: Miss, signal: AbortSignal) => Promise<void>;
 
 /** What of a miss was fetched and is not in the cache file: the disk did not take it. */
 export type UnkeptOf = (miss: Miss) => readonly UnkeptSpan[];

@@ -22,7 +22,7 @@ import { isDying } from './thread-signals.js';
 export interface MissedReadsOptions {
   fetch: FetchSpans;
   unkept?: UnkeptOf | undefined;
-  /** Milliseconds until a read fails, from its beginning or from the last progress on. */
+  /** Milliseconds until a read fails. */
   timeout: number;
   /** What keeps a layer's bytes from coming, in words; `undefined` where that is not known. */
   problem?: ((layer: number) => string | undefined) | undefined;
@@ -51,7 +51,6 @@ const { EIO, EINTR, ESTALE } = constants.errno;
 
 interface Waiting {
   read: MissedRead;
-  timer: NodeJS.Timeout;
   abort: AbortController;
   watch: NodeJS.Timeout | undefined;
 }
@@ -84,7 +83,7 @@ export class MissedReads {
     const key = uniqueKey(read.uniqueLow, read.uniqueHigh);
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(timeUp), this.#options.timeout);
-    const waiting: Waiting = { read, timer, abort, watch: undefined };
+    const waiting: Waiting = { read, abort, watch: undefined };
     this.#waiting.set(key, waiting);
     if (this.#earlyInterrupts.delete(key)) this.#watch(waiting);
     if (this.#closed) waiting.abort.abort(gone);
@@ -155,13 +154,7 @@ export class MissedReads {
   #fetch({ layer, firstSpan, lastSpan }: MissedRead, signal: AbortSignal): Promise<void> {
     const miss = { layer, firstSpan, lastSpan };
     const key = `${layer}:${firstSpan}-${lastSpan}`;
-    return this.#fetches.run(key, signal, (shared) =>
-      this.#options.fetch(miss, shared, () => this.#waitAnew(layer)),
-    );
-  }
-
-  #waitAnew(layer: number): void {
-    for (const { read, timer } of this.#waiting.values()) if (read.layer === layer) timer.refresh();
+    return this.#fetches.run(key, signal, (shared) => this.#options.fetch(miss, shared));
   }
 
   #errno(read: MissedRead, signal: AbortSignal, error: unknown): number {

@@ -10,15 +10,13 @@
 
 import { rm, statfs } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import pLimit from 'p-limit';
 import { MAX_REJECTIONS } from '../common/blob-source.js';
 import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
-import { hashSlice } from '../content/file-digest.js';
 import type { LayerInfo } from '../index/layer-model.js';
+import { untilAborted } from '../common/until-aborted.js';
 import { verifyAside } from '../index/verify-aside.js';
-import type { BlobParts } from './blob-parts.js';
 import type { LayerBlob } from './layer-blob.js';
 import type { LayerCompletion } from './layer-completion.js';
 import type { LayerSource } from './layer-source.js';
@@ -26,6 +24,8 @@ import type { LayerRecord } from './layer-store.js';
 
 /** Until what failed is tried again, and until another process is looked after that fills the layer, in ms. */
 const PAUSE = 10_000;
+/** Bytes that come between two looks whether there is room for the rest. */
+const ROOM_STEP = 16 << 20;
 /** Share of the file system that stays free. */
 const SPARE = 0.1;
 
@@ -44,6 +44,8 @@ export interface BackgroundFillOptions {
   delay: number;
   directoryOf: (layer: number) => string;
   indexPathOf: (layer: number) => string;
+  /** Bytes of blobs that may still be kept. */
+  room: () => number;
   /** Is told of a layer that is not what it should be. */
   refuse: (layer: FilledLayer, because: SiphonError) => void;
   log: Logger;
@@ -59,8 +61,10 @@ class WrongLayer extends SiphonError {
 export class BackgroundFill {
   readonly #options: BackgroundFillOptions;
   readonly #running = new Map<FilledLayer, Promise<void>>();
-  /** A check keeps a core busy. */
-  readonly #checks = pLimit(1);
+  /** What kind of failure each layer met last: the log is told of another. */
+  readonly #said = new WeakMap<FilledLayer, ReturnType<typeof errorCode>>();
+  /** Settles with the last check that was begun: each keeps a core busy. */
+  #checked: Promise<unknown> = Promise.resolve();
 
   constructor(options: BackgroundFillOptions) {
     this.#options = options;
@@ -95,7 +99,9 @@ export class BackgroundFill {
     } catch (error) {
       if (layer.closing.signal.aborted) return true;
       if (error instanceof WrongLayer) return this.#refuse(layer, error);
-      log.info({ layer: blobDigest, reason: errorMessage(error) }, 'layer is not whole yet');
+      const level = this.#said.get(layer) === errorCode(error) ? 'debug' : 'info';
+      this.#said.set(layer, errorCode(error));
+      log[level]({ layer: blobDigest, reason: errorMessage(error) }, 'layer is not whole yet');
       // An index of headers alone gives nothing until its pass was right; who reads begins another.
       return layer.completion !== undefined && errorCode(error) === 'corrupt';
     }
@@ -115,18 +121,32 @@ export class BackgroundFill {
     const source = await layer.source.open();
     if (layer.completion !== undefined) {
       if (!source.local) await this.#requireRoom(layer, layer.record.blobSize);
-      await layer.completion.wait(signal, () => undefined, 'fill');
+      await layer.completion.wait(signal, 'fill');
       return true;
     }
     const { blob } = layer.source;
     if (blob === undefined) return true;
     if (await this.#isWholeByOthers(layer, blob)) return true;
-    const parts = await blob.claim();
-    if (parts === undefined) return false;
-    await this.#requireRoom(layer, blob.size - parts.present);
-    while (await blob.fill(signal)) signal.throwIfAborted();
-    if (layer.record.identity === 'content') await this.#checks(() => this.#finish(layer, blob));
-    return true;
+    try {
+      if (!(await blob.claim())) return false;
+      await this.#fetchRest(layer, blob);
+      if (layer.record.identity === 'content') await this.#finish(layer, blob);
+      return true;
+    } finally {
+      blob.release();
+    }
+  }
+
+  async #fetchRest(layer: FilledLayer, blob: LayerBlob): Promise<void> {
+    const { signal } = layer.closing;
+    let seen = -Infinity;
+    do {
+      signal.throwIfAborted();
+      if (blob.present - seen >= ROOM_STEP) {
+        seen = blob.present;
+        await this.#requireRoom(layer, blob.size - seen);
+      }
+    } while (await blob.fill(signal));
   }
 
   /** Whether another process has brought the layer here. */
@@ -144,26 +164,27 @@ export class BackgroundFill {
    */
   async #finish(layer: FilledLayer, blob: LayerBlob): Promise<void> {
     const { content, indexPathOf, log } = this.#options;
-    const { blobDigest: digest, blobSize: size, number } = layer.record;
-    const parts = await this.#rightParts(layer, blob);
-    const lie = await this.#lieOf(layer, parts);
+    const { blobDigest: digest, number } = layer.record;
+    const lie = await this.#lieOf(layer, await this.#rightBlob(layer, blob));
     if (lie !== undefined) await rm(indexPathOf(number), { force: true });
-    await parts.moveInto(content, digest);
-    blob.moveTo(await content.source({ digest, size }));
+    await blob.moveInto(content, digest);
     if (lie !== undefined) throw lie;
     log.info({ layer: digest }, 'layer is here as a whole, and is what it should be');
   }
 
   /** What is wrong with the index, going by the blob. */
-  async #lieOf(layer: FilledLayer, { path }: BlobParts): Promise<WrongLayer | undefined> {
+  async #lieOf(layer: FilledLayer, blobPath: string): Promise<WrongLayer | undefined> {
     const { directoryOf, indexPathOf } = this.#options;
     const { number } = layer.record;
+    const { signal } = layer.closing;
     const { format, tarSize } = layer.index.info;
-    // Both tars are written out then.
-    if (format !== 'siphon') await this.#requireRoom(layer, 2 * tarSize);
-    const job = { path: indexPathOf(number), blobPath: path, folder: directoryOf(number) };
+    const job = { path: indexPathOf(number), blobPath, folder: directoryOf(number) };
     try {
-      await verifyAside(job, layer.closing.signal);
+      await this.#inTurn(signal, async () => {
+        // Both tars are written out then.
+        if (format !== 'siphon') await this.#requireDisk(layer, 2 * tarSize);
+        await verifyAside(job, signal);
+      });
       return undefined;
     } catch (error) {
       if (errorCode(error) === 'corrupt') return new WrongLayer(errorMessage(error));
@@ -171,40 +192,50 @@ export class BackgroundFill {
     }
   }
 
-  /** @throws SiphonError `corrupt` where no host has the layer */
-  async #rightParts({ record, closing }: FilledLayer, blob: LayerBlob): Promise<BlobParts> {
-    const { signal } = closing;
-    const { blobDigest, blobSize } = record;
+  /** @returns where the blob lies. @throws SiphonError `corrupt` where no host has the layer */
+  async #rightBlob(layer: FilledLayer, blob: LayerBlob): Promise<string> {
+    const { signal } = layer.closing;
+    const { blobDigest } = layer.record;
     for (let rejected = 0; ; rejected += 1) {
-      while (await blob.fill(signal)) signal.throwIfAborted();
-      const parts = await blob.claim();
-      if (parts === undefined) throw kept(blobDigest);
-      const digest = await hashSlice({ path: parts.path, offset: 0, size: blobSize }, signal);
-      if (digest === blobDigest) return parts;
+      await this.#fetchRest(layer, blob);
+      const { path, digest } = await this.#inTurn(signal, () => blob.seal(signal));
+      if (digest === blobDigest) return path;
       const message = `Cannot trust layer "${blobDigest}": what ${blob.name} gives has digest ${digest}`;
       if (rejected === MAX_REJECTIONS) {
-        blob.drawAnew(0);
+        await blob.drawAnew(0);
         throw new WrongLayer(message);
       }
       this.#options.log.error({ layer: blobDigest }, `${message}, drawn anew`);
-      blob.drawAnew(rejected + 1);
+      await blob.drawAnew(rejected + 1);
     }
   }
 
-  /** @throws SiphonError `no-space` where `bytes` more would leave too little on the disk */
-  async #requireRoom({ record }: FilledLayer, bytes: number): Promise<void> {
-    const { bavail, blocks, bsize } = await statfs(this.#options.directoryOf(record.number));
+  /** Does a check when those begun before are over; a layer that closes waits for no other's. */
+  async #inTurn<T>(signal: AbortSignal, check: () => Promise<T>): Promise<T> {
+    const before = this.#checked;
+    const mine = untilAborted(before, signal).then(check);
+    this.#checked = Promise.allSettled([before, mine]);
+    return mine;
+  }
+
+  /** @throws SiphonError `no-space` where `bytes` more would be more than may be kept, or leave too little on the disk */
+  async #requireRoom(layer: FilledLayer, bytes: number): Promise<void> {
+    const room = this.#options.room();
+    if (bytes > room) {
+      const problem = `${room} bytes of blobs may still be kept, expected ${bytes}`;
+      throw noRoom(layer, problem);
+    }
+    await this.#requireDisk(layer, bytes);
+  }
+
+  async #requireDisk(layer: FilledLayer, bytes: number): Promise<void> {
+    const { bavail, blocks, bsize } = await statfs(this.#options.directoryOf(layer.record.number));
     if (bavail * bsize - bytes >= blocks * bsize * SPARE) return;
-    throw new SiphonError(
-      'no-space',
-      `Cannot bring layer "${record.blobDigest}" here: ${bavail * bsize} bytes are free, expected ${bytes} and a tenth of the disk`,
-    );
+    const free = bavail * bsize;
+    throw noRoom(layer, `${free} bytes are free, expected ${bytes} and a tenth of the disk`);
   }
 }
 
-function kept(layer: string): SiphonError {
-  return new SiphonError(
-    'busy',
-    `Cannot check layer "${layer}": another process keeps its parts, expected nobody`,
-  );
+function noRoom({ record }: FilledLayer, problem: string): SiphonError {
+  return new SiphonError('no-space', `Cannot bring layer "${record.blobDigest}" here: ${problem}`);
 }

@@ -3,7 +3,8 @@
  * each range that was written, sixteen bytes of two little-endian numbers, offset and length.
  *
  * A range is recorded once it is written. A power cut may leave records of bytes that never reached the disk;
- * nothing here is believed before it was compared with a digest, and what is wrong then is fetched anew.
+ * nothing here is believed before it was compared with a digest, and what is wrong then is fetched anew. While
+ * that is found out of the whole, the parts are sealed: not a byte is written any more, until they are cleared.
  * One process at a time works on a layer's parts: it has the lock on `parts`.
  */
 
@@ -33,7 +34,14 @@ export class BlobParts {
   readonly #here = new RangeSet();
   readonly #recordPath: string;
   readonly #records: number;
+  /** Where the records end; what follows was cut. */
+  #recordsEnd = 0;
   readonly #file: FileHandle;
+  readonly #writes = new Set<Promise<void>>();
+  #clearing: Promise<void> = Promise.resolve();
+  /** Grows whenever what is here is cleared: what was being written then is not here afterwards. */
+  #cleared = 0;
+  #sealed = false;
   #closed = false;
 
   /**
@@ -43,7 +51,7 @@ export class BlobParts {
    */
   static async open(directory: string, size: number): Promise<BlobParts | undefined> {
     const recordPath = join(directory, 'parts');
-    const records = openSync(recordPath, 'a+', 0o600);
+    const records = openSync(recordPath, constants.O_RDWR | constants.O_CREAT, 0o600);
     let file: FileHandle | undefined;
     try {
       if (!tryLockFile(records)) {
@@ -103,26 +111,39 @@ export class BlobParts {
     return bytes;
   }
 
-  /** @throws the system error, of a full disk for one; then nothing of it counts as being here */
+  /**
+   * Does nothing where the parts are sealed.
+   * @throws the system error, of a full disk for one; then nothing of it counts as being here
+   */
   async write(offset: number, bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length;) {
-      const { bytesWritten } = await this.#file.write(bytes, at, bytes.length - at, offset + at);
-      at += bytesWritten;
+    if (this.#sealed) return;
+    const write = this.#write(offset, bytes);
+    this.#writes.add(write);
+    try {
+      await write;
+    } finally {
+      this.#writes.delete(write);
     }
-    if (this.#closed) return;
-    writeSync(this.#records, recordOf(offset, bytes.length));
-    this.#here.add({ start: offset, end: offset + bytes.length });
   }
 
-  /** Nothing is here any more. */
-  clear(): void {
+  /** Nothing is here any more, from now on; resolves when the disk has its room back. @throws the system error */
+  async clear(): Promise<void> {
     this.#here.clear();
-    ftruncateSync(this.#records);
-    ftruncateSync(this.#file.fd);
-    ftruncateSync(this.#file.fd, this.size);
+    this.#cleared += 1;
+    this.#sealed = false;
+    const before = Promise.allSettled([this.#clearing, ...this.#writes]);
+    const work = before.then(() => this.#truncate());
+    this.#clearing = work.catch(() => undefined);
+    await work;
   }
 
-  /** Puts what is known to be the blob into the content store; what is open stays readable. */
+  /** From now on nothing is written; resolves when all that was begun is over. */
+  async seal(): Promise<void> {
+    this.#sealed = true;
+    await Promise.allSettled(this.#writes);
+  }
+
+  /** Puts what is known to be the blob, and sealed since, into the content store; what is open stays readable. */
   async moveInto(content: ContentStore, digest: Digest): Promise<void> {
     await this.#file.datasync();
     await content.adopt(this.path, digest);
@@ -132,8 +153,29 @@ export class BlobParts {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    await Promise.allSettled([this.#clearing, ...this.#writes]);
     await this.#file.close();
     closeSync(this.#records);
+  }
+
+  async #write(offset: number, bytes: Uint8Array): Promise<void> {
+    const cleared = this.#cleared;
+    await this.#clearing;
+    for (let at = 0; at < bytes.length;) {
+      const { bytesWritten } = await this.#file.write(bytes, at, bytes.length - at, offset + at);
+      at += bytesWritten;
+    }
+    if (this.#closed || cleared !== this.#cleared) return;
+    const record = recordOf(offset, bytes.length);
+    this.#recordsEnd += writeSync(this.#records, record, 0, RECORD_SIZE, this.#recordsEnd);
+    this.#here.add({ start: offset, end: offset + bytes.length });
+  }
+
+  #truncate(): void {
+    ftruncateSync(this.#records);
+    this.#recordsEnd = 0;
+    ftruncateSync(this.#file.fd);
+    ftruncateSync(this.#file.fd, this.size);
   }
 
   #load(): void {
@@ -148,11 +190,13 @@ export class BlobParts {
     this.#rewrite();
   }
 
-  /** Neighbours as one record, and none that was cut. */
+  /** Neighbours as one record, and none that was cut. There is room for that on a full disk, too. */
   #rewrite(): void {
     const records = this.#here.ranges.map(({ start, end }) => recordOf(start, end - start));
-    ftruncateSync(this.#records);
-    writeSync(this.#records, Buffer.concat(records));
+    const bytes = Buffer.concat(records);
+    // Whatever a crash leaves of either is true.
+    this.#recordsEnd = writeSync(this.#records, bytes, 0, bytes.length, 0);
+    ftruncateSync(this.#records, this.#recordsEnd);
   }
 }
 

@@ -1,6 +1,8 @@
 /**
- * Keeps the span caches of a root, all layers together, below a size. What is over goes least recently used
- * first: of layers that this process has open, span by span; of those that nobody has open, whole.
+ * Keeps what a root has of its lazy layers below a size: span caches, parts of blobs, and blobs that are whole. What
+ * is over goes least recently used first: spans of layers that this process has open, one by one; the parts of
+ * a blob all together; of layers that nobody has open, everything. A whole blob stays, for without it its layer would
+ * need the registry again; where those take all there is, a little is left to spans besides.
  *
  * A span that was read a moment ago stays, whatever the limit says. Spans of one group go together, since one
  * pass over the group brings all of them back. A layer that another process has open is left alone: what
@@ -16,10 +18,26 @@ import { tryLockFile } from '../ffi/libc.js';
 import type { LayerIndex } from '../index/layer-index.js';
 import type { SpanCache } from '../index/span-cache.js';
 
+/** Parts of a blob that may go now: nobody reads, writes or checks them. */
+export interface SpareParts {
+  bytes: number;
+  /** Seconds since the epoch. */
+  lastUse: number;
+}
+
+/** What this process keeps of a blob that is not whole. */
+export interface KeptParts {
+  readonly spareParts: SpareParts | undefined;
+  /** Bytes on disk that no folder shows. */
+  readonly hiddenBytes: number;
+  dropParts(): void;
+}
+
 /** A layer that this process has open. */
 export interface CachedLayer {
   index: LayerIndex;
   cache: SpanCache;
+  source: { readonly blob: KeptParts | undefined };
 }
 
 export interface CacheLimitOptions {
@@ -27,6 +45,8 @@ export interface CacheLimitOptions {
   directory: string;
   /** Bytes on disk. */
   limit: number;
+  /** Bytes of the layers' blobs that are whole. */
+  wholeBytes: () => number;
   /** What this process has open, by number. */
   open: ReadonlyMap<number, CachedLayer>;
   log: Logger;
@@ -36,13 +56,24 @@ export interface CacheLimitOptions {
 interface Unit {
   layer: number;
   /** Those of an open layer; of any other, all. */
+  of: 'spans' | 'parts';
   spans: number[];
   bytes: number;
   /** Seconds since the epoch. */
   lastUse: number;
 }
 
-/** Share of the limit that is written between two looks, and that a look frees beyond what is over. */
+interface Files {
+  number: number;
+  /** Bytes on disk, and seconds since the epoch. */
+  spans: SpareParts;
+  parts: SpareParts;
+}
+
+/**
+ * Share of the limit that is written between two looks, that a look frees beyond what is over, and that whole blobs leave
+ * to everything else.
+ */
 const STEP = 1 / 16;
 /** A span that was used less than this many seconds ago stays. */
 const GRACE = 2;
@@ -66,12 +97,18 @@ export class CacheLimit {
     return this.#options.limit;
   }
 
-  /** Bytes that the span caches take on disk. */
+  /** Bytes on disk that count. */
   size(): number {
-    return this.#layers().reduce((sum, { bytes }) => sum + bytes, 0);
+    return this.#options.wholeBytes() + this.#passingBytes();
   }
 
-  /** Is told of each span that is written; looks from time to time, and at the first. */
+  /** Bytes of blobs that may still come to stay: spans give way to them. */
+  get roomForBlobs(): number {
+    const parts = this.#layers().reduce((sum, one) => sum + one.parts.bytes, 0);
+    return this.limit - this.#options.wholeBytes() - parts;
+  }
+
+  /** Is told of each span and part that is written; looks from time to time, and at the first. */
   wrote(bytes: number): void {
     this.#unseen += bytes;
     if (this.#unseen < this.limit * STEP) return;
@@ -92,10 +129,7 @@ export class CacheLimit {
     try {
       if (this.enforce() <= 0) return;
     } catch (error) {
-      this.#options.log.warn(
-        { err: error },
-        `span cache is not made smaller: ${errorMessage(error)}`,
-      );
+      this.#options.log.warn({ err: error }, `cache is not made smaller: ${errorMessage(error)}`);
     }
     this.#later = setTimeout(() => this.#look(), GRACE * 1000).unref();
   }
@@ -105,25 +139,29 @@ export class CacheLimit {
    * @returns bytes that would have to go besides
    */
   enforce(): number {
-    const { limit, log } = this.#options;
-    const size = this.size();
-    if (size <= limit) return 0;
-    let left = size - limit * (1 - STEP);
+    const { limit, wholeBytes, log } = this.#options;
+    const size = this.#passingBytes();
+    const most = Math.max(limit - wholeBytes(), limit * STEP);
+    if (size <= most) return 0;
+    let left = size - most * (1 - STEP);
     const units = this.#units().sort((a, b) => a.lastUse - b.lastUse);
     // Those that cannot be had alone give way to the next.
     while (left > 0 && units.length > 0) left -= this.#evict(firstOf(units, left));
-    log.debug({ size, limit, left: Math.max(0, left) }, 'span cache made smaller');
+    log.debug({ size, limit, left: Math.max(0, left) }, 'cache made smaller');
     return left;
   }
 
-  /** @returns the bytes that are free now */
+  /** What other processes have stays. @returns the bytes that are free now */
   #evict(units: readonly Unit[]): number {
     let freed = 0;
-    for (const layer of new Set(units.map((unit) => unit.layer))) {
-      const ofLayer = units.filter((unit) => unit.layer === layer);
+    for (const unit of units) if (unit.of === 'parts' && this.#dropParts(unit)) freed += unit.bytes;
+    const ofSpans = units.filter((unit) => unit.of === 'spans');
+    for (const layer of new Set(ofSpans.map((unit) => unit.layer))) {
+      const ofLayer = ofSpans.filter((unit) => unit.layer === layer);
       const spans = ofLayer.flatMap((unit) => unit.spans);
       const cache = this.#options.open.get(layer)?.cache;
-      const isGone = cache === undefined ? this.#empty(layer) : cache.evict(spans);
+      const isGone =
+        cache === undefined ? this.#empty(layer, 'data', 'present') : cache.evict(spans);
       if (!isGone) continue;
       freed += ofLayer.reduce((sum, { bytes }) => sum + bytes, 0);
       this.evictedSpans += spans.length;
@@ -135,18 +173,31 @@ export class CacheLimit {
   #units(): Unit[] {
     const { open } = this.#options;
     const latest = Date.now() / 1000 - GRACE;
-    const units = this.#layers().flatMap((layer) => {
-      const opened = open.get(layer.number);
-      if (opened !== undefined) return unitsOf(layer.number, opened);
-      return layer.bytes === 0 ? [] : [{ ...layer, layer: layer.number, spans: [] }];
+    const units = this.#layers().flatMap(({ number: layer, spans, parts }): Unit[] => {
+      const opened = open.get(layer);
+      const blob = opened?.source.blob;
+      const spare = blob === undefined ? parts : blob.spareParts;
+      const lastUse = Math.max(parts.lastUse, spare?.lastUse ?? 0);
+      const ofParts: Unit = { layer, of: 'parts', spans: [], bytes: spare?.bytes ?? 0, lastUse };
+      if (opened !== undefined) return [ofParts, ...unitsOf(layer, opened)];
+      return [ofParts, { layer, of: 'spans', spans: [], ...spans }];
     });
-    return units.filter(({ lastUse }) => lastUse < latest);
+    return units.filter(({ lastUse, bytes }) => lastUse < latest && bytes > 0);
   }
 
-  /** Empties the cache of a layer that nobody has open; one whose record is too short begins anew. */
-  #empty(number: number): boolean {
+  /** @returns whether they are gone */
+  #dropParts({ layer }: Unit): boolean {
+    const blob = this.#options.open.get(layer)?.source.blob;
+    if (blob === undefined) return this.#empty(layer, 'blob', 'parts');
+    if (blob.spareParts === undefined) return false;
+    blob.dropParts();
+    return true;
+  }
+
+  /** Empties files of a layer that nobody has open; what has a record that is too short begins anew. */
+  #empty(number: number, data: string, record: string): boolean {
     const folder = join(this.#options.directory, String(number));
-    const files = ['present', 'data'].flatMap((name) => openIfThere(join(folder, name)));
+    const files = [record, data].flatMap((name) => openIfThere(join(folder, name)));
     try {
       if (files.length < 2 || !files.every(tryLockFile)) return false;
       for (const file of files) ftruncateSync(file);
@@ -156,15 +207,21 @@ export class CacheLimit {
     }
   }
 
-  #layers(): { number: number; bytes: number; lastUse: number }[] {
+  /** What goes before blobs that are whole. */
+  #passingBytes(): number {
+    let bytes = 0;
+    for (const { spans, parts } of this.#layers()) bytes += spans.bytes + parts.bytes;
+    for (const { source } of this.#options.open.values()) bytes += source.blob?.hiddenBytes ?? 0;
+    return bytes;
+  }
+
+  #layers(): Files[] {
     const { directory } = this.#options;
     return readdirSync(directory).flatMap((name) => {
       if (!/^\d+$/.test(name)) return [];
-      const data = statSync(join(directory, name, 'data'), { throwIfNoEntry: false });
-      const present = statSync(join(directory, name, 'present'), { throwIfNoEntry: false });
-      if (data === undefined || present === undefined) return [];
-      const lastUse = present.mtimeMs / 1000;
-      return [{ number: Number(name), bytes: data.blocks * BLOCK, lastUse }];
+      const folder = join(directory, name);
+      const spans = filesOf(folder, 'data', 'present');
+      return [{ number: Number(name), spans, parts: filesOf(folder, 'blob', 'parts') }];
     });
   }
 }
@@ -186,9 +243,17 @@ function unitsOf(layer: number, { index, cache }: CachedLayer): Unit[] {
     if (present.length === 0) continue;
     const spans = present.map(({ number }) => number);
     const bytes = present.reduce((sum, { tarLength }) => sum + tarLength, 0);
-    units.push({ layer, spans, bytes, lastUse: Math.max(...spans.map((n) => cache.lastUse(n))) });
+    const lastUse = Math.max(...spans.map((number) => cache.lastUse(number)));
+    units.push({ layer, of: 'spans', spans, bytes, lastUse });
   }
   return units;
+}
+
+/** A sparse file, and the record that is written to whenever that is. */
+function filesOf(folder: string, data: string, record: string): SpareParts {
+  const { blocks = 0 } = statSync(join(folder, data), { throwIfNoEntry: false }) ?? {};
+  const { mtimeMs = 0 } = statSync(join(folder, record), { throwIfNoEntry: false }) ?? {};
+  return { bytes: blocks * BLOCK, lastUse: mtimeMs / 1000 };
 }
 
 function openIfThere(path: string): number[] {

@@ -52,6 +52,6 @@ export async function hopLayer(
 
 function open(image: Image, layer: ImageLayer, signal: AbortSignal): Promise<BlobSource> {
   const { identity, origin, descriptor } = layer;
-  if (identity === 'location') return openLocation(origin, descriptor.digest, signal);
+  if (identity === 'location') return openLocation(origin, descriptor.digest, { signal });
   return image.openLayer(layer, signal);
 }

@@ -8,15 +8,18 @@
  * what they want.
  */
 
-import { mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { BlobSource } from '../common/blob-source.js';
-import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
+import type { Digest } from '../common/digest.js';
+import { SiphonError, errorCode } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { type ByteRange, RangeSet } from '../common/range-set.js';
 import { untilAborted } from '../common/until-aborted.js';
 import { Urgency } from '../common/urgency.js';
-import { BlobParts } from './blob-parts.js';
+import type { ContentStore } from '../content/content-store.js';
+import type { BlobParts } from './blob-parts.js';
+import { BlobStream } from './blob-stream.js';
+import type { KeptParts, SpareParts } from './cache-limit.js';
+import { PartsKeeper } from './parts-keeper.js';
 import { Transfer } from './transfer.js';
 
 /** Bytes of one request that fills a hole: what a read that comes right after it has to wait for. */
@@ -24,8 +27,8 @@ const FILL_SIZE = 1 << 20;
 /** Bytes of one request where the blob is wanted in order, and such requests at a time. */
 const PIECE_SIZE = 2 << 20;
 const PIECES = 4;
-/** Bytes that wait to be written, beyond which nothing more is asked for. */
-const MAX_UNWRITTEN = 32 << 20;
+/** Most of the blob that is asked for although it is here, because that saves requests. */
+const MAX_READ_TWICE = 0.04;
 
 export interface LayerBlobOptions {
   remote: BlobSource;
@@ -33,44 +36,36 @@ export interface LayerBlobOptions {
   parts: BlobParts | undefined;
   /** The layer's folder, for what a server without ranges sends. */
   directory: string;
+  /** Is told of the bytes of each part that is kept. */
+  onKept?: ((bytes: number) => void) | undefined;
   log: Logger;
 }
 
-/** A stream of the whole blob under way. */
-interface Stream {
-  done: Promise<void>;
-  /** Called, and forgotten, when more is here. */
-  waiting: Set<() => void>;
-}
-
-export class LayerBlob implements BlobSource {
+export class LayerBlob implements BlobSource, KeptParts {
   readonly name: string;
   readonly size: number;
   readonly local = false;
   readonly #options: LayerBlobOptions;
   readonly #closing = new AbortController();
   readonly #transfers = new Set<Transfer>();
-  readonly #writes = new Set<Promise<void>>();
-  #parts: BlobParts | undefined;
-  #opening: Promise<unknown> | undefined;
-  /** Whether the parts are this process's alone, and gone with it. */
-  #isOwn = false;
+  readonly #parts: PartsKeeper;
   #remote: BlobSource;
-  #stream: Stream | undefined;
+  /** How many hosts were passed over for it. */
+  #rejected = 0;
+  #stream: BlobStream | undefined;
   /** The blob in the content store, once it is there. */
   #whole: BlobSource | undefined;
-  /** Whether the disk took nothing the last time. */
-  #refused = false;
-  #unwritten = 0;
   /** Grows whenever what is here turns out to be wrong: what was asked for before is not kept then. */
   #drawn = 0;
+  #readTwice = 0;
 
   constructor(options: LayerBlobOptions) {
     this.#options = options;
-    this.#parts = options.parts;
-    this.#remote = options.remote;
-    this.name = options.remote.name;
-    this.size = options.remote.size;
+    const { remote, ...kept } = options;
+    this.#remote = remote;
+    this.name = remote.name;
+    this.size = remote.size;
+    this.#parts = new PartsKeeper({ name: this.name, size: this.size, ...kept });
   }
 
   get requestCost(): number {
@@ -79,7 +74,7 @@ export class LayerBlob implements BlobSource {
 
   /** Bytes that are here. */
   get present(): number {
-    return this.#whole === undefined ? (this.#parts?.present ?? 0) : this.size;
+    return this.#whole === undefined ? this.#parts.present : this.size;
   }
 
   async read(
@@ -113,13 +108,20 @@ export class LayerBlob implements BlobSource {
     urgency = new Urgency('waiting'),
   ): AsyncGenerator<Uint8Array> {
     const isInOne = urgency.class === 'waiting' && this.present === 0;
-    yield* isInOne ? this.#streamRest(from, signal) : this.#streamPieces(from, signal, urgency);
+    yield* isInOne
+      ? this.#streamRest(from, signal, urgency)
+      : this.#streamPieces(from, signal, urgency);
   }
 
-  async *#streamRest(from: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  async *#streamRest(
+    from: number,
+    signal: AbortSignal,
+    urgency: Urgency,
+  ): AsyncGenerator<Uint8Array> {
     let offset = from;
-    for await (const chunk of this.#remote.stream(signal, from)) {
-      if (this.#parts !== undefined) await this.#keep(offset, chunk);
+    const drawn = this.#drawn;
+    for await (const chunk of this.#remote.stream(signal, from, urgency)) {
+      if (drawn === this.#drawn) await this.#parts.keep(offset, chunk);
       offset += chunk.length;
       yield chunk;
     }
@@ -153,23 +155,27 @@ export class LayerBlob implements BlobSource {
 
   elsewhere(rejected: number): BlobSource {
     const { name, size, local } = this;
-    const source = this.#remote.elsewhere?.(rejected) ?? this.#remote;
     return {
       name,
       size,
       local,
-      read: async (offset, length, signal, urgency) => {
+      read: async (offset, length, signal, urgency = new Urgency('waiting')) => {
         const range = { start: offset, end: offset + length };
-        const bytes = await this.#fetch(source, range, signal, urgency, { isNew: true });
-        await this.#keep(offset, bytes);
+        const bytes = await this.#fetch(range, { rejected, signal, urgency });
+        await this.#parts.keep(offset, bytes);
         return bytes;
       },
-      stream: (...args) => {
-        this.drawAnew(rejected);
-        return this.stream(...args);
-      },
+      stream: (...args) => this.#streamAnew(rejected, args),
       close: () => Promise.resolve(),
     };
+  }
+
+  async *#streamAnew(
+    rejected: number,
+    args: Parameters<BlobSource['stream']>,
+  ): AsyncGenerator<Uint8Array> {
+    await this.drawAnew(rejected);
+    yield* this.stream(...args);
   }
 
   /**
@@ -178,8 +184,9 @@ export class LayerBlob implements BlobSource {
    * @throws as {@link read}; SiphonError `no-space`
    */
   async fill(signal: AbortSignal): Promise<boolean> {
-    const [first, ...others] = this.#parts?.missing() ?? [];
-    if (this.#whole !== undefined || first === undefined) return false;
+    if (this.#whole !== undefined || !this.#parts.isOpen) return false;
+    const [first, ...others] = this.#parts.missing({ start: 0, end: this.size });
+    if (first === undefined) return false;
     const limit = first.start + FILL_SIZE;
     let { end } = first;
     for (const hole of others) {
@@ -190,26 +197,62 @@ export class LayerBlob implements BlobSource {
     const { transfers } = this.#cover(range, new Urgency('fill'));
     await Promise.all(transfers.map((one) => one.wait(signal)));
     await this.written();
-    if (this.#refused) throw noRoom(this.name);
+    if (this.#parts.refuses) throw noRoom(this.name);
     return true;
   }
 
   /** Resolves when all that has come is kept, or was not taken by the disk. */
-  async written(): Promise<void> {
-    await Promise.all(this.#writes);
+  written(): Promise<void> {
+    return this.#parts.written();
   }
 
-  /** Forgets all that is here, because it is wrong, and asks another host from now on, where there is one. */
-  drawAnew(rejected: number): void {
+  /**
+   * Forgets all that is here, because it is wrong, and asks another host from now on, where there is one: what the
+   * one before still sends is not waited for.
+   */
+  async drawAnew(rejected: number): Promise<void> {
+    const stream = this.#stream;
     this.#drawn += 1;
-    this.#parts?.clear();
-    this.#remote = this.#options.remote.elsewhere?.(rejected) ?? this.#options.remote;
+    this.#rejected = rejected;
+    this.#remote = this.#after(rejected);
+    this.#transfers.clear();
+    this.#stream = undefined;
+    stream?.stop(new SiphonError('cancelled', `Cannot read "${this.name}": it is drawn anew`));
+    await this.#parts.clear();
   }
 
-  /** What comes is kept from now on. @returns where; `undefined` where another process keeps it */
-  async claim(): Promise<BlobParts | undefined> {
-    if (this.#isOwn) return undefined;
-    return this.#opened(() => BlobParts.open(this.#options.directory, this.size));
+  /** As {@link PartsKeeper.claim}. */
+  claim(): Promise<boolean> {
+    return this.#parts.claim();
+  }
+
+  /** Ends a {@link claim}. */
+  release(): void {
+    this.#parts.release();
+  }
+
+  get spareParts(): SpareParts | undefined {
+    const isInUse = this.#transfers.size > 0 || this.#stream !== undefined;
+    return this.#whole !== undefined || isInUse ? undefined : this.#parts.spareParts;
+  }
+
+  get hiddenBytes(): number {
+    return this.#parts.hiddenBytes;
+  }
+
+  dropParts(): void {
+    this.#parts.drop();
+  }
+
+  /** As {@link PartsKeeper.seal}; what is drawn anew is not sealed any more. */
+  seal(signal: AbortSignal): Promise<{ path: string; digest: Digest }> {
+    return this.#parts.seal(signal);
+  }
+
+  /** Puts what was {@link seal}ed, and is right, into the content store, and reads it there from now on. */
+  async moveInto(content: ContentStore, digest: Digest): Promise<void> {
+    await this.#parts.moveInto(content, digest);
+    this.moveTo(await content.source({ digest, size: this.size }));
   }
 
   /** The blob is at `source` from now on, which is closed with this; the registry is not needed any more. */
@@ -218,17 +261,18 @@ export class LayerBlob implements BlobSource {
   }
 
   async close(): Promise<void> {
-    this.#closing.abort(closed(this.name));
+    const because = closed(this.name);
+    this.#closing.abort(because);
+    this.#stream?.stop(because);
     await this.#stream?.done.catch(() => undefined);
-    await Promise.all(this.#writes);
-    await this.#parts?.close();
+    await this.#parts.close();
     await this.#options.remote.close();
     await this.#whole?.close();
   }
 
   /** What is here of a range, and the transfers that bring the rest, some of them under way already. */
   #cover(range: ByteRange, urgency: Urgency): { here: ByteRange[]; transfers: Transfer[] } {
-    const missing = this.#parts?.missing(range) ?? [range];
+    const missing = this.#parts.missing(range);
     const absent = new RangeSet();
     for (const hole of missing) absent.add(hole);
     const known = [...this.#transfers].filter(
@@ -241,21 +285,31 @@ export class LayerBlob implements BlobSource {
       coming.add(transfer.range);
     }
     const holes = missing.flatMap((hole) => coming.missing(hole));
-    const isCheap = (gap: ByteRange): boolean =>
-      gap.end - gap.start <= this.requestCost && this.#parts?.has(gap) === true;
-    const begun = joined(holes, isCheap).map((hole) => this.#transferOf(hole, urgency));
+    if (known.length + holes.length > 0) this.#stream?.urgency.raise(urgency.class);
+    const begun = joined(holes, (gap) => this.#readsTwice(gap)).map((hole) =>
+      this.#transferOf(hole, urgency),
+    );
     return { here: absent.missing(range), transfers: [...known, ...begun] };
+  }
+
+  /** Whether what is here between two holes is asked for with them: where that is cheaper, and for a small part of the blob in all. */
+  #readsTwice(gap: ByteRange): boolean {
+    const bytes = gap.end - gap.start;
+    const isCheap = bytes <= this.requestCost && this.#parts.has(gap);
+    if (!isCheap || this.#readTwice + bytes > this.size * MAX_READ_TWICE) return false;
+    this.#readTwice += bytes;
+    return true;
   }
 
   #transferOf(range: ByteRange, urgency: Urgency): Transfer {
     const drawn = this.#drawn;
     const transfer = new Transfer(range, urgency, async (stop) => {
       try {
-        while (this.#unwritten > MAX_UNWRITTEN) await Promise.race(this.#writes);
+        await this.#parts.keepsUp();
         const signal = AbortSignal.any([stop, this.#closing.signal]);
-        const bytes = await this.#fetch(this.#remote, range, signal, urgency);
+        const bytes = await this.#fetch(range, { rejected: this.#rejected, signal, urgency });
         // Whoever waits goes on; who comes before it is written is served of the same bytes.
-        if (drawn === this.#drawn) void this.#keep(range.start, bytes).finally(forget);
+        if (drawn === this.#drawn) void this.#parts.keep(range.start, bytes).finally(forget);
         else forget();
         return bytes;
       } catch (error) {
@@ -268,116 +322,99 @@ export class LayerBlob implements BlobSource {
     return transfer;
   }
 
+  /** From the host that is asked after so many were passed over, or from one that was since. */
   async #fetch(
-    source: BlobSource,
-    { start, end }: ByteRange,
-    signal: AbortSignal,
-    urgency: Urgency | undefined,
-    { isNew } = { isNew: false },
+    range: ByteRange,
+    how: { rejected: number; signal: AbortSignal; urgency: Urgency },
   ): Promise<Buffer> {
+    const { start, end } = range;
+    const { rejected, signal, urgency } = how;
+    const isRejected = (): boolean => this.#rejected < rejected;
+    if (this.#stream !== undefined && isRejected()) await this.drawAnew(rejected);
     try {
-      if (this.#stream === undefined) return await source.read(start, end - start, signal, urgency);
+      if (this.#stream === undefined) {
+        const host = isRejected() ? this.#after(rejected) : this.#remote;
+        return await host.read(start, end - start, signal, urgency);
+      }
     } catch (error) {
       if (errorCode(error) !== 'unsupported') throw error;
     }
-    return this.#fromStream(source, { start, end }, signal, isNew);
+    if (isRejected()) await this.drawAnew(rejected);
+    return this.#fromStream(range, signal, urgency);
   }
 
-  async #fromStream(
-    source: BlobSource,
-    range: ByteRange,
-    signal: AbortSignal,
-    isNew: boolean,
-  ): Promise<Buffer> {
-    const parts = await this.#opened(() => this.#newParts());
-    if (isNew) await this.#endStream(parts);
-    while (!parts.has(range)) {
-      this.#stream ??= this.#begin(source, parts);
-      const { waiting, done } = this.#stream;
-      const more = new Promise<void>((resolve) => waiting.add(resolve));
-      await untilAborted(Promise.race([done, more]), signal);
-    }
-    return parts.read(range);
+  /** The source when the first hosts were passed over. */
+  #after(rejected: number): BlobSource {
+    const { remote } = this.#options;
+    return rejected === 0 ? remote : (remote.elsewhere?.(rejected) ?? remote);
   }
 
-  /** Goes on though nobody waits any more, since whoever comes next would have to begin it anew. */
-  #begin(source: BlobSource, parts: BlobParts): Stream {
-    const waiting = new Set<() => void>();
-    const copy = async (): Promise<void> => {
-      let offset = 0;
-      for await (const chunk of source.stream(this.#closing.signal)) {
-        await parts.write(offset, chunk);
-        offset += chunk.length;
-        for (const wake of waiting) wake();
-        waiting.clear();
+  async #fromStream(range: ByteRange, signal: AbortSignal, urgency: Urgency): Promise<Buffer> {
+    await this.#parts.openSomewhere();
+    for (;;) {
+      if (this.#parts.has(range)) return this.#parts.read(range);
+      const stream = (this.#stream ??= this.#begin(urgency));
+      stream.urgency.raise(urgency.class);
+      const drawn = this.#drawn;
+      try {
+        const bytes = await this.#takenFrom(stream, range, signal);
+        if (bytes !== undefined) return bytes;
+      } catch (error) {
+        if (signal.aborted || drawn === this.#drawn) throw error;
       }
+    }
+  }
+
+  /** `undefined` where the stream is past what was not kept; it is over then. */
+  async #takenFrom(
+    stream: BlobStream,
+    { start, end }: ByteRange,
+    signal: AbortSignal,
+  ): Promise<Buffer | undefined> {
+    const passed = (): ByteRange => ({ start, end: Math.min(stream.position, end) });
+    const isHere = (): boolean => stream.position <= start || this.#parts.has(passed());
+    for (let kept; !isHere() && kept !== stream.kept;) {
+      kept = stream.kept;
+      await untilAborted(kept, signal);
+    }
+    if (!isHere() || stream.isOver) {
+      stream.giveWay();
+      await untilAborted(stream.done, signal);
+      return undefined;
+    }
+    const from = Math.max(start, passed().end);
+    const rest = stream.want({ start: from, end }, signal);
+    rest.catch(() => undefined); // seen below, if what is here can be read
+    const here = from === start ? [] : [await this.#readPart({ start, end: from })];
+    return Buffer.concat([...here, await rest]);
+  }
+
+  #begin(urgency: Urgency): BlobStream {
+    const drawn = this.#drawn;
+    const remote = this.#remote;
+    const open = (stop: AbortSignal, of: Urgency): AsyncIterable<Uint8Array> => {
+      const signal = AbortSignal.any([stop, this.#closing.signal]);
+      return remote.stream(signal, 0, of);
     };
-    const stream: Stream = { done: copy().finally(() => (this.#stream = undefined)), waiting };
-    stream.done.catch(() => undefined);
+    const keep = async (start: number, piece: Uint8Array): Promise<boolean> => {
+      if (drawn !== this.#drawn) return false;
+      const isHere = this.#parts.has({ start, end: start + piece.byteLength });
+      return isHere || this.#parts.keep(start, piece);
+    };
+    const stream = new BlobStream({ open, keep, urgency });
+    const forget = (): void => {
+      if (this.#stream === stream) this.#stream = undefined;
+    };
+    stream.done.then(forget, forget);
     this.#options.log.debug({ blob: this.name }, 'the server sends no ranges, streaming the blob');
     return stream;
   }
 
-  /** What has been streamed is wrong. */
-  async #endStream(parts: BlobParts): Promise<void> {
-    await this.#stream?.done.catch(() => undefined);
-    parts.clear();
-  }
-
-  /** The parts, opened once however many ask. */
-  async #opened<T extends BlobParts | undefined>(open: () => Promise<T>): Promise<T | BlobParts> {
-    if (this.#parts !== undefined) return this.#parts;
-    const opening = (this.#opening ?? Promise.resolve()).then(async () => this.#parts ?? open());
-    this.#opening = opening.catch(() => undefined);
-    const parts = await opening;
-    this.#parts = parts;
-    return parts;
-  }
-
-  /** Where another process has the layer's, the parts are this one's alone, and go with it. */
-  async #newParts(): Promise<BlobParts> {
-    const { directory } = this.#options;
-    const parts = await BlobParts.open(directory, this.size);
-    if (parts !== undefined) return parts;
-    const folder = await mkdtemp(join(directory, 'stream-'));
-    try {
-      const own = await BlobParts.open(folder, this.size);
-      this.#isOwn = own !== undefined;
-      if (own !== undefined) return own;
-      throw new SiphonError('busy', `Cannot use "${folder}": it is locked, expected a new folder`);
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
-  }
-
   #readPart(part: ByteRange): Promise<Buffer> {
-    if (this.#parts !== undefined) return this.#parts.read(part);
-    // It was whole a moment ago.
+    // It was whole a moment ago, or given up.
     const { start, end } = part;
+    if (this.#parts.has(part)) return this.#parts.read(part);
     return (this.#whole ?? this.#remote).read(start, end - start, this.#closing.signal);
-  }
-
-  /** What the disk does not take is not kept; reads go on. */
-  async #keep(offset: number, bytes: Uint8Array): Promise<void> {
-    const write = this.#write(offset, bytes);
-    this.#writes.add(write);
-    this.#unwritten += bytes.length;
-    await write;
-    this.#unwritten -= bytes.length;
-    this.#writes.delete(write);
-  }
-
-  async #write(offset: number, bytes: Uint8Array): Promise<void> {
-    const wasRefused = this.#refused;
-    try {
-      await this.#parts?.write(offset, bytes);
-      this.#refused = false;
-    } catch (error) {
-      this.#refused = true;
-      if (wasRefused) return;
-      const about = { blob: this.name, reason: errorMessage(error) };
-      this.#options.log.warn(about, 'parts of the blob are not kept');
-    }
   }
 }
 

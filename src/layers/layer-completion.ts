@@ -10,17 +10,12 @@ import { untilAborted } from '../common/until-aborted.js';
 /** How long what was not as it should be is taken to be so still: each try draws the whole layer, in ms. */
 const BAD_FOR = 30_000;
 
-/** `onBytes` is to be called whenever something has arrived; `urgency` is that of the most urgent wait. */
-export type CompletionWork = (
-  onBytes: () => void,
-  signal: AbortSignal,
-  urgency: Urgency,
-) => Promise<void>;
+/** `urgency` is that of the most urgent wait. */
+export type CompletionWork = (signal: AbortSignal, urgency: Urgency) => Promise<void>;
 
 export class LayerCompletion {
   readonly #work: CompletionWork;
   readonly #closing: AbortSignal;
-  readonly #waiting = new Set<() => void>();
   #running: Promise<void> | undefined;
   #urgency = new Urgency('fill');
 
@@ -32,18 +27,12 @@ export class LayerCompletion {
 
   /**
    * Resolves once the layer is complete.
-   * @param onProgress is called whenever something has arrived
    * @throws what the work throws; for a while, nobody tries again where the layer was not what it should be.
    * SiphonError `cancelled` as soon as `signal` is aborted
    */
-  async wait(
-    signal: AbortSignal,
-    onProgress: () => void,
-    of: FetchClass = 'waiting',
-  ): Promise<void> {
+  async wait(signal: AbortSignal, of: FetchClass = 'waiting'): Promise<void> {
     this.#urgency.raise(of);
     this.#running ??= this.#begin();
-    this.#waiting.add(onProgress);
     try {
       await untilAborted(this.#running, signal);
     } catch (error) {
@@ -51,8 +40,6 @@ export class LayerCompletion {
       throw new SiphonError('cancelled', 'Cannot complete layer: nobody waits for it any more', {
         cause: error,
       });
-    } finally {
-      this.#waiting.delete(onProgress);
     }
   }
 
@@ -62,10 +49,7 @@ export class LayerCompletion {
   }
 
   #begin(): Promise<void> {
-    const tell = (): void => {
-      for (const onProgress of this.#waiting) onProgress();
-    };
-    const running = this.#work(tell, this.#closing, this.#urgency);
+    const running = this.#work(this.#closing, this.#urgency);
     running.catch((error: unknown) => {
       this.#urgency = new Urgency('fill');
       const forget = (): void => void (this.#running = undefined);

@@ -51,7 +51,7 @@ export class LayerServer implements AsyncDisposable {
   static async start(options: LayerServerOptions): Promise<LayerServer> {
     const { mountPoint, open, fetchTimeout, keeper, log } = options;
     const serving: ServeOptions = {
-      fetch: (miss, signal, onProgress) => open.fetch(miss, signal, onProgress),
+      fetch: (miss, signal) => open.fetch(miss, signal),
       unkept: (miss) => open.unkept(miss),
       problem: (layer) => open.problem(layer),
       ...(fetchTimeout === undefined ? {} : { fetchTimeout }),

@@ -1,6 +1,7 @@
 /** Where a layer's blob is read from: opened at the first need, and shared by all that read the layer. */
 
 import type { BlobSource } from '../common/blob-source.js';
+import { isDiskFull } from '../common/disk-full.js';
 import { errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
@@ -26,6 +27,10 @@ export interface LayerSourceOptions {
   keeps: boolean;
   /** Is told what goes wrong, before it is tried again. */
   onFailure: (message: string) => void;
+  /** Is told of the bytes of each part that is kept. */
+  onKept: (bytes: number) => void;
+  /** Ends the wait for a server that is to tell what it has. */
+  closing: AbortSignal;
   log: Logger;
 }
 
@@ -86,35 +91,48 @@ export class LayerSource {
   }
 
   async #open(): Promise<BlobSource> {
-    const { record, info, content, directory, keeps, log } = this.#options;
+    const { record, info, content, directory, keeps, queues, log } = this.#options;
     const { blobDigest: digest, blobSize: size } = info;
     if (await content.has(digest)) return content.source({ digest, size });
-    const source = await this.#openOrigin();
     const place = placeOf(record.origin);
+    const source = await this.#openOrigin(place?.host);
     if (place === undefined || source.local) return source;
-    const remote = this.#options.queues.ordering(source, place.host, place.flow);
-    const parts = keeps ? await BlobParts.open(directory, size) : undefined;
-    return new LayerBlob({ remote, parts, directory, log });
+    const remote = queues.ordering(source, place.host, place.flow);
+    const parts = keeps ? await this.#parts(size) : undefined;
+    const { onKept } = this.#options;
+    return new LayerBlob({ remote, parts, directory, onKept, log });
   }
 
-  #openOrigin(): Promise<BlobSource> {
-    const { record, info, access, onFailure } = this.#options;
+  /** Where the disk is full, nothing is kept, and what is read comes from where the layer is. */
+  async #parts(size: number): Promise<BlobParts | undefined> {
+    const { directory, log } = this.#options;
+    try {
+      return await BlobParts.open(directory, size);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      log.warn({ directory, reason: errorMessage(error) }, 'parts of the blob are not kept');
+      return undefined;
+    }
+  }
+
+  #openOrigin(host: string | undefined): Promise<BlobSource> {
+    const { record, info, access, closing, queues, onFailure } = this.#options;
     const { blobDigest: digest, blobSize: size, digestOf } = info;
+    const options = {
+      ...(access === undefined ? {} : { access }),
+      ...(host === undefined ? {} : { onRange: queues.learning(host) }),
+      onFailure: (error: unknown) => onFailure(errorMessage(error)),
+      waits: true,
+      signal: closing,
+    };
     const isNamedByPlace = digestOf === 'none' && record.identity === 'location';
-    if (isNamedByPlace) return openLocation(record.origin, digest, new AbortController().signal);
-    return openOrigin(
-      record.origin,
-      { mediaType: record.mediaType, digest, size },
-      {
-        ...(access === undefined ? {} : { access }),
-        onFailure: (error) => onFailure(errorMessage(error)),
-      },
-    );
+    if (isNamedByPlace) return openLocation(record.origin, digest, options);
+    return openOrigin(record.origin, { mediaType: record.mediaType, digest, size }, options);
   }
 }
 
 /** The host that is asked, and what there takes turns with others; `undefined` where nobody is. */
-function placeOf(origin: LayerOrigin): { host: string; flow: string } | undefined {
+export function placeOf(origin: LayerOrigin): { host: string; flow: string } | undefined {
   switch (origin.kind) {
     case 'registry':
       return { host: origin.host, flow: origin.repository };

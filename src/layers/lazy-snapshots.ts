@@ -10,6 +10,7 @@ import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
 import { type Image, type ImageLayer, openImage } from '../content/image.js';
+import type { ReadOrder } from '../content/manifest-image.js';
 import { LayerIndex } from '../index/layer-index.js';
 import { parseReference } from '../remote/reference.js';
 import type { RegistryAccess } from '../remote/registry.js';
@@ -302,12 +303,13 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     { reference: name, manifestDigest }: LazyLayerRequest,
     signal: AbortSignal,
   ): Promise<Image> {
-    const { access, log } = this.#options;
+    const { access, open, log } = this.#options;
     const store = await this.#scratch.open(signal);
     const reference = parseReference(name);
     const pinned = manifestDigest === undefined ? {} : { digest: manifestDigest };
     const source = { kind: 'registry', reference: { ...reference, ...pinned } } as const;
-    return openImage(source, { store, signal, access, log });
+    const ordering: ReadOrder = (blob, origin) => open.ordering(blob, origin);
+    return openImage(source, { store, signal, access, ordering, log });
   }
 
   /** Every call for a layer of an image names those above it again, so what is under way costs nothing. */

@@ -4,11 +4,13 @@
  * registry.
  */
 
-import { statfsSync } from 'node:fs';
+import { statSync, statfsSync } from 'node:fs';
+import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Urgency } from '../common/urgency.js';
 import type { ContentStore } from '../content/content-store.js';
+import type { LayerOrigin } from '../content/layer-origin.js';
 import type { Miss, ServedLayer } from '../fuse/fuse-session.js';
 import { LayerIndex } from '../index/layer-index.js';
 import { type Inode, type LayerInfo, rootIno } from '../index/layer-model.js';
@@ -23,8 +25,10 @@ import { CacheLimit } from './cache-limit.js';
 import { completeIndex } from './complete-index.js';
 import { IndexRepair } from './index-repair.js';
 import { type CompletionWork, LayerCompletion } from './layer-completion.js';
-import { LayerSource } from './layer-source.js';
+import type { LayerBlob } from './layer-blob.js';
+import { LayerSource, placeOf } from './layer-source.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
+import type { StreamOptions } from './stream-layer.js';
 
 /** Most bytes of one layer's files that are fetched before anybody reads them. */
 const MAX_PREFETCH = 512 << 20;
@@ -50,7 +54,7 @@ export interface OpenLayersOptions {
   /** What may be asked of each host. */
   requests?: QueueLimits | undefined;
   access?: RegistryAccess | undefined;
-  /** Bytes that all span caches of the root may take; default: half of its file system. */
+  /** Bytes that all that is kept of the root's lazy layers may take; default: half of its file system. */
   cacheSize?: number | undefined;
   /** Whether layers are brought here as a whole, and from how many ms after they are opened; default: not. */
   fillAfter?: number | undefined;
@@ -88,7 +92,9 @@ export class OpenLayers implements AsyncDisposable {
     if (options.fillAfter !== undefined) this.#fill = this.#newFill(options.fillAfter);
     const directory = options.layers.folder;
     const limit = options.cacheSize ?? halfOfFileSystem(directory);
-    this.cacheLimit = new CacheLimit({ directory, limit, open: this.#open, log: options.log });
+    const { log } = options;
+    const wholeBytes = (): number => this.#wholeBytes();
+    this.cacheLimit = new CacheLimit({ directory, limit, open: this.#open, wholeBytes, log });
   }
 
   has(number: number): boolean {
@@ -132,13 +138,19 @@ export class OpenLayers implements AsyncDisposable {
     this.#layers.dropAll();
   }
 
+  /** `source`, read in the order of the queue of its host, which what is open here shares; as it is where it asks no host. */
+  ordering(source: BlobSource, origin: LayerOrigin): BlobSource {
+    const place = placeOf(origin);
+    if (place === undefined || source.local) return source;
+    return this.#queues.ordering(source, place.host, place.flow);
+  }
+
   /**
    * Brings missing spans into the cache, or into memory: see {@link unkept}.
-   * @param onProgress is called whenever part of what must come first has arrived
    * @throws SiphonError `not-found` for a layer not open, …
    */
-  async fetch(miss: Miss, signal: AbortSignal, onProgress = (): void => undefined): Promise<void> {
-    await this.complete(miss.layer, signal, onProgress);
+  async fetch(miss: Miss, signal: AbortSignal): Promise<void> {
+    await this.complete(miss.layer, signal);
     const { reader, trouble, refused } = this.#get(miss.layer);
     if (refused !== undefined) throw refused;
     await reader.ensure(miss.firstSpan, miss.lastSpan, signal);
@@ -155,12 +167,8 @@ export class OpenLayers implements AsyncDisposable {
    * whole. Does nothing where that is so already, or where nobody knows what the contents should be.
    * @throws SiphonError `corrupt` where the layer is not what it should be; `cancelled`; …
    */
-  async complete(
-    number: number,
-    signal: AbortSignal,
-    onProgress = (): void => undefined,
-  ): Promise<void> {
-    await this.#get(number).completion?.wait(signal, onProgress);
+  async complete(number: number, signal: AbortSignal): Promise<void> {
+    await this.#get(number).completion?.wait(signal);
   }
 
   /**
@@ -234,7 +242,7 @@ export class OpenLayers implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.cacheLimit.close();
     await this.#repair[Symbol.asyncDispose]();
-    for (const number of this.#open.keys()) await this.close(number);
+    await Promise.all(this.numbers().map((number) => this.close(number)));
   }
 
   async #openRepaired(record: LayerRecord, fault: unknown): Promise<ServedLayer> {
@@ -255,12 +263,12 @@ export class OpenLayers implements AsyncDisposable {
     try {
       cache = SpanCache.open(this.#layers.directory(record.number), index.spanBounds);
       const trouble: Trouble = {};
-      const source = this.#source(record, index.info, trouble);
+      const closing = new AbortController();
+      const source = this.#source(record, index.info, { trouble, closing });
       const reader = this.#reader({ index, cache, source });
       const { number } = record;
       const { dataPath: cachePath, presence, used } = cache;
       const served = { number, indexPath, cachePath, presence, used };
-      const closing = new AbortController();
       const lacksDigests = index.info.digestOf === 'none' && record.identity === 'content';
       const work: CompletionWork = (...args) => this.#complete(layer, ...args);
       const completion = lacksDigests ? new LayerCompletion(work, closing.signal) : undefined;
@@ -279,7 +287,11 @@ export class OpenLayers implements AsyncDisposable {
     return new SpanReader({ index, cache, source: source.lend, unkept: this.#unkept, onStored });
   }
 
-  #source(record: LayerRecord, info: LayerInfo, trouble: Trouble): LayerSource {
+  #source(
+    record: LayerRecord,
+    info: LayerInfo,
+    { trouble, closing }: Pick<OpenLayer, 'trouble' | 'closing'>,
+  ): LayerSource {
     return new LayerSource({
       record,
       info,
@@ -289,6 +301,8 @@ export class OpenLayers implements AsyncDisposable {
       queues: this.#queues,
       keeps: this.#fill !== undefined,
       onFailure: (message) => (trouble.last = message),
+      onKept: (bytes) => this.#stored(bytes),
+      closing: closing.signal,
       log: this.#log,
     });
   }
@@ -299,6 +313,7 @@ export class OpenLayers implements AsyncDisposable {
       delay,
       directoryOf: (number) => this.#layers.directory(number),
       indexPathOf: (number) => this.#layers.indexPath(number),
+      room: () => this.cacheLimit.roomForBlobs,
       refuse: ({ record }, because) => this.#refuse(record, because),
       log: this.#log,
     });
@@ -321,15 +336,10 @@ export class OpenLayers implements AsyncDisposable {
     setImmediate(() => this.cacheLimit.wrote(bytes));
   }
 
-  async #complete(
-    layer: OpenLayer,
-    onBytes: () => void,
-    signal: AbortSignal,
-    urgency: Urgency,
-  ): Promise<void> {
+  async #complete(layer: OpenLayer, signal: AbortSignal, urgency: Urgency): Promise<void> {
     const { record } = layer;
     try {
-      await this.#completeIndex(layer, onBytes, signal, urgency);
+      await this.#completeIndex(layer, signal, urgency);
       signal.throwIfAborted();
       const index = LayerIndex.open(
         this.#layers.indexPath(record.number),
@@ -355,31 +365,57 @@ export class OpenLayers implements AsyncDisposable {
     }
   }
 
-  async #completeIndex(
-    layer: OpenLayer,
-    onBytes: () => void,
-    signal: AbortSignal,
-    urgency: Urgency,
-  ): Promise<void> {
-    const { record, source } = layer;
-    const { diffId, blobDigest: digest, blobSize: size } = layer.index.info;
-    const output = this.#layers.indexPath(record.number);
-    const lent = await source.lend();
-    const parts = this.#fill === undefined ? undefined : await source.blob?.claim();
-    // What is kept in parts is not written twice.
-    const content = parts === undefined ? this.#content : undefined;
-    const how = { record, diffId, output, content, onBytes, signal, urgency, log: this.#log };
+  async #completeIndex(layer: OpenLayer, signal: AbortSignal, urgency: Urgency): Promise<void> {
+    const lent = await layer.source.lend();
+    const { blob } = layer.source;
+    const keeps = this.#fill !== undefined && blob !== undefined;
+    if (!keeps) return this.#completeInto(layer, lent, { content: this.#content, signal, urgency });
     try {
-      await completeIndex(lent, how);
+      const isOurs = await blob.claim();
+      // What is kept in parts is not written twice.
+      const content = isOurs ? undefined : this.#content;
+      await this.#completeInto(layer, lent, { content, signal, urgency });
+      if (isOurs) await this.#adopt(layer, blob, signal);
+    } finally {
+      blob.release();
+    }
+  }
+
+  /** The complete index, of one pass over the blob, which is kept in `content` where that is given. */
+  async #completeInto(
+    { record, index, source: { blob } }: OpenLayer,
+    lent: BlobSource,
+    how: Pick<StreamOptions, 'content' | 'signal'> & { urgency: Urgency },
+  ): Promise<void> {
+    const { diffId, blobDigest: digest, blobSize: size } = index.info;
+    const output = this.#layers.indexPath(record.number);
+    const onBytes = (): void => undefined;
+    try {
+      await completeIndex(lent, { record, diffId, output, onBytes, log: this.#log, ...how });
     } catch (error) {
-      if (errorCode(error) === 'corrupt') source.blob?.drawAnew(0);
+      if (errorCode(error) === 'corrupt') await blob?.drawAnew(0);
       throw error;
     }
-    await source.blob?.written();
-    // The disk did not take all of it: what is missing comes from the registry again when it is read.
-    if (parts?.isWhole === false) return;
-    if (parts !== undefined) await parts.moveInto(this.#content, digest);
-    source.blob?.moveTo(await this.#content.source({ digest, size }));
+    if (how.content !== undefined) blob?.moveTo(await how.content.source({ digest, size }));
+  }
+
+  /** What the disk did not take as it came, comes from the registry again when it is read. */
+  async #adopt({ index }: OpenLayer, blob: LayerBlob, signal: AbortSignal): Promise<void> {
+    const { blobDigest: digest } = index.info;
+    await blob.written();
+    if (blob.present < blob.size) return;
+    if ((await blob.seal(signal)).digest === digest) await blob.moveInto(this.#content, digest);
+    else await blob.drawAnew(0);
+  }
+
+  /** Bytes on disk of the layers' blobs that are here as a whole. */
+  #wholeBytes(): number {
+    const opened = [...this.#open.values()].map(({ index }) => index.info.blobDigest);
+    const known = this.#layers.list().map(({ blobDigest }) => blobDigest);
+    let bytes = 0;
+    for (const digest of new Set([...opened, ...known]))
+      bytes += statSync(this.#content.path(digest), { throwIfNoEntry: false })?.size ?? 0;
+    return bytes;
   }
 }
 

@@ -157,11 +157,15 @@ export class ServiceMonitor {
       'Bytes of the blobs of layers in the FUSE mount',
       () => this.#fill().wanted,
     );
-    this.#gauge('siphon_cache_bytes', 'Disk space of the span caches', () => this.#cache().size);
-    this.#gauge('siphon_cache_limit_bytes', 'What they may take', () => this.#cache().limit);
+    this.#gauge(
+      'siphon_cache_bytes',
+      'Disk space of what is kept of lazy layers',
+      () => this.#cache().size,
+    );
+    this.#gauge('siphon_cache_limit_bytes', 'What that may take', () => this.#cache().limit);
     this.#total(
       'siphon_cache_evicted_bytes_total',
-      'Bytes taken out of the span caches',
+      'Bytes taken out of the cache',
       () => this.#cache().evictedBytes,
     );
     const queued: Gauge<'class'> = new Gauge({

@@ -2,6 +2,7 @@
 
 import type { BlobSource } from '../common/blob-source.js';
 import { FETCH_CLASSES, type FetchClass } from '../common/urgency.js';
+import type { RangeListener } from './ranged-blob.js';
 import { type FetchCounts, FetchQueue, type QueueLimits } from './fetch-queue.js';
 
 export interface ClassCounts extends FetchCounts {
@@ -23,15 +24,25 @@ export class FetchQueues {
    * @param flow what takes turns with others: an image's repository
    */
   ordering(source: BlobSource, host: string, flow: string): BlobSource {
-    let queue = this.#queues.get(host);
-    if (queue === undefined) this.#queues.set(host, (queue = new FetchQueue(this.#limits)));
-    return queue.ordering(source, flow);
+    return this.#queueOf(host).ordering(source, flow);
+  }
+
+  /** To be told of the ranges that came from a host: they show what requests cost. */
+  learning(host: string): RangeListener {
+    const { link } = this.#queueOf(host);
+    return (bytes, milliseconds) => link.learn(bytes, milliseconds);
   }
 
   /** What was fetched so far, and what waits, of all hosts. */
   counts(): Record<FetchClass, ClassCounts> {
     const entries = FETCH_CLASSES.map((of) => [of, this.#countsOf(of)] as const);
     return Object.fromEntries(entries) as Record<FetchClass, ClassCounts>; // one for each class
+  }
+
+  #queueOf(host: string): FetchQueue {
+    let queue = this.#queues.get(host);
+    if (queue === undefined) this.#queues.set(host, (queue = new FetchQueue(this.#limits)));
+    return queue;
   }
 
   #countsOf(of: FetchClass): ClassCounts {

@@ -5,7 +5,7 @@ import { parseContentRange } from './content-range.js';
 import { expectStatus } from './http-answer.js';
 import { type Exchange, type HttpResponse, openHttpClient } from './http-exchange.js';
 import { type RemoteTimeouts, type RetryPolicy, defaultRetry, defaultTimeouts } from './policy.js';
-import { RangedBlob, responseValidator } from './ranged-blob.js';
+import { type RangeListener, RangedBlob, responseValidator } from './ranged-blob.js';
 import { followingRedirects } from './redirects.js';
 import { withRetries } from './retry.js';
 import { basicHeader } from './token.js';
@@ -13,6 +13,10 @@ import { basicHeader } from './token.js';
 export interface HttpBlobOptions {
   timeouts?: Partial<RemoteTimeouts>;
   retry?: Partial<RetryPolicy>;
+  /** Is told of what fails and is tried again. */
+  onFailure?: (error: unknown) => void;
+  /** Is told of each range that came. */
+  onRange?: RangeListener;
 }
 
 /**
@@ -25,14 +29,16 @@ export async function openHttpBlob(
   signal: AbortSignal,
   options: HttpBlobOptions = {},
 ): Promise<RangedBlob> {
+  const { onFailure, onRange } = options;
   const timeouts = { ...defaultTimeouts, ...options.timeouts };
   const retry = { ...defaultRetry, ...options.retry };
+  const onRetry = (error: unknown): void => onFailure?.(error);
   const target = parseTarget(url);
   const client = openHttpClient(timeouts);
   const get = getter(followingRedirects(client.exchange), target);
   const task = `read "${target.name}"`;
   try {
-    const probed = await withRetries({ timeouts, retry, signal, task }, (attemptSignal) =>
+    const probed = await withRetries({ timeouts, retry, signal, task, onRetry }, (attemptSignal) =>
       probe(get, target.name, attemptSignal),
     );
     return new RangedBlob({
@@ -41,6 +47,8 @@ export async function openHttpBlob(
       hosts: () => Promise.resolve([{ name: target.url.host, get }]),
       timeouts,
       retry,
+      onRetry,
+      onRange,
       close: () => client.close(),
     });
   } catch (error) {

@@ -6,7 +6,7 @@
  */
 
 import type { BlobSource } from '../common/blob-source.js';
-import { SiphonError } from '../common/errors.js';
+import { SiphonError, errorCode } from '../common/errors.js';
 import { parseContentRange } from './content-range.js';
 import { eachHost } from './failover.js';
 import { expectStatus } from './http-answer.js';
@@ -36,8 +36,13 @@ export interface RangedBlobOptions {
   /** How many hosts are passed over first. */
   rejected?: number;
   onRetry?: (error: unknown, attempt: number) => void;
+  /** Is told of each range that came. */
+  onRange?: RangeListener | undefined;
   close?: () => Promise<void>;
 }
+
+/** Bytes that one request brought, and how long that took, in ms. */
+export type RangeListener = (bytes: number, milliseconds: number) => void;
 
 /** Bytes from the start of a whole body that are read for the sake of a range within them. */
 const CHEAP_PREFIX = 1024 * 1024;
@@ -63,16 +68,40 @@ export class RangedBlob implements BlobSource {
   async read(offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
     this.#checkBounds(offset, length);
     throwIfCancelled(signal);
-    if (length === 0) return Buffer.alloc(0);
+    const bytes = Buffer.allocUnsafe(length);
+    if (length === 0) return bytes;
     const context = { ...this.#options, signal, task: `read "${this.name}"`, bytes: length };
-    return withRetries(context, (attemptSignal) =>
+    // What has come before a connection broke is not asked for again.
+    let done = 0;
+    await withRetries(context, (attemptSignal) =>
       this.#atEachHost(0, attemptSignal, async (host) => {
-        const response = await this.#open(host, offset, offset + length - 1, attemptSignal);
-        const skip = response.status === 206 ? 0 : offset;
-        if (skip + length > CHEAP_PREFIX && response.status !== 206) throw this.#noRanges(response);
-        return this.#take(response, skip, length);
+        const rest = bytes.subarray(done);
+        const came = (count: number): void => void (done += count);
+        try {
+          await this.#readFrom(host, { offset: offset + done, rest, came }, attemptSignal);
+        } catch (error) {
+          // What came of it may be as wrong as its end.
+          if (errorCode(error) === 'corrupt') done = 0;
+          throw error;
+        }
       }),
     );
+    return bytes;
+  }
+
+  /** Fills `rest` from one host. */
+  async #readFrom(
+    host: BlobHost,
+    { offset, rest, came }: { offset: number; rest: Buffer; came: (bytes: number) => void },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const start = performance.now();
+    const response = await this.#open(host, offset, offset + rest.length - 1, signal);
+    const skip = response.status === 206 ? 0 : offset;
+    if (skip + rest.length > CHEAP_PREFIX && response.status !== 206)
+      throw this.#noRanges(response);
+    await this.#take(response, { skip, rest, came });
+    this.#options.onRange?.(rest.length, performance.now() - start);
   }
 
   async *stream(signal: AbortSignal, from = 0): AsyncGenerator<Uint8Array> {
@@ -184,21 +213,26 @@ export class RangedBlob implements BlobSource {
     return `range "${got ?? ''}" instead of "bytes ${first}-${last}/${this.size}"`;
   }
 
-  /** `length` bytes of the body after the first `skip`. */
-  async #take(response: HttpResponse, skip: number, length: number): Promise<Buffer> {
-    const end = skip + length;
-    const bytes = Buffer.allocUnsafe(length);
+  /** Fills `rest` with what follows the first `skip` bytes of the body. */
+  async #take(
+    response: HttpResponse,
+    { skip, rest, came }: { skip: number; rest: Buffer; came: (bytes: number) => void },
+  ): Promise<void> {
+    const end = skip + rest.length;
     let position = 0;
     for await (const chunk of response.body) {
       const from = Math.max(skip, position);
       const to = Math.min(end, position + chunk.byteLength);
-      if (from < to) bytes.set(chunk.subarray(from - position, to - position), from - skip);
+      if (from < to) {
+        rest.set(chunk.subarray(from - position, to - position), from - skip);
+        came(to - from);
+      }
       position += chunk.byteLength;
-      if (response.status === 206 && position > end) throw this.#wrong(`more than ${length} bytes`);
+      if (response.status === 206 && position > end)
+        throw this.#wrong(`more than ${rest.length} bytes`);
       if (position >= end && response.status === 200) break;
     }
     if (position < end) throw this.#wrong(`${position} bytes instead of ${end}`);
-    return bytes;
   }
 
   #checkBounds(offset: number, length: number): void {

@@ -10,7 +10,7 @@ import type { Descriptor } from './descriptor.js';
 import { Endpoint, type EndpointOptions } from './endpoint.js';
 import { type FetchedManifest, fetchManifest } from './fetch-manifest.js';
 import { hasBlob, pushBlob, pushManifest } from './push.js';
-import { type BlobHost, RangedBlob } from './ranged-blob.js';
+import { type BlobHost, type RangeListener, RangedBlob } from './ranged-blob.js';
 import type { Reference } from './reference.js';
 import { listReferrers, pushReferrer } from './referrers.js';
 import type { ManifestTarget, UploadBody } from './target.js';
@@ -67,8 +67,11 @@ export class Registry {
     });
   }
 
-  /** The blob by ranges, unverified. Closing it does nothing; closing the registry ends its reads. */
-  blobSource(descriptor: Descriptor): RangedBlob {
+  /**
+   * The blob by ranges, unverified. Closing it does nothing; closing the registry ends its reads.
+   * @param onRange is told of each range that came
+   */
+  blobSource(descriptor: Descriptor, onRange?: RangeListener): RangedBlob {
     const { name, timeouts, retry } = this.#endpoint;
     const blobName = `${name}@${descriptor.digest}`;
     let hosts: readonly BlobHost[] | undefined;
@@ -82,6 +85,7 @@ export class Registry {
           host.blob(descriptor.digest),
         )),
       onRetry: (error, attempt) => this.#endpoint.noteRetry(`read "${blobName}"`, error, attempt),
+      onRange,
     });
   }
 

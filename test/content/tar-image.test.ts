@@ -99,7 +99,7 @@ describe('a tar file', () => {
     const name = await nameOf();
     expect(await nameOf()).toBe(name);
     const origin = { kind: 'file', path } as const;
-    const blob = await openLocation(origin, name, signal);
+    const blob = await openLocation(origin, name, { signal });
     expect(await blob.read(0, 512, signal)).toEqual(tar.subarray(0, 512));
     await writeFile(path, noise(tar.length));
     await expect(blob.read(0, 512, signal)).rejects.toMatchObject({ code: 'corrupt' });
@@ -154,7 +154,7 @@ describe('a tar behind a URL', () => {
     expect(await bytesOf(image)).toEqual(tar);
     expect((await open(url)).layers).toEqual(image.layers);
     const { origin, descriptor } = image.layers[0] ?? fail();
-    const openAgain = () => openLocation(origin, descriptor.digest, signal);
+    const openAgain = () => openLocation(origin, descriptor.digest, { signal });
     await (await openAgain()).close();
     version = '"2"';
     await expect(openAgain()).rejects.toMatchObject({ code: 'corrupt' });

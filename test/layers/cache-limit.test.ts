@@ -7,7 +7,8 @@ import { expect, onTestFinished, test } from 'vitest';
 import { silentLogger } from '#src/common/log.js';
 import type { LayerIndex } from '#src/index/layer-index.js';
 import { SpanCache } from '#src/index/span-cache.js';
-import { CacheLimit, type CachedLayer } from '#src/layers/cache-limit.js';
+import { BlobParts } from '#src/layers/blob-parts.js';
+import { CacheLimit, type CachedLayer, type SpareParts } from '#src/layers/cache-limit.js';
 import { indexOf, temporaryFolder } from '../index/support/layers.js';
 import { file, tarOf } from '../index/support/tar-bytes.js';
 
@@ -18,10 +19,11 @@ const index = (): LayerIndex => indexOf(gzipSync(tar, { level: 1 }), { spanSize:
 const PAST = 1_000_000;
 
 /** A root's layers, of which this process has some open. */
-function layersOf(limit: number) {
+function layersOf(limit: number, whole = 0) {
   const directory = temporaryFolder();
   const open = new Map<number, CachedLayer>();
-  const cacheLimit = new CacheLimit({ directory, limit, open, log: silentLogger });
+  const wholeBytes = (): number => whole;
+  const cacheLimit = new CacheLimit({ directory, limit, open, wholeBytes, log: silentLogger });
   onTestFinished(() => cacheLimit.close());
   /** Opens a layer whose spans are all here, the last of them used most recently. */
   const add = async (number: number, of = index()): Promise<SpanCache> => {
@@ -34,7 +36,7 @@ function layersOf(limit: number) {
       await cache.write(span, tarOffset, tar.subarray(tarOffset, tarOffset + tarLength));
       new Uint32Array(cache.used)[span] = PAST + number * 1000 + span;
     }
-    open.set(number, { index: of, cache });
+    open.set(number, { index: of, cache, source: { blob: undefined } });
     return cache;
   };
   const close = (number: number): void => {
@@ -113,4 +115,78 @@ test('spans of a group go together', async () => {
   const cache = await add(1, grouped);
   cacheLimit.enforce();
   expect(presentIn(cache)).toEqual([]);
+});
+
+/** Parts of a layer's blob that another process has left, all but the last byte. */
+async function leaveParts(directory: string, number: number, size: number): Promise<void> {
+  const folder = join(directory, String(number));
+  mkdirSync(folder, { recursive: true });
+  const parts = await BlobParts.open(folder, size);
+  await parts?.write(0, randomBytes(size - 1));
+  await parts?.close();
+  for (const name of ['blob', 'parts']) utimesSync(join(folder, name), PAST, PAST);
+}
+
+test('parts of blobs count, and go when they were used least recently', async () => {
+  const { directory, cacheLimit, add } = layersOf(3 << 20);
+  const spans = await add(1);
+  new Uint32Array(spans.used).fill(PAST * 2);
+  await leaveParts(directory, 2, 2 << 20);
+  await leaveParts(directory, 3, 1 << 20);
+  expect(cacheLimit.size()).toBeGreaterThanOrEqual(5 << 20);
+  expect(cacheLimit.roomForBlobs).toBeLessThanOrEqual(0);
+  expect(cacheLimit.enforce()).toBeLessThanOrEqual(0);
+  expect(cacheLimit.size()).toBeLessThanOrEqual(3 << 20);
+  expect(presentIn(spans)).toHaveLength(index().info.spanCount);
+  const again = await BlobParts.open(join(directory, '2'), 2 << 20);
+  expect(again?.present).toBe(0);
+  await again?.close();
+});
+
+test('parts that somebody has open stay', async () => {
+  const { directory, cacheLimit } = layersOf(1 << 20);
+  await leaveParts(directory, 1, 2 << 20);
+  const other = await BlobParts.open(join(directory, '1'), 2 << 20);
+  utimesSync(join(directory, '1', 'parts'), PAST, PAST);
+  expect(cacheLimit.enforce()).toBeGreaterThan(0);
+  expect(other?.present).toBe((2 << 20) - 1);
+  await other?.close();
+  expect(cacheLimit.enforce()).toBeLessThanOrEqual(0);
+});
+
+test('parts that this process has open go where they are not in use', async () => {
+  const { directory, open, cacheLimit, add } = layersOf(3 << 20);
+  const cache = await add(1);
+  await leaveParts(directory, 1, 2 << 20);
+  new Uint32Array(cache.used).fill(Date.now() / 1000 + 60);
+  let spare: SpareParts | undefined;
+  let dropped = 0;
+  const blob = {
+    hiddenBytes: 0,
+    get spareParts() {
+      return spare;
+    },
+    dropParts: () => void (dropped += 1),
+  };
+  open.set(1, { index: index(), cache, source: { blob } });
+  spare = undefined;
+  cacheLimit.enforce();
+  expect(dropped).toBe(0);
+  spare = { bytes: 2 << 20, lastUse: PAST };
+  cacheLimit.enforce();
+  expect(dropped).toBe(1);
+});
+
+test('whole blobs count, stay, and leave a little to spans', async () => {
+  const { cacheLimit, add } = layersOf(16 << 20, 15 << 20);
+  const cache = await add(1);
+  expect(cacheLimit.size()).toBeGreaterThan(16 << 20);
+  cacheLimit.enforce();
+  expect(cacheLimit.size()).toBeLessThanOrEqual(16 << 20);
+  expect(presentIn(cache).length).toBeGreaterThan(0);
+  expect(cacheLimit.roomForBlobs).toBe(1 << 20);
+  const full = layersOf(16 << 20, 32 << 20);
+  const other = await full.add(1);
+  full.cacheLimit.enforce();
+  expect(presentIn(other).length).toBeGreaterThan(0);
 });

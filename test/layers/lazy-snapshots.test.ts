@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { BlobSource } from '#src/common/blob-source.js';
 import type { Digest } from '#src/common/digest.js';
 import { fileExists } from '#src/common/file-exists.js';
 import { silentLogger } from '#src/common/log.js';
@@ -47,7 +48,10 @@ beforeEach(async () => {
     serve: ({ number }: { number: number }) => (served.add(number), `/${number}`),
     stopServing: (number: number) => Promise.resolve(void served.delete(number)),
   } as unknown as LayerServer;
-  const open = { has: (number: number) => served.has(number) } as unknown as OpenLayers;
+  const open = {
+    has: (number: number) => served.has(number),
+    ordering: (blob: BlobSource) => blob,
+  } as unknown as OpenLayers;
   outcomes = [];
   lazy = new LazySnapshots({
     root: sandbox.root,

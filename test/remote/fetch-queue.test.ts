@@ -1,6 +1,10 @@
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import type { BlobSource } from '#src/common/blob-source.js';
 import { type FetchClass, Urgency } from '#src/common/urgency.js';
 import { FetchQueue, type QueueLimits } from '#src/remote/fetch-queue.js';
+import { memorySource } from '../index/support/layers.js';
 
 const never = new AbortController().signal;
 
@@ -120,4 +124,136 @@ test('what a request costs is learnt from requests of several sizes', () => {
   // 100 ms, and a millisecond for each 10 kB.
   for (const bytes of [100_000, 1_000_000, 500_000]) link.learn(bytes, 100 + bytes / 10_000);
   expect(link.bytesPerRequest).toBeCloseTo(1_000_000, 0);
+});
+
+test('with a rate, a read overtakes a fill that is not paid for, and does not wait for it', async () => {
+  const queue = new FetchQueue({ requests: 8, bytesPerSecond: 1000 });
+  const order: string[] = [];
+  const ask = (name: string, of: FetchClass, bytes: number, signal = never) =>
+    queue.run({ urgency: new Urgency(of), flow: 'app', bytes, signal }, () => {
+      order.push(name);
+      return Promise.resolve();
+    });
+  // Paid for in an hour.
+  await ask('fill', 'fill', 3_600_000);
+  const abort = new AbortController();
+  const later = [
+    ask('more', 'fill', 1, abort.signal).catch(() => undefined),
+    ask('ahead', 'prefetch', 100),
+    ask('read', 'waiting', 100),
+  ];
+  await Promise.all(later.slice(1));
+  expect(order).toEqual(['fill', 'ahead', 'read']);
+  abort.abort();
+  await later[0];
+});
+
+/** A source whose streams give a piece each time the test says so. */
+function streamedSource(pieces: number) {
+  const piece = Buffer.alloc(100);
+  const memory = memorySource(Buffer.alloc(pieces * piece.length));
+  let given = 0;
+  const more: (() => void)[] = [];
+  const source: BlobSource = {
+    ...memory,
+    local: false,
+    async *stream() {
+      for (let n = 0; n < pieces; n += 1) {
+        await new Promise<void>((resolve) => more.push(resolve));
+        given += 1;
+        yield piece;
+      }
+    },
+  };
+  const give = async (): Promise<void> => {
+    more.shift()?.();
+    await settled();
+  };
+  return { source, give, given: () => given };
+}
+
+async function drain(stream: AsyncIterable<Uint8Array>): Promise<number> {
+  let bytes = 0;
+  for await (const piece of stream) bytes += piece.length;
+  return bytes;
+}
+
+test('a stream takes a place, and rests while reads need it: none of them waits', async () => {
+  const { queue, started, ask, end } = scripted({ requests: 1 });
+  const { source, give, given } = streamedSource(3);
+  const { source: second } = streamedSource(1);
+  const draining = drain(queue.ordering(source, 'a').stream(never));
+  const behind = queue.ordering(second, 'b').stream(never);
+  const other = drain(behind);
+  await settled();
+  await give();
+  const ahead = ask('ahead', 'prefetch');
+  ask('read', 'waiting');
+  await settled();
+  expect(started).toEqual(['read']);
+  await give();
+  expect(given()).toBe(2);
+  // It rests now, so that its next piece is not taken.
+  await give();
+  expect(given()).toBe(2);
+  await end('read');
+  await give();
+  expect(await draining).toBe(300);
+  await settled();
+  expect(started).toEqual(['read']);
+  expect(queue.queued('prefetch')).toBe(1);
+  expect(queue.done.waiting).toEqual({ requests: 2, bytes: 301 });
+  void [other, ahead];
+});
+
+test('streams take at most half of the places', async () => {
+  const { queue } = scripted({ requests: 4 });
+  const opened: number[] = [];
+  const stop = new AbortController();
+  const drains = [0, 1, 2].map((n) => {
+    const { source } = streamedSource(1);
+    const opening: BlobSource = {
+      ...source,
+      async *stream(signal) {
+        opened.push(n);
+        await once(signal, 'abort');
+        yield Buffer.alloc(1);
+      },
+    };
+    return drain(queue.ordering(opening, 'app').stream(stop.signal)).catch(() => undefined);
+  });
+  await settled();
+  expect(opened).toEqual([0, 1]);
+  stop.abort();
+  await Promise.all(drains);
+});
+
+test('a stream is paid for, and reads do not wait for that', async () => {
+  const queue = new FetchQueue({ requests: 8, bytesPerSecond: 1000 });
+  const { source, give, given } = streamedSource(3);
+  const draining = drain(queue.ordering(source, 'app').stream(never));
+  const start = performance.now();
+  await settled();
+  await give();
+  await queue.run(
+    { urgency: new Urgency('waiting'), flow: 'app', bytes: 1, signal: never },
+    async () => undefined,
+  );
+  while (given() < 3) {
+    await give();
+    await delay(1);
+  }
+  expect(await draining).toBe(300);
+  // The third piece comes when the first two are paid for.
+  expect(performance.now() - start).toBeGreaterThanOrEqual(199);
+});
+
+test('fills of two images take turns, one request at a time', async () => {
+  const { started, ask, end } = scripted({ requests: 8 });
+  for (const name of ['a1', 'a2', 'a3']) ask(name, 'fill', 'a');
+  for (const name of ['b1', 'b2']) ask(name, 'fill', 'b');
+  await settled();
+  expect(started).toEqual(['a1']);
+  for (const name of ['a1', 'b1', 'a2', 'b2']) await end(name);
+  expect(started).toEqual(['a1', 'b1', 'a2', 'b2', 'a3']);
 });
