@@ -1,19 +1,19 @@
 /**
  * How fast a layer is indexed, against inflating it and no more.
  *
- *     npm run build && node dist/bench/index-build.js [--rounds N] [--folder DIR] [--source DIR | --layer FILE]
+ *     npm run build && node dist/bench/index-build.js [--rounds N] [--cache DIR | --layer FILE] [--folder DIR]
  *
- * Packs a folder of this machine (default /usr) as one gzip layer, or takes a layer, and, in turns, runs `gzip -dc` on it and
+ * Takes a gzip layer, by default the largest of the benchmark's image `python`, and, in turns, runs `gzip -dc` on it and
  * builds its index: inflating, hashing blob, tar and spans, parsing, storing. Then the same with two layers
  * at once. Ratios are taken within a round; what is printed is medians, by the clock and by processor time, the processors
  * that were busy, the index's share of the tar, and how many spans' worth is inflated for 4 KiB at random of a
- * blob that is here. Needs 4 GB in the temporary folder.
+ * blob that is here. Needs 2 GB in the temporary folder.
  */
 
 import { execFile } from 'node:child_process';
 import { rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { FileBlob } from '#src/common/file-blob.js';
 import { blockReader } from '#src/index/block-reader.js';
@@ -21,8 +21,13 @@ import { buildIndex } from '#src/index/build-index.js';
 import { type ExpectedLayer, LayerIndex, type LayerInfo } from '#src/index/layer-index.js';
 import { SpanCache } from '#src/index/span-cache.js';
 import { SpanReader } from '#src/index/span-reader.js';
+import { DEFAULT_CACHE } from './harness/cache-folder.js';
 import { printFigures } from './harness/figures.js';
 import { type CompareOptions, compareSides, singleBench, summary } from './harness/single-bench.js';
+import { buildImage } from './images/build-image.js';
+import type { ImagePlan } from './images/image-plan.js';
+import { layerBlobs } from './images/layer-blobs.js';
+import { python } from './images/python.js';
 
 const RANDOM_READS = 40;
 
@@ -30,7 +35,7 @@ const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '3' },
     folder: { type: 'string', default: tmpdir() },
-    source: { type: 'string', default: '/usr' },
+    cache: { type: 'string', default: DEFAULT_CACHE },
     layer: { type: 'string' },
   },
 });
@@ -45,10 +50,10 @@ interface Cost {
 const run = promisify(execFile);
 
 await singleBench(values.folder, async (directory, signal) => {
-  const layer = values.layer ?? (await pack(values.source, directory, signal));
+  const layer = values.layer ?? (await largestLayer(python, resolve(values.cache), signal));
   const indexPath = (number: number): string => join(directory, `index-${number}.db`);
   // What a registry says of a layer beforehand.
-  const { info } = await build({ layer, indexPaths: [indexPath(0)], expected: {} });
+  const { info } = await build({ layer, indexPaths: [indexPath(0)], expected: {} }, signal);
   const { blobDigest, blobSize, diffId, tarSize } = info;
   const expected = { blobDigest, blobSize, diffId };
   const options = { rounds: Number(values.rounds), signal };
@@ -62,11 +67,11 @@ await singleBench(values.folder, async (directory, signal) => {
   printFigures({ 'index share': share, 'spans inflated for 4 KiB': inflated });
 });
 
-async function pack(source: string, directory: string, signal: AbortSignal): Promise<string> {
-  const layer = join(directory, 'layer.tar.gz');
-  const script = 'tar -C "$1" -cf - . | gzip -6 > "$2"';
-  await run('sh', ['-c', script, 'sh', source, layer], { signal });
-  return layer;
+async function largestLayer(plan: ImagePlan, cache: string, signal: AbortSignal): Promise<string> {
+  const layout = await buildImage(plan, { cache, signal, onStep: (what) => console.log(what) });
+  const [largest] = (await layerBlobs(layout)).toSorted((a, b) => b.size - a.size);
+  if (largest === undefined) throw new Error(`Cannot index image "${plan.name}": it has no layers`);
+  return largest.path;
 }
 
 interface Building {
@@ -85,7 +90,9 @@ async function compare(
   const costs = { gzip: [] as Cost[], index: [] as Cost[] };
   const { ratio } = await compareSides(['index', 'gzip'], options, async (side) => {
     const cost =
-      side === 'gzip' ? await inflate(building.layer, layers) : (await build(building)).cost;
+      side === 'gzip'
+        ? await inflate(building.layer, layers, options.signal)
+        : (await build(building, options.signal)).cost;
     costs[side].push(cost);
     return cost.wall;
   });
@@ -113,10 +120,10 @@ async function compare(
 }
 
 /** `gzip -dc` in as many processes as `layers`. */
-async function inflate(layer: string, layers: number): Promise<Cost> {
+async function inflate(layer: string, layers: number, signal: AbortSignal): Promise<Cost> {
   const script = `for i in $(seq "$1"); do gzip -dc "$2" > /dev/null & done; wait; times`;
   const started = performance.now();
-  const { stdout } = await run('bash', ['-c', script, 'bash', String(layers), layer]);
+  const { stdout } = await run('bash', ['-c', script, 'bash', String(layers), layer], { signal });
   const wall = (performance.now() - started) / 1000;
   // The second line of `times` is about the children: user and system, as 0m1.234s.
   const [user, system] = (stdout.split('\n')[1] ?? '').split(' ').map(secondsOf);
@@ -128,13 +135,11 @@ function secondsOf(text: string): number {
   return Number(minutes) * 60 + Number(seconds);
 }
 
-async function build({
-  layer,
-  indexPaths,
-  expected,
-}: Building): Promise<{ cost: Cost; info: LayerInfo }> {
+async function build(
+  { layer, indexPaths, expected }: Building,
+  signal: AbortSignal,
+): Promise<{ cost: Cost; info: LayerInfo }> {
   const blob = await FileBlob.open(layer);
-  const { signal } = new AbortController();
   for (const path of indexPaths) rmSync(path, { force: true });
   const started = performance.now();
   const before = process.cpuUsage();

@@ -62,7 +62,7 @@ async function openContainerd(image: LayoutImage, place: Place): Promise<OpenCom
     command: ['ctr', ...targetOf(containerd), ...unpack],
     async objections() {
       const { stdout } = await containerd.ctr(['snapshots', 'ls']);
-      const made = stdout.split('\n').filter((line) => line.endsWith('Committed')).length;
+      const made = stdout.split('\n').filter((line) => line.trimEnd().endsWith('Committed')).length;
       return made === layers.length ? [] : [`it made ${made} snapshots of ${layers.length} layers`];
     },
     [Symbol.asyncDispose]: () => containerd.close(),

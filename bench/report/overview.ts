@@ -9,18 +9,38 @@ import { formatMs, formatRatio } from './units.js';
 /** A ratio of eight, or of an eighth, has the strongest tint. */
 const STRONGEST = Math.log(8);
 
-export function overview({ scenarios, contestants, images }: BenchResult): Markup {
+export function overview(result: BenchResult): Markup | undefined {
+  if (result.scenarios.length === 0) return undefined;
+  const groups = ofSameContestants(result.scenarios);
+  return markup`<section><h2>Overview</h2>
+<p>Times as shares of the time of whoever a scenario is compared with: below 1 is faster.</p>
+${groups.map((scenarios) => overviewTable(scenarios, result))}</section>`;
+}
+
+/** Starts, reads and unpacking have different contestants: each kind is a table of its own. */
+function ofSameContestants(scenarios: readonly ScenarioResult[]): ScenarioResult[][] {
+  const groups = new Map<string, ScenarioResult[]>();
+  for (const scenario of scenarios) {
+    const names = scenario.rows.map(({ contestant }) => contestant).join(' ');
+    groups.set(names, [...(groups.get(names) ?? []), scenario]);
+  }
+  return [...groups.values()];
+}
+
+function overviewTable(
+  scenarios: readonly ScenarioResult[],
+  { contestants, images }: BenchResult,
+): Markup {
   const taking = contestants.filter(({ name }) =>
     scenarios.some(({ rows }) =>
       rows.some((row) => row.contestant === name && row.runs.length > 0),
     ),
   );
-  return markup`<section><h2>Overview</h2>
-<p>Times as shares of the time of whoever a scenario is compared with: below 1 is faster.</p>
-<div class="scroll" tabindex="0" role="region" aria-label="Overview"><table class="overview">
+  const titles = scenarios.map((scenario) => scenarioTitle(scenario, images));
+  return markup`<div class="scroll" tabindex="0" role="region" aria-label="Overview: ${titles[0]}"><table class="overview">
 <thead><tr><th scope="col">scenario</th>${taking.map(({ title }) => markup`<th scope="col">${title}</th>`)}</tr></thead>
-<tbody>${scenarios.map((scenario) => overviewRow(scenario, scenarioTitle(scenario, images), taking))}
-</tbody></table></div></section>`;
+<tbody>${scenarios.map((scenario, n) => overviewRow(scenario, titles[n] ?? '', taking))}
+</tbody></table></div>`;
 }
 
 /** Where a scenario stands on the page. */

@@ -100,6 +100,7 @@ async function startMany(
     one.status === 'rejected' ? [String(one.reason)] : [],
   );
   for (const one of running) objections.push(...(await endContainer(installation, one)));
+  objections.push(...(await installation.objections(start.image)));
   const latencies = running.map(({ ms }) => ms).toSorted((a, b) => a - b);
   const ms = latencies.at(-1) ?? 0;
   return validRun({ round, ms, traffic, latencies, processes }, objections);
