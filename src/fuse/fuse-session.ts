@@ -192,6 +192,14 @@ export class FuseSession {
   }
 
   /**
+   * Takes the mount out of the tree. Whoever has the file system in use (an overlay on it, open files) still has it,
+   * and {@link ended} resolves with the last of them. @throws SiphonError `permission`
+   */
+  leave(): void {
+    if (this.#live) this.#detach(true);
+  }
+
+  /**
    * Unmounts and ends the connection: whatever still has the file system in use from elsewhere (an
    * overlay on it, another mount namespace, anything after a lazy unmount) gets errors from then on.
    * Does nothing where the mount is gone already.

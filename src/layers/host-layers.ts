@@ -10,6 +10,7 @@ import type { Logger } from '../common/log.js';
 import { isMounted } from '../common/mount-info.js';
 import { isRunning, type ProcessIdentity } from '../common/process.js';
 import { UndoStack } from '../common/undo-stack.js';
+import { untilAborted } from '../common/until-aborted.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import type { Keeper } from './keeper.js';
 import type { LayerHostOptions } from './layer-host.js';
@@ -72,7 +73,10 @@ export async function hostLayers(options: HostLayersOptions): Promise<HostedLaye
   }
   return {
     serve,
-    unneeded: (stop) => Promise.race([server.ended, noOneNeeds(options, stop)]),
+    async unneeded(stop) {
+      await Promise.race([server.ended, noOneNeeds(options, stop)]);
+      if (!stop.aborted) await lastUse(server, stop);
+    },
     async close() {
       const isMount = await servesMount(options);
       if (isMount) await clearStaleMount(target);
@@ -105,6 +109,12 @@ async function noOneNeeds(options: HostLayersOptions, stop: AbortSignal): Promis
     if (stands ? stop.aborted && !untilUnmounted : stood || stop.aborted) return;
     if (!stands && !mayMount) return;
   }
+}
+
+/** Whoever had files of the overlay open when it was unmounted lazily reads them to the end. */
+async function lastUse(server: LayerServer, stop: AbortSignal): Promise<void> {
+  server.leave();
+  await untilAborted(server.ended, stop).catch(() => {});
 }
 
 async function nextLook(stop: AbortSignal): Promise<void> {

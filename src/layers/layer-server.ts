@@ -161,6 +161,11 @@ export class LayerServer implements AsyncDisposable {
     await this.#open.close(number);
   }
 
+  /** Takes the mount out of the tree; it is served on for whoever uses it, until {@link ended}. */
+  leave(): void {
+    this.#session.leave();
+  }
+
   /** Unmounts, whatever still uses the mount; that gets errors from then on. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#session.unmount({ lazy: true });

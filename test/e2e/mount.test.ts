@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as consumers from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { digestHex } from '#src/common/digest.js';
@@ -172,6 +173,21 @@ describe('several mounts on one root', () => {
     },
     60_000,
   );
+
+  it('are read on by whoever uses them when they are unmounted lazily, and end with the last', async () => {
+    await using sandbox = await openSandbox();
+    const folder = await sandbox.folder('mnt');
+    succeeded(await sandbox.siphon('mount', image.source, folder));
+    // Longer than a server looks whether its mount still stands.
+    const read = spawn('sh', ['-c', 'cd "$1" && echo && sleep 4 && tar -cf - .', 'sh', folder]);
+    const done = once(read, 'exit');
+    const bytes = consumers.buffer(read.stdout);
+    await once(read.stdout, 'readable');
+    await must('umount', '--lazy', folder);
+    expect(await done).toEqual([0, null]);
+    expect((await bytes).length).toBeGreaterThan(10_240);
+    await gone(() => readdir(join(sandbox.root, 'mounts')));
+  }, 60_000);
 
   it('serve one image side by side from the start', async () => {
     await using sandbox = await openSandbox();
