@@ -1,7 +1,9 @@
 /** The rest of layers fetched while nobody reads: what that draws, what it checks, and what comes of it. */
 
+import { status } from '@grpc/grpc-js';
 import { spawnSync } from 'node:child_process';
-import { readFile, readdir, rm, stat } from 'node:fs/promises';
+import { readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { get } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import BetterSqlite3 from 'better-sqlite3';
@@ -9,8 +11,10 @@ import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { type Digest, digestHex } from '#src/common/digest.js';
 import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { type BuiltImage, buildLayout, file, noise } from '../support/images.js';
+import { startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type RegistryProxy, startRegistryProxy } from '../support/registry-proxy.js';
 import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
+import { connectSnapshots } from '../support/snapshots-client.js';
 
 const MIB = 1 << 20;
 const contents = Array.from({ length: 4 }, (_, n) => noise(3 * MIB, `fill ${n}`));
@@ -209,6 +213,77 @@ it('is done once for all mounts of a layer', async () => {
   await sandbox.siphon('umount', second);
   await unmount(sandbox);
 });
+
+/** A service that fills at once, whose metrics are read as a scraper does. */
+it.skipIf(process.getuid?.() !== 0)(
+  'tells in the metrics how far it is (needs root)',
+  async () => {
+    await using sandbox = await openSandbox();
+    let holds = true;
+    const isLayer = (line: string): boolean => line.includes(`/blobs/${layer.digest}`);
+    let asked = 0;
+    proxy.before = (line) =>
+      holds && isLayer(line) && ++asked > 3 ? new Promise(() => {}) : Promise.resolve();
+    const socket = join(sandbox.directory, 'metrics.sock');
+    const config = join(sandbox.directory, 'fill.toml');
+    const lines = ['smallest_lazy_layer = 0', 'fill_after = 0', `metrics_address = "${socket}"`];
+    await writeFile(config, lines.join('\n'));
+    const siphon = await startSiphonService(sandbox, '--config', config);
+    const { address } = siphon;
+    const snapshots = connectSnapshots({ address, snapshotter: 'siphon', namespace: 'test' });
+    const value = async (name: string): Promise<number> => {
+      const text = await scrape(socket);
+      return Number(
+        text
+          .split('\n')
+          .find((line) => line.startsWith(`${name} `))
+          ?.split(' ')[1],
+      );
+    };
+    try {
+      const prepared = snapshots.prepare('pull', '', {
+        'containerd.io/snapshot.ref': 'chain',
+        'containerd.io/snapshot/cri.image-ref': `${proxy.host}/app:latest`,
+        'containerd.io/snapshot/cri.layer-digest': layer.digest,
+      });
+      await expect(prepared).rejects.toMatchObject({ code: status.ALREADY_EXISTS });
+      // Three requests are answered, and the fourth hangs.
+      await expect.poll(() => value('siphon_fill_bytes'), { timeout: 20_000 }).toBe(3 * MIB);
+      expect(await value('siphon_fill_wanted_bytes')).toBe(layer.size);
+      expect(await value('siphon_layers_whole')).toBe(0);
+      expect(await value('siphon_fetch_requests_total{class="fill"}')).toBe(3);
+      expect(await value('siphon_fetch_bytes_total{class="fill"}')).toBe(3 * MIB);
+      // A removal does not wait for it.
+      holds = false;
+      await snapshots.remove('chain');
+      expect(await value('siphon_fill_wanted_bytes')).toBe(0);
+      await snapshots
+        .prepare('again', '', {
+          'containerd.io/snapshot.ref': 'chain',
+          'containerd.io/snapshot/cri.image-ref': `${proxy.host}/app:latest`,
+          'containerd.io/snapshot/cri.layer-digest': layer.digest,
+        })
+        .catch(() => undefined);
+      await expect.poll(() => value('siphon_layers_whole'), { timeout: 30_000 }).toBe(1);
+      expect(await value('siphon_fill_bytes')).toBe(layer.size);
+      expect(await value('siphon_layers_refused')).toBe(0);
+    } finally {
+      snapshots.close();
+      await siphon.stop();
+    }
+  },
+  60_000,
+);
+
+function scrape(socketPath: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    get({ socketPath, path: '/metrics' }, (response) => {
+      let body = '';
+      response.setEncoding('utf8').on('data', (piece: string) => (body += piece));
+      response.once('end', () => resolve(body));
+    }).once('error', reject);
+  });
+}
 
 it('refuses a layer that no host has as it should be', async () => {
   await using sandbox = await openSandbox();

@@ -7,7 +7,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { digestOf } from '#src/common/digest.js';
+import { digestHex, digestOf } from '#src/common/digest.js';
 import { createLayout, listInIndex, writeBlob } from '#src/content/layout-writer.js';
 import { blobFile, refAnnotation } from '#src/content/layout.js';
 import { LayerIndex, type LayerInfo } from '#src/index/layer-index.js';
@@ -160,6 +160,11 @@ describe.each([
     }
   }, 60_000);
 
+  it('becomes whole, is what its tables said, and then needs no registry', async () => {
+    const tree = await readWhenWhole(await layoutOf(await convert(option)));
+    expect(inSeconds(tree)).toEqual(inSeconds(expected));
+  }, 60_000);
+
   it('is pulled lazily by containerd, and runs', async () => {
     const reference = await convert(option);
     const { ctr, ctrRemote } = containerd;
@@ -218,7 +223,34 @@ describe('an image with a SOCI index', () => {
     },
     60_000,
   );
+
+  it('becomes whole, is what its zTOCs said, and then needs no registry', async () => {
+    expect(await readWhenWhole(await withSociIndex(2))).toEqual(expected);
+  }, 60_000);
 });
+
+/** What a mount shows when its layers have come by themselves, were checked, and their server is gone. */
+async function readWhenWhole(layout: string): Promise<Tree> {
+  await using sandbox = await openSandbox();
+  const server = await serveLayout({ layout, repository: 'filled' });
+  const source = `${server.host}/filled:latest`;
+  const directory = await sandbox.folder('mnt');
+  const blobs = join(sandbox.root, 'content/blobs/sha256');
+  const wanted = (await manifestOf(layout)).layers.map(({ digest }) => digestHex(digest));
+  try {
+    succeeded(await sandbox.siphon('--fill-after', '0', 'mount', source, directory));
+    const expectAll = async (): Promise<void> =>
+      expect(await readdir(blobs)).toEqual(expect.arrayContaining(wanted));
+    await vi.waitFor(expectAll, { timeout: 30_000, interval: 100 });
+  } finally {
+    await server.close();
+  }
+  try {
+    return await readTree(directory);
+  } finally {
+    succeeded(await sandbox.siphon('umount', directory));
+  }
+}
 
 describe('an eStargz layer with a landmark', () => {
   it('has what stands before it here before anybody reads it', async () => {
