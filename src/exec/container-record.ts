@@ -42,6 +42,8 @@ export interface ContainerState {
   manifest?: string;
   /** How the root filesystem was made ready, and why so. */
   rootfs?: string;
+  /** The image's and the container's own, which win. */
+  labels?: Record<string, string>;
   /** The command line of the process. */
   command?: string[];
   startedAt?: string;

@@ -36,7 +36,9 @@ export interface SpecInput {
   overrides: ContainerOverrides;
   user: ResolvedUser;
   cgroupMode: CgroupMode;
-  /** Files of the host that the container sees, {@link networkMounts}. */
+  /** {@link imageAnnotations} */
+  annotations?: Readonly<Record<string, string>>;
+  /** Files of the host that the container sees, {@link networkMounts}, and volumes. */
   hostMounts: readonly Mount[];
   /** What a process of ours may hand on. */
   availableCapabilities: readonly string[];
@@ -54,7 +56,7 @@ export interface SpecInput {
  * @throws SiphonError `usage` where there is no command to run or a variable has no name
  */
 export function containerSpec(input: SpecInput): RuntimeSpec {
-  const { image, overrides } = input;
+  const { overrides, annotations = {} } = input;
   const base = [...defaultMounts(overrides.privileged), ...input.hostMounts];
   return {
     ociVersion: '1.0.2',
@@ -62,10 +64,7 @@ export function containerSpec(input: SpecInput): RuntimeSpec {
     root: { path: input.rootfs, readonly: overrides.readOnlyRoot ?? false },
     ...(overrides.hostname === undefined ? {} : { hostname: overrides.hostname }),
     mounts: mergeMounts(base, overrides.mounts ?? []),
-    // Named by the OCI image-spec, conversion.md.
-    ...(image.StopSignal
-      ? { annotations: { 'org.opencontainers.image.stopSignal': image.StopSignal } }
-      : {}),
+    ...(Object.keys(annotations).length === 0 ? {} : { annotations: { ...annotations } }),
     linux: linuxSection(input),
   };
 }

@@ -15,9 +15,17 @@ export interface ImageProcess {
   StopSignal?: string;
   /** Absolute paths. */
   Volumes?: readonly string[];
+  /** `port/protocol` each. */
+  ExposedPorts?: readonly string[];
+  Labels?: Readonly<Record<string, string>>;
 }
 
 /** The part of an image config that is looked at here. */
 export interface RunnableImage {
   readonly config?: ImageProcess;
+  readonly os?: string;
+  readonly architecture?: string;
+  readonly variant?: string | undefined;
+  readonly author?: string | undefined;
+  readonly created?: string | undefined;
 }

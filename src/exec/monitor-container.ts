@@ -131,6 +131,7 @@ async function run(
     const { manifest } = rootfs;
     await options.change({
       rootfs: rootfs.decision,
+      labels: { ...rootfs.config.config?.Labels, ...record.labels },
       ...(manifest === undefined ? {} : { manifest }),
     });
     undo.defer(noteLoss(home.id, rootfs, options));

@@ -1,14 +1,15 @@
-import { resolve } from 'node:path';
+import { posix, resolve } from 'node:path';
 import { availableCapabilities } from './capabilities.js';
 import { detectCgroupMode } from './cgroup-mode.js';
 import { checkCommand } from './command-lookup.js';
 import { containerSpec } from './container-spec.js';
 import { networkMounts } from './default-mounts.js';
 import { allDevices, findDevices } from './host-devices.js';
+import { imageAnnotations } from './image-annotations.js';
 import type { RunnableImage } from './image-process.js';
 import { ensureDirectoryInRootfs } from './rootfs-path.js';
 import type { ContainerOverrides } from './run-options.js';
-import type { RuntimeSpec } from './runtime-spec.js';
+import type { Mount, RuntimeSpec } from './runtime-spec.js';
 import { readAccountFiles, resolveUser } from './user-lookup.js';
 
 export interface PrepareOptions extends ContainerOverrides {
@@ -36,21 +37,39 @@ export async function prepareContainer(options: PrepareOptions): Promise<Runtime
     availableCapabilities(),
     Promise.all([findDevices(options.devices ?? []), privileged ? allDevices() : []]),
   ]);
+  const volumes = await makeVolumes(rootfs, options);
   const spec = containerSpec({
     cgroup,
     rootfs,
     image,
     overrides: options,
     user: resolveUser(options.user ?? image.User ?? '', files),
+    annotations: imageAnnotations(config),
     cgroupMode,
-    hostMounts,
+    hostMounts: [...hostMounts, ...volumes],
     availableCapabilities: capabilities,
     devices: devices.flat(),
     terminalSize: options.terminalSize,
   });
   await checkCommand(rootfs, spec);
-  for (const path of [spec.process.cwd, ...(image.Volumes ?? [])]) {
-    await ensureDirectoryInRootfs(rootfs, path);
-  }
+  await ensureDirectoryInRootfs(rootfs, spec.process.cwd);
   return spec;
+}
+
+/**
+ * Makes the folders that the image wants kept apart, as what they are in the image and what is written
+ * there. They can be written to where nothing else can. @returns the mounts which that takes
+ */
+async function makeVolumes(
+  rootfs: string,
+  { config, readOnlyRoot = false }: PrepareOptions,
+): Promise<Mount[]> {
+  const mounts: Mount[] = [];
+  for (const path of config.config?.Volumes ?? []) {
+    const source = await ensureDirectoryInRootfs(rootfs, path);
+    const destination = posix.resolve('/', path);
+    if (!readOnlyRoot || destination === '/') continue;
+    mounts.push({ destination, type: 'bind', source, options: ['rbind', 'rprivate', 'rw'] });
+  }
+  return mounts;
 }

@@ -82,14 +82,16 @@ export async function readInRootfs(
 /**
  * Makes `path` a folder inside `rootfs`, with those above it, owned by root, mode 0755, where it is
  * missing.
+ * @returns its path as the host sees it, without symbolic links
  * @throws SiphonError `invalid` where something else than a folder is in the way
  */
-export async function ensureDirectoryInRootfs(rootfs: string, path: string): Promise<void> {
+export async function ensureDirectoryInRootfs(rootfs: string, path: string): Promise<string> {
   const found = await resolveInRootfs(rootfs, path);
-  if (found.stats?.isDirectory() === true) return;
+  if (found.stats?.isDirectory() === true) return found.hostPath;
   if (found.stats !== undefined) throw notAFolder(path);
   try {
     await mkdir(found.hostPath, { recursive: true, mode: 0o755 });
+    return found.hostPath;
   } catch (error) {
     if (systemCode(error) === 'ENOTDIR' || systemCode(error) === 'EEXIST') throw notAFolder(path);
     throw error;

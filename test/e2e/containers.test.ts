@@ -17,8 +17,12 @@ let source: string;
 
 beforeAll(async () => {
   if (skip) return;
-  sandbox = await openSandbox();
-  const config = { StopSignal: 'SIGUSR1', Cmd: ['sh', '-c', 'echo from the image'] };
+  sandbox = await openSandbox({ USER: 'somebody', HERE: 'here', UNSET: undefined });
+  const config = {
+    StopSignal: 'SIGUSR1',
+    Cmd: ['sh', '-c', 'echo from the image'],
+    Labels: { a: 'of the image', b: 'of the image' },
+  };
   ({ source } = await writeContainerImage(sandbox.directory, config));
 }, 60_000);
 
@@ -88,7 +92,10 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
     expect(await ok('run', '-d', '--name', 'c', '--label', 'a=b', source, 'sh', '-c', script)).toBe(
       'c\n',
     );
-    expect(await facts('c')).toMatchObject({ status: 'running', labels: { a: 'b' } });
+    expect(await facts('c')).toMatchObject({
+      status: 'running',
+      labels: { a: 'b', b: 'of the image' },
+    });
     expect(await ok('ps')).toMatch(/^NAME .*\nc +oci:.* running +\d+\n$/);
     await until(async () => (await siphon('logs', 'c')).stdout.endsWith('end'));
     expect(await siphon('logs', 'c')).toMatchObject({
@@ -275,12 +282,13 @@ function words(text: string): string[] {
 const surface: [string, string[], string, string][] = [
   [
     '--env --env-file --mount --volume --workdir --hostname --ulimit',
-    words(`-e C=c --env-file ENV_FILE -v FOLDER:/v:ro -w /made --hostname box
+    words(`-e C=c -e USER -e UNSET --env-file ENV_FILE -v FOLDER:/v:ro -w /made --hostname box
+      -v FOLDER/new/deep:/new
       --mount type=bind,source=FOLDER,target=/m,readonly
       --mount type=tmpfs,target=/t,tmpfs-size=1m --ulimit nofile=100:200`),
-    `echo "$A $B $C"; cat /m/given /v/given; echo x 2>/dev/null >/m/given || echo ro
+    `echo "$A $B $C $D $USER \${UNSET-unset} $HERE"; echo x >/new/x && echo made; cat /m/given /v/given; echo x 2>/dev/null >/m/given || echo ro
      stat -f -c %T /t; pwd; cat /proc/sys/kernel/hostname; ulimit -n; ulimit -Hn`,
-    'file x=y c\ngiven\ngiven\nro\ntmpfs\n/made\nbox\n100\n200\n',
+    'file x=y c # no comment somebody unset here\nmade\ngiven\ngiven\nro\ntmpfs\n/made\nbox\n100\n200\n',
   ],
   [
     '--user --net --read-only --cap-drop',
@@ -310,7 +318,10 @@ describe.skipIf(skip)('options of siphon run: needs root', () => {
     async (_, options, script, expected) => {
       const folder = await sandbox.folder('given');
       await writeFile(join(folder, 'given'), 'given\n');
-      await writeFile(join(sandbox.directory, 'env'), '# variables\nA=file\nB=x=y\n');
+      await writeFile(
+        join(sandbox.directory, 'env'),
+        '# variables\nA=file\nB=x=y\nD=# no comment\nHERE\nUNSET\n',
+      );
       const filled = options.map((word) =>
         word.replace('FOLDER', folder).replace('ENV_FILE', join(sandbox.directory, 'env')),
       );
@@ -342,7 +353,18 @@ describe.skipIf(skip)('options of siphon run: needs root', () => {
     await expectValidSpec('v');
   }, 30_000);
 
+  it('--mount wants its source to be there', async () => {
+    const mount = `type=bind,source=${sandbox.directory}/none,target=/m`;
+    expect(await siphon('run', '--rm', '--mount', mount, source)).toMatchObject({
+      code: 125,
+      stderr: expect.stringContaining(`${sandbox.directory}/none`) as unknown,
+    });
+    expect(existsSync(`${sandbox.directory}/none`)).toBe(false);
+  }, 30_000);
+
   it('--entrypoint takes the place of Entrypoint and Cmd', async () => {
     expect((await siphon('run', '--rm', '--entrypoint', 'id', source, '-u')).stdout).toBe('0\n');
+    const cleared = ['--entrypoint', '', '--user', '4242', source, 'sh', '-c', 'id -u; echo $HOME'];
+    expect((await siphon('run', '--rm', ...cleared)).stdout).toBe('4242\n/\n');
   }, 30_000);
 });

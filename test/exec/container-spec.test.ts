@@ -1,4 +1,5 @@
 import { containerSpec } from '#src/exec/container-spec.js';
+import { imageAnnotations } from '#src/exec/image-annotations.js';
 import type { SpecInput } from '#src/exec/container-spec.js';
 import type { RuntimeSpec } from '#src/exec/runtime-spec.js';
 import type { GivenDevice } from '#src/exec/host-devices.js';
@@ -169,11 +170,12 @@ const table: [string, Partial<SpecInput>, (spec: RuntimeSpec) => unknown, unknow
     [bind],
   ],
   [
-    'StopSignal',
-    { image: { Cmd: ['x'], StopSignal: 'SIGQUIT' } },
+    'annotations',
+    { annotations: imageAnnotations({ config: { StopSignal: 'SIGQUIT' } }) },
     (s) => s.annotations,
     { 'org.opencontainers.image.stopSignal': 'SIGQUIT' },
   ],
+  ['no annotations', {}, (s) => 'annotations' in s, false],
   ['seccomp off', { overrides: { seccomp: 'unconfined' } }, (s) => 'seccomp' in s.linux, false],
   ['seccomp on', {}, (s) => s.linux.seccomp?.defaultAction, 'SCMP_ACT_ERRNO'],
   ['devices', {}, (s) => s.linux.resources.devices[0], { allow: false, access: 'rwm' }],

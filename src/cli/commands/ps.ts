@@ -86,8 +86,8 @@ function factsOf(one: ContainerDescription): object {
     status,
     pid,
     createdAt: created,
-    ...rest,
     labels,
+    ...rest,
     runtime,
     detached,
   };

@@ -1,9 +1,10 @@
 /** What `siphon run` and `siphon create` take, as users of docker and ctr know it. */
 
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
+import { fileExists } from '../../common/file-exists.js';
 import { formatSource, parseSource } from '../../content/source.js';
 import type { ContainerRecord } from '../../exec/container-record.js';
 import type { DeviceRequest } from '../../exec/host-devices.js';
@@ -65,7 +66,7 @@ export function addContainerOptions(command: Command): Command {
     )
     .option(
       '-v, --volume <source:path[:ro]>',
-      'show a folder or file of this machine',
+      'show a folder or file of this machine; the folder is made where it is missing',
       collect(parseVolume),
     )
     .option('-u, --user <user[:group]>', "names or numbers, instead of the image's User")
@@ -116,6 +117,7 @@ async function overridesOf(args: string[], options: ContainerOptions): Promise<C
   const { entrypoint, user, workdir, tty, hostname, net, readOnly, privileged } = options;
   const { memory, cpus, capAdd, capDrop, device, ulimit } = options;
   const mounts = [...(options.mount ?? []), ...(options.volume ?? [])];
+  await makeMissingFolders(options.volume ?? []);
   const env = await givenEnv(options);
   return {
     network: net,
@@ -136,6 +138,13 @@ async function overridesOf(args: string[], options: ContainerOptions): Promise<C
     ...(device === undefined ? {} : { devices: device }),
     ...(ulimit === undefined ? {} : { rlimits: ulimit }),
   };
+}
+
+/** As docker does for a volume, and not for a mount. */
+async function makeMissingFolders(volumes: readonly Mount[]): Promise<void> {
+  for (const { source } of volumes) {
+    if (!(await fileExists(source))) await mkdir(source, { recursive: true });
+  }
 }
 
 /** Files first; a name alone takes the value that it has here and now. */

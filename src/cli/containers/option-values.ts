@@ -78,7 +78,11 @@ export function parseMount(text: string): Mount {
   }
   const { type = 'bind', source = '', target = '', ...rest } = Object.fromEntries(fields);
   const unknown = Object.keys(rest).find((name) => !MOUNT_FIELDS.includes(name));
-  const isUsable = target.startsWith('/') && (type === 'tmpfs' || /^\.{0,2}\//.test(source));
+  const { readonly: isReadOnly = 'false', 'bind-propagation': propagation } = rest;
+  const isUsable =
+    target.startsWith('/') &&
+    (type === 'tmpfs' || /^\.{0,2}\//.test(source)) &&
+    isReadOnly in FLAGS;
   if (unknown !== undefined || !isUsable || !['bind', 'tmpfs'].includes(type)) {
     throw unusable(
       'mount',
@@ -87,7 +91,8 @@ export function parseMount(text: string): Mount {
     );
   }
   const options = (rest['options'] ?? '').split(':').filter(Boolean);
-  if (rest['readonly'] === 'true') options.push('ro');
+  if (FLAGS[isReadOnly] === true) options.push('ro');
+  if (propagation !== undefined) options.push(propagation);
   if (type === 'bind') return bind(source, target, options);
   return {
     destination: target,
@@ -97,12 +102,19 @@ export function parseMount(text: string): Mount {
   };
 }
 
-/** Lines of `NAME=value` or `NAME`; those that begin with # are comments. */
+/**
+ * Lines of `NAME=value` or `NAME`; those that begin with # are comments.
+ * @throws SiphonError `usage` where a name is empty, or has white space in it
+ */
 export function parseEnvFile(text: string): string[] {
-  return text
+  const lines = text
+    .replace(/^\uFEFF/, '')
     .split('\n')
     .map((line) => line.trimStart().replace(/\r$/, ''))
     .filter((line) => line !== '' && !line.startsWith('#'));
+  const wrong = lines.find((line) => !/^[^=\s]+(?:=|$)/.test(line));
+  if (wrong === undefined) return lines;
+  throw unusable('env-file', wrong, 'lines of NAME=value or NAME, without white space in the name');
 }
 
 /** `NAME=value`, or `NAME` for an empty one. @throws SiphonError `usage` */
@@ -118,7 +130,8 @@ const SAME: Readonly<Record<string, string>> = {
   destination: 'target',
   ro: 'readonly',
 };
-const MOUNT_FIELDS = ['readonly', 'options', 'tmpfs-size', 'tmpfs-mode'];
+const MOUNT_FIELDS = ['readonly', 'options', 'bind-propagation', 'tmpfs-size', 'tmpfs-mode'];
+const FLAGS: Readonly<Record<string, boolean>> = { true: true, 1: true, false: false, 0: false };
 
 function tmpfsOptions(fields: Readonly<Record<string, string>>): string[] {
   const { 'tmpfs-size': size, 'tmpfs-mode': mode } = fields;

@@ -44,6 +44,21 @@ describe('values of the options of siphon run', () => {
         options: ['nosuid', 'nodev', 'size=1024', 'mode=700'],
       },
     ],
+    [parseMemory, '64M', 64 * 1024 ** 2],
+    [parseMemory, '4kb', 4 * 1024],
+    [parseMemory, '7b', 7],
+    [
+      parseMount,
+      'type=bind,src=/a,dst=/b,readonly=false',
+      { ...bind, options: ['rbind', 'rprivate'] },
+    ],
+    [parseMount, 'type=bind,src=/a,dst=/b,ro=1', { ...bind, options: ['rbind', 'rprivate', 'ro'] }],
+    [
+      parseMount,
+      'type=bind,src=/a,dst=/b,bind-propagation=rslave',
+      { ...bind, options: ['rbind', 'rslave'] },
+    ],
+    [parseEnvFile, '\uFEFFA= b \nB=\n', ['A= b ', 'B=']],
     [parseEnvFile, '# no\n\nA=b # c\r\n  B\n', ['A=b # c', 'B']],
     [parseLabel, 'a=b=c', ['a', 'b=c']],
     [parseLabel, 'a', ['a', '']],
@@ -67,6 +82,10 @@ describe('values of the options of siphon run', () => {
     [parseMount, 'type=volume,source=name,target=/x'],
     [parseMount, 'type=bind,source=/a'],
     [parseMount, 'type=bind,source=/a,target=/b,what=1'],
+    [parseMount, 'type=bind,source=/a,target=/b,readonly=yes'],
+    [parseEnvFile, 'A=1\nB C=2\n'],
+    [parseEnvFile, '=x'],
+    [parseMemory, '1m2'],
     [parseLabel, '=x'],
   ] as [(text: string) => unknown, string][])('%o refuses %j', (parse, text) => {
     expect(() => parse(text)).toThrow(expect.objectContaining({ code: 'usage' }) as Error);
