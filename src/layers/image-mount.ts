@@ -27,7 +27,7 @@ import { writeMountStack } from './mount-stack.js';
 import { clearStaleMount } from './mount-table.js';
 import { mountOverlay } from './overlay-mount.js';
 import type { ImageOptions } from './serve-image.js';
-import { endServer } from './unmount-image.js';
+import { serverEnds } from './unmount-image.js';
 
 /** `kernel`: `/dev/fuse` and overlayfs, as root. `libfuse`: through fusermount, as anybody. */
 export type Driver = MountRecord['driver'];
@@ -56,6 +56,8 @@ export interface ImageMount {
 }
 
 const watchInterval = 1000; // ms
+/** How long a server may take to see that its folder was unmounted, and to end, ms. */
+const endPatience = 5000;
 
 /** @throws SiphonError for whatever is in the way; nothing is left mounted then */
 export async function mountImage(options: ImageMountOptions): Promise<ImageMount> {
@@ -116,7 +118,7 @@ async function removeStaleMount(root: string, target: string): Promise<void> {
   if (record === undefined) return;
   if (await isRunning(record.server)) {
     if (!record.stood || (await isMounted(target))) return;
-    await endServer(record);
+    if (!(await serverEnds(record, endPatience))) throw stillRead(target);
   }
   await clearStaleMount(target);
   await removeMountHome(root, target);
@@ -157,6 +159,14 @@ async function endMount(mount: StandingMount, undo: UndoStack): Promise<void> {
     if ((await session.host.ended) === 0) return session.leave();
   }
   await undo[Symbol.asyncDispose]();
+}
+
+function stillRead(directory: string): SiphonError {
+  return new SiphonError(
+    'busy',
+    `Cannot mount on "${directory}": files of the image that was mounted there are still open, expected none`,
+    { hint: `siphon umount ${directory} takes them away from whoever reads them.` },
+  );
 }
 
 function serverGone(target: string, code: number): SiphonError {

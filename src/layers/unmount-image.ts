@@ -34,17 +34,23 @@ export async function unmountImage(root: string, target: string): Promise<void> 
   await removeMountRecord(root, directory);
 }
 
-/** Waits until the server has cleaned up and ended. @throws SiphonError `timeout` */
-export async function endServer({ server, directory }: MountRecord): Promise<void> {
-  const deadline = Date.now() + endTimeout;
+/** Has the server clean up and end. @throws SiphonError `timeout` */
+async function endServer(record: MountRecord): Promise<void> {
+  const { server, directory } = record;
   if (await isRunning(server)) signalIfThere(server.pid, 'SIGTERM');
+  if (await serverEnds(record, endTimeout)) return;
+  throw new SiphonError(
+    'timeout',
+    `Cannot see the server of "${directory}" end: still running after ${endTimeout / 1000} s`,
+  );
+}
+
+/** Waits for the server to end, for at most `patience` ms. @returns whether it has */
+export async function serverEnds({ server }: MountRecord, patience: number): Promise<boolean> {
+  const deadline = Date.now() + patience;
   while (await isRunning(server)) {
-    if (Date.now() > deadline) {
-      throw new SiphonError(
-        'timeout',
-        `Cannot see the server of "${directory}" end: still running after ${endTimeout / 1000} s`,
-      );
-    }
+    if (Date.now() > deadline) return false;
     await delay(20);
   }
+  return true;
 }

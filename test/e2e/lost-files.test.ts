@@ -74,7 +74,10 @@ describe.skipIf(skip)('containers without their files: need root', () => {
   }, 60_000);
 
   it('are told from others by ps, and can be stopped, started and removed', async () => {
-    await ok('run', '-d', '--name', 'c', source);
+    // A shell that waits for input needs no more files.
+    await ok('run', '-d', '-i', '--name', 'c', source, 'sh', '-c', 'echo up; read x');
+    const hasBegun = (): Promise<string> => ok('logs', 'c');
+    await expect.poll(hasBegun, { timeout: 20_000 }).toBe('up\n');
     for (const pid of await hosts(isKeeper)) process.kill(pid, 'SIGKILL');
     const status = async (): Promise<string> => ok('ps', '--all');
     await expect.poll(status, { timeout: 20_000 }).toMatch(/^c .* running, files lost +\d+$/m);
