@@ -1,6 +1,7 @@
 /** How a failure ends the command: what is printed, and which exit code it gives. */
 
 import { type ErrorCode, SiphonError, errorCode } from '../common/errors.js';
+import { withoutSecrets } from '../common/secrets.js';
 import { CommandError } from '../exec/command-error.js';
 
 export const exitFailed = 1;
@@ -25,8 +26,9 @@ export function describeFailure(error: unknown): string {
   if (error instanceof SiphonError) {
     return `siphon: ${error.message}\n${error.hint === undefined ? '' : `${error.hint}\n`}`;
   }
-  if (isSystemError(error)) return `siphon: Cannot go on: ${error.message}\n`;
-  return `siphon: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`;
+  if (isSystemError(error)) return `siphon: Cannot go on: ${withoutSecrets(error.message)}\n`;
+  const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return `siphon: internal error: ${withoutSecrets(detail)}\n`;
 }
 
 function isSystemError(error: unknown): error is NodeJS.ErrnoException {

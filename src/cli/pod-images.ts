@@ -40,10 +40,10 @@ export function openPodImages(
   const file = secret && new SealedFile(path, secret, "siphon: pods' credentials");
   const pods = new PodCredentials({ file, log });
   return {
-    credentials: pods.before(async (host, repository) => {
+    credentials: pods.before(async (...asked) => {
       // Nothing of it is loaded until somebody asks.
       const { storedCredentials } = await import('../remote/credentials.js');
-      return storedCredentials()(host, repository);
+      return storedCredentials()(...asked);
     }),
     keepFor: (layers) => pods.keepFor(() => repositoriesOf(layers)),
     openService: async () => {

@@ -5,6 +5,8 @@
  * its stack.
  */
 
+import { withoutSecrets } from './secrets.js';
+
 /** What went wrong, in the words that every edge can translate. */
 export type ErrorCode =
   | 'usage' // the caller's words are off: wrong flag, malformed reference
@@ -31,10 +33,13 @@ export class SiphonError extends Error {
 
   /**
    * @param message `Cannot <verb> <thing> "<value>": <what is>, expected <what must be>`; no URL
-   * query, token or password.
+   * query, token or password. What this process knows to be secret is taken out.
    */
   constructor(code: ErrorCode, message: string, options: { hint?: string; cause?: unknown } = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(
+      withoutSecrets(message),
+      options.cause === undefined ? undefined : { cause: options.cause },
+    );
     this.code = code;
     this.hint = options.hint;
   }

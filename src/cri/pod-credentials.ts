@@ -1,7 +1,8 @@
 /**
  * Credentials that pods bring along with their images, by repository: while an image is pulled, those of the
  * pull; once it is here, for as long as layers are read from there. Those of a pull that fails are worth
- * nothing. They are in memory, and in a sealed file for the server that follows this one.
+ * nothing. Pods may bring different ones for one repository; where the latest are refused, the ones before are
+ * asked for. They are in memory, and in a sealed file for the server that follows this one.
  */
 
 import { errorMessage } from '../common/errors.js';
@@ -9,10 +10,13 @@ import type { Logger } from '../common/log.js';
 import { type Fields, field, fieldsOf } from '../common/own-json.js';
 import type { SealedFile } from '../common/sealed-file.js';
 import type { CredentialSource, Credentials } from '../remote/credentials.js';
+import { isSameLogin } from '../remote/same-login.js';
 import type { AuthorizedPull } from './pull-request.js';
 
 /** Repositories whose credentials are kept; the oldest go first. */
 const MAX_KEPT = 4096;
+/** Credentials that are kept for one repository; those used for a pull the longest time ago go first. */
+const MAX_EACH = 4;
 
 export interface PodCredentialsOptions {
   /** Where they are for the next server; without, they end with this one. */
@@ -25,8 +29,8 @@ export type PullEnd = (outcome: 'pulled' | 'failed') => Promise<void>;
 
 export class PodCredentials implements AsyncDisposable {
   readonly #options: PodCredentialsOptions;
-  /** Oldest first. */
-  readonly #kept = new Map<string, Credentials>();
+  /** Oldest first; of each the latest first. */
+  readonly #kept = new Map<string, readonly Credentials[]>();
   /** Of pulls that go on, by repository, the latest last. */
   readonly #pulling = new Map<string, Credentials[]>();
   readonly #loaded: Promise<void>;
@@ -53,12 +57,13 @@ export class PodCredentials implements AsyncDisposable {
 
   /** Those of pods first, then those of `others`. */
   before(others: CredentialSource): CredentialSource {
-    return async (host, repository) => {
+    return async (host, repository, refused = []) => {
       await this.#loaded;
       const key = keyOf(host, repository);
-      return (
-        this.#pulling.get(key)?.at(-1) ?? this.#kept.get(key) ?? (await others(host, repository))
-      );
+      const pulling = this.#pulling.get(key)?.toReversed() ?? [];
+      const own = [...pulling, ...(this.#kept.get(key) ?? [])];
+      const found = own.find((one) => !refused.some((other) => isSameLogin(one, other)));
+      return found ?? (await others(host, repository, refused));
     };
   }
 
@@ -75,8 +80,7 @@ export class PodCredentials implements AsyncDisposable {
 
   async #keep(key: string, credentials: Credentials): Promise<void> {
     await this.#loaded;
-    this.#kept.delete(key);
-    this.#kept.set(key, credentials);
+    this.#add(key, credentials);
     const wanted = this.#wanted?.();
     for (const one of this.#kept.keys()) {
       if (this.#kept.size > MAX_KEPT || wanted?.has(one) === false) this.#kept.delete(one);
@@ -84,9 +88,17 @@ export class PodCredentials implements AsyncDisposable {
     await (this.#saving = this.#saving.then(() => this.#save()));
   }
 
+  #add(key: string, credentials: Credentials): void {
+    const others = (this.#kept.get(key) ?? []).filter((one) => !isSameLogin(one, credentials));
+    this.#kept.delete(key);
+    this.#kept.set(key, [credentials, ...others].slice(0, MAX_EACH));
+  }
+
   async #save(): Promise<void> {
     const { file, log } = this.#options;
-    const entries = [...this.#kept].map(([key, credentials]) => ({ key, ...credentials }));
+    const entries = [...this.#kept].flatMap(([key, all]) =>
+      all.toReversed().map((credentials) => ({ key, ...credentials })),
+    );
     try {
       if (entries.length === 0) await file?.remove();
       else await file?.write(Buffer.from(JSON.stringify(entries)));
@@ -104,7 +116,7 @@ export class PodCredentials implements AsyncDisposable {
       for (const entry of JSON.parse(bytes.toString('utf8')) as unknown[]) {
         const fields = fieldsOf(entry, 'credentials');
         const key = field(fields, 'key', 'string');
-        this.#kept.set(key, credentialsOf(fields));
+        this.#add(key, credentialsOf(fields));
       }
     } catch {
       // No cause is told: a JSON error quotes the text.

@@ -4,14 +4,16 @@
  * they expire, and fetched once however many requests wait for them.
  */
 
-import { SiphonError } from '../common/errors.js';
+import { SiphonError, errorCode } from '../common/errors.js';
 import { type Challenge, parseChallenges } from './auth-challenge.js';
-import type { CredentialSource } from './credentials.js';
-import type { Exchange, HttpRequest } from './http-exchange.js';
+import type { CredentialSource, Credentials } from './credentials.js';
+import { foreignText } from './foreign-text.js';
+import type { Exchange, HttpRequest, HttpResponse } from './http-exchange.js';
 import type { RemoteTimeouts, RetryPolicy } from './policy.js';
 import { isLoopbackHost } from './reference.js';
+import { isSameLogin } from './same-login.js';
 import { withRetries } from './retry.js';
-import { type TokenRequest, basicHeader, fetchToken } from './token.js';
+import { basicHeader, fetchToken } from './token.js';
 import { orCancelled } from './watchdog.js';
 
 /** What a request wants to do in the repository. */
@@ -32,113 +34,186 @@ export interface AuthenticatorOptions {
   now: () => number;
 }
 
-interface HeldToken {
+interface LoginRequest {
+  access: Access;
+  /** What was not enough; absent: nothing was sent. */
+  used: Login | undefined;
+  refused: readonly Credentials[];
+  /** By a challenge; absent: our own. */
+  scope?: string | undefined;
+  signal: AbortSignal;
+}
+
+/** What lets a request in. */
+interface Login {
   header: string;
+  /** Absent for a token that anybody gets. */
+  credentials: Credentials | undefined;
+  /** By {@link AuthenticatorOptions.now}. */
   expires: number;
 }
 
-type Scheme =
-  | { kind: 'unknown' }
-  | { kind: 'basic'; header: string }
-  | { kind: 'bearer'; realm: URL; service: string | undefined };
+type Scheme = { kind: 'basic' } | { kind: 'bearer'; realm: URL; service: string | undefined };
 
 const SCOPE_ACTIONS: Readonly<Record<Access, string>> = { pull: 'pull', push: 'pull,push' };
 /** Part of a token's life after which another is fetched. */
 const USABLE_LIFETIME = 0.8;
+/** Credentials that are tried for one request. */
+const MAX_REFUSED = 8;
+const FOREVER = Number.POSITIVE_INFINITY;
 
 export class Authenticator {
   readonly #options: AuthenticatorOptions;
-  readonly #tokens = new Map<Access, HeldToken>();
-  readonly #pending = new Map<Access, Promise<HeldToken>>();
-  #scheme: Scheme = { kind: 'unknown' };
+  /** Of each access; with Basic the same for both. */
+  readonly #logins = new Map<Access, Login>();
+  readonly #pending = new Map<string, Promise<Login | undefined>>();
+  #scheme: Scheme | undefined;
 
   constructor(options: AuthenticatorOptions) {
     this.#options = options;
   }
 
-  /** `exchange` with authorization: a challenge is answered once, then the request is sent again. */
+  /**
+   * `exchange` with authorization: where it is refused, the request is sent again with another login, as long as
+   * there is one.
+   */
   wrap(exchange: Exchange, access: Access): Exchange {
     return async (request) => {
       if (request.url.origin !== this.#options.origin) return exchange(request);
-      const header = await this.#header(access, request.signal);
-      const response = await exchange(authorized(request, header));
-      // A challenge by the host of a redirect is not ours to answer.
-      const asked = response.status === 401 && response.url.origin === this.#options.origin;
-      const challenge = asked ? response.header('www-authenticate') : undefined;
-      if (challenge === undefined) return response;
-      const answer = await this.#answer(parseChallenges(challenge), access, header, request.signal);
-      if (answer === undefined || answer === header) return response;
-      response.discard();
-      return exchange(authorized(request, answer));
+      const { signal } = request;
+      const refused: Credentials[] = [];
+      let login = await this.#held(access, signal);
+      for (let isFresh = false; ; isFresh = true) {
+        const response = await exchange(authorized(request, login?.header));
+        const challenge = this.#challengeOf(response, login);
+        if (challenge === undefined) return response;
+        // A token that was held may just have run out.
+        if (isFresh || challenge === 'forbidden' || login?.expires === FOREVER) {
+          if (login?.credentials === undefined) return response;
+          refused.push(login.credentials);
+        }
+        const next = await this.#answer(challenge, { access, used: login, refused, signal }).catch(
+          (error: unknown) => {
+            response.discard();
+            throw error;
+          },
+        );
+        if (next === undefined || next.header === login?.header) return response;
+        response.discard();
+        login = next;
+      }
     };
   }
 
-  async #header(access: Access, signal: AbortSignal): Promise<string | undefined> {
-    if (this.#scheme.kind === 'unknown') return undefined;
-    if (this.#scheme.kind === 'basic') return this.#scheme.header;
-    return this.#tokenHeader(this.#scheme, access, this.#ownScope(access), signal);
+  /**
+   * What refuses the login, if anything does. The host of a redirect has no say in it; some registries answer
+   * 403, without a challenge, when a password is no longer good.
+   */
+  #challengeOf(
+    response: HttpResponse,
+    used: Login | undefined,
+  ): Challenge[] | 'forbidden' | undefined {
+    if (response.url.origin !== this.#options.origin) return undefined;
+    if (response.status === 403 && used?.credentials !== undefined) return 'forbidden';
+    if (response.status !== 401) return undefined;
+    const header = response.header('www-authenticate');
+    return header === undefined ? undefined : parseChallenges(header);
+  }
+
+  async #held(access: Access, signal: AbortSignal): Promise<Login | undefined> {
+    const held = this.#logins.get(access);
+    if (this.#scheme === undefined) return undefined;
+    if (held !== undefined && this.#options.now() < held.expires) return held;
+    return this.#login({ access, used: held, refused: [], signal });
   }
 
   async #answer(
-    challenges: Challenge[],
-    access: Access,
-    refused: string | undefined,
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
-    const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
-    if (bearer !== undefined) {
-      const scheme = this.#bearerScheme(bearer);
-      this.#scheme = scheme;
-      if (this.#tokens.get(access)?.header === refused) this.#tokens.delete(access);
-      const scope = bearer.parameters.get('scope') || this.#ownScope(access);
-      return this.#tokenHeader(scheme, access, scope, signal);
+    challenge: Challenge[] | 'forbidden',
+    asked: LoginRequest,
+  ): Promise<Login | undefined> {
+    let scope: string | undefined;
+    if (challenge !== 'forbidden') {
+      const bearer = challenge.find(({ scheme }) => scheme === 'bearer');
+      const isBasic = challenge.some(({ scheme }) => scheme === 'basic');
+      if (bearer === undefined && !isBasic) return undefined;
+      this.#scheme = bearer === undefined ? { kind: 'basic' } : this.#bearerScheme(bearer);
+      scope = bearer?.parameters.get('scope') || undefined;
     }
-    if (!challenges.some(({ scheme }) => scheme === 'basic')) return undefined;
-    const credentials = await this.#credentials(signal);
-    if (credentials === undefined || credentials.identityToken !== undefined) return undefined;
-    this.#scheme = { kind: 'basic', header: basicHeader(credentials) };
-    return this.#scheme.header;
+    return this.#login({ ...asked, scope });
   }
 
-  async #tokenHeader(
-    scheme: Scheme & { kind: 'bearer' },
-    access: Access,
-    scope: string,
-    signal: AbortSignal,
-  ): Promise<string> {
-    const held = this.#tokens.get(access);
-    if (held !== undefined && this.#options.now() < held.expires) return held.header;
-    let pending = this.#pending.get(access);
+  /** Another than was used: what somebody else has got meanwhile, or a new one, which is got once for all. */
+  async #login({ access, used, refused, scope, signal }: LoginRequest): Promise<Login | undefined> {
+    const held = this.#logins.get(access);
+    if (held !== undefined && held.header !== used?.header && refused.length === 0) {
+      if (this.#options.now() < held.expires) return held;
+    }
+    const key = `${access} ${refused.length}`;
+    let pending = this.#pending.get(key);
     if (pending === undefined) {
-      pending = this.#fetch({ ...scheme, scope }).finally(() => this.#pending.delete(access));
-      this.#pending.set(access, pending);
+      pending = this.#fetch(scope ?? this.#ownScope(access), refused).finally(() =>
+        this.#pending.delete(key),
+      );
+      this.#pending.set(key, pending);
     }
-    const token = await orCancelled(pending, signal);
-    this.#tokens.set(access, token);
-    return token.header;
+    const login = await orCancelled(pending, signal);
+    if (login !== undefined) this.#logins.set(access, login);
+    return login;
   }
 
-  /** Without a caller's signal: others may wait for the same token. The total time limits it. */
-  async #fetch(wanted: Omit<TokenRequest, 'credentials'>): Promise<HeldToken> {
-    const { exchange, retry, timeouts, now } = this.#options;
-    const signal = new AbortController().signal;
-    const credentials = await this.#credentials(signal);
+  /**
+   * With the first credentials that the token service takes; without a caller's signal, for others may wait for the
+   * same. The total time limits it.
+   * @returns `undefined` where there are none, or none but those that were refused
+   */
+  async #fetch(scope: string, refused: readonly Credentials[]): Promise<Login | undefined> {
+    const tried = [...refused];
+    for (let failure: unknown; ;) {
+      const credentials = await this.#credentials(tried);
+      const isNew = credentials && !tried.some((one) => isSameLogin(one, credentials));
+      if (tried.length > 0 && (!isNew || tried.length > MAX_REFUSED)) {
+        if (failure !== undefined) throw failure;
+        return undefined;
+      }
+      try {
+        return await this.#fetchWith(credentials, scope);
+      } catch (error) {
+        if (errorCode(error) !== 'unauthorized' || credentials === undefined) throw error;
+        failure = error;
+        tried.push(credentials);
+      }
+    }
+  }
+
+  async #fetchWith(
+    credentials: Credentials | undefined,
+    scope: string,
+  ): Promise<Login | undefined> {
+    const scheme = this.#scheme;
+    const expires = FOREVER;
+    if (scheme?.kind !== 'bearer') {
+      if (credentials === undefined || credentials.identityToken !== undefined) return undefined;
+      return { header: basicHeader(credentials), credentials, expires };
+    }
     if (credentials?.registryToken !== undefined) {
-      return { header: `Bearer ${credentials.registryToken}`, expires: Number.POSITIVE_INFINITY };
+      return { header: `Bearer ${credentials.registryToken}`, credentials, expires };
     }
-    if (credentials !== undefined) this.#refusePlainRealm(wanted.realm);
-    const request = { ...wanted, credentials };
-    const task = `get a token for "${wanted.scope}" from "${wanted.realm.host}"`;
+    if (credentials !== undefined) this.#refusePlainRealm(scheme.realm);
+    const { exchange, retry, timeouts, now } = this.#options;
+    const request = { realm: scheme.realm, service: scheme.service, scope, credentials };
+    const task = `get a token for "${foreignText(scope)}" from "${scheme.realm.host}"`;
     const asked = now();
-    const token = await withRetries({ retry, timeouts, signal, task }, (attemptSignal) =>
-      fetchToken(exchange, request, attemptSignal),
+    const token = await withRetries(
+      { retry, timeouts, signal: new AbortController().signal, task },
+      (attemptSignal) => fetchToken(exchange, request, attemptSignal),
     );
-    return { header: `Bearer ${token.value}`, expires: asked + token.lifetime * USABLE_LIFETIME };
+    const lasts = token.lifetime * USABLE_LIFETIME;
+    return { header: `Bearer ${token.value}`, credentials, expires: asked + lasts };
   }
 
-  #credentials(signal: AbortSignal): ReturnType<CredentialSource> {
+  #credentials(refused: readonly Credentials[]): ReturnType<CredentialSource> {
     const { credentials, host, repository } = this.#options;
-    return orCancelled(credentials(host, repository), signal);
+    return credentials(host, repository, refused);
   }
 
   #bearerScheme(challenge: Challenge): Scheme & { kind: 'bearer' } {

@@ -19,3 +19,8 @@ export function parseContentRange(header: string | undefined): ContentRange | un
   const range = { first: Number(first), last: Number(last) };
   return range.first <= range.last ? { range, ...size } : undefined;
 }
+
+/** The header that says this. */
+export function formatContentRange({ range, total }: ContentRange): string {
+  return `bytes ${range === undefined ? '*' : `${range.first}-${range.last}`}/${total ?? '*'}`;
+}

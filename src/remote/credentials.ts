@@ -20,10 +20,14 @@ export interface Credentials {
   registryToken?: string;
 }
 
-/** Finds credentials for a repository; `undefined` means to ask anonymously. */
+/**
+ * Finds credentials for a repository; `undefined` means to ask anonymously.
+ * @param refused that the host did not take; others are given, if there are any
+ */
 export type CredentialSource = (
   host: string,
   repository: string,
+  refused?: readonly Credentials[],
 ) => Promise<Credentials | undefined>;
 
 /** For registries that need none. */

@@ -9,7 +9,13 @@ import { errorMessage } from '../common/errors.js';
 import { type CredentialSource, storedCredentials } from './credentials.js';
 import { eachHost } from './failover.js';
 import { type Capability, defaultHostsDirs, findHosts } from './hosts-file.js';
-import { type RemoteTimeouts, type RetryPolicy, defaultRetry, defaultTimeouts } from './policy.js';
+import {
+  type RemoteTimeouts,
+  type RetryPolicy,
+  defaultRetry,
+  defaultTimeouts,
+  patienceAmongHosts,
+} from './policy.js';
 import type { ReachLimits } from './reachability.js';
 import { type Reference, isLoopbackHost } from './reference.js';
 import { RepositoryHost } from './repository-host.js';
@@ -113,6 +119,7 @@ export class Endpoint {
       plainHttp: plainHttp ?? isLoopbackHost(reference.host),
     });
     const login = credentials ?? storedCredentials();
+    const patience = Math.min(timeouts.headers, patienceAmongHosts);
     return configs.map(
       (config) =>
         new RepositoryHost(config, {
@@ -120,6 +127,7 @@ export class Endpoint {
           credentials: login,
           timeouts,
           retry,
+          ...(config === configs.at(-1) ? {} : { patience }),
           ...(reach === undefined ? {} : { reach }),
         }),
     );

@@ -1,18 +1,12 @@
 /**
- * Several hosts for the same thing. One that could not be reached stands back for a while, so that not
- * every request waits for it first. What each of them fails with says whether it is worth asking again;
+ * Several hosts for the same thing, those that kept others waiting for nothing last. What each of them fails with says whether it is worth asking again;
  * the last host, the registry itself, knows what is there and what is not.
  */
 
 import { SiphonError, errorCode } from '../common/errors.js';
-import { isRetryable, isUnreachable } from './remote-error.js';
+import { type WatchedHost, isResting, noteFailure, noteSuccess } from './host-health.js';
+import { isRetryable } from './remote-error.js';
 import { throwIfCancelled } from './watchdog.js';
-
-/** How long a host that could not be reached is asked last, in ms. */
-const STAND_BACK = 30_000;
-
-/** Until when, by the clock of `performance`; of hosts as dialed. */
-const absent = new Map<string, number>();
 
 export interface HostsContext {
   /** As in `Cannot <task>: …`. */
@@ -29,7 +23,7 @@ export interface HostsContext {
  * @throws an error worth trying again where there is one, unless the last host does not have it;
  * SiphonError `unsupported` where there is no host
  */
-export async function eachHost<H extends { readonly name: string }, T>(
+export async function eachHost<H extends WatchedHost, T>(
   hosts: readonly H[],
   { task, signal, skip = 0, onFailure }: HostsContext,
   attempt: (host: H) => Promise<T>,
@@ -44,24 +38,23 @@ export async function eachHost<H extends { readonly name: string }, T>(
   for (const host of inOrder(hosts, skip)) {
     try {
       const result = await attempt(host);
-      absent.delete(host.name);
+      noteSuccess(host);
       return result;
     } catch (error) {
       throwIfCancelled(signal);
       failures.set(host, error);
-      if (isUnreachable(error)) absent.set(host.name, performance.now() + STAND_BACK);
+      noteFailure(host, error);
       if (failures.size < hosts.length) onFailure?.(error, failures.size);
     }
   }
   throw tellingFailure(hosts, failures);
 }
 
-function inOrder<H extends { readonly name: string }>(hosts: readonly H[], skip: number): H[] {
-  const now = performance.now();
-  const isAbsent = ({ name }: H): boolean => (absent.get(name) ?? 0) > now;
-  const present = [...hosts.filter((host) => !isAbsent(host)), ...hosts.filter(isAbsent)];
+function inOrder<H extends WatchedHost>(hosts: readonly H[], skip: number): H[] {
+  const resting = hosts.length === 1 ? new Set() : new Set(hosts.filter((host) => isResting(host)));
+  const ordered = hosts.toSorted((a, b) => Number(resting.has(a)) - Number(resting.has(b)));
   const first = skip % hosts.length;
-  return [...present.slice(first), ...present.slice(0, first)];
+  return [...ordered.slice(first), ...ordered.slice(0, first)];
 }
 
 /** The registry itself knows what is not there; else what may pass counts more than what will not. */

@@ -1,7 +1,7 @@
 /** Manifests and indexes from a registry, by tag or digest. */
 
 import { z } from 'zod';
-import { type Digest, digestOf } from '../common/digest.js';
+import { type Digest, digestOf, isDigest } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
 import {
   type Descriptor,
@@ -12,6 +12,7 @@ import {
 } from './descriptor.js';
 import type { Endpoint } from './endpoint.js';
 import { expectStatus, readBody } from './http-answer.js';
+import { foreignText } from './foreign-text.js';
 import type { HttpResponse } from './http-exchange.js';
 import { type ManifestTarget, formatTarget, targetPath } from './target.js';
 
@@ -57,13 +58,13 @@ export async function fetchManifest(
   });
 }
 
-function expectedDigest(target: ManifestTarget, response: HttpResponse): string | undefined {
+function expectedDigest(target: ManifestTarget, response: HttpResponse): Digest | undefined {
   if ('digest' in target) return target.digest;
   const said = response.header('docker-content-digest');
-  return said?.startsWith('sha256:') ? said : undefined;
+  return said !== undefined && isDigest(said) ? said : undefined;
 }
 
-function checkDigest(bytes: Buffer, expected: Digest | string | undefined, name: string): void {
+function checkDigest(bytes: Buffer, expected: Digest | undefined, name: string): void {
   const digest = digestOf(bytes);
   if (expected === undefined || digest === expected) return;
   throw new SiphonError(
@@ -79,7 +80,7 @@ function mediaTypeOf(response: HttpResponse, bytes: Buffer, name: string): strin
   if (mediaType !== undefined && isKnown(mediaType)) return mediaType;
   throw new SiphonError(
     'unsupported',
-    `Cannot read manifest "${name}": its media type is "${header}", expected an OCI or docker image manifest or index`,
+    `Cannot read manifest "${name}": its media type is "${foreignText(header)}", expected an OCI or docker image manifest or index`,
   );
 }
 

@@ -11,7 +11,8 @@ import { parse } from 'smol-toml';
 import { z } from 'zod';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import { parseDocument } from './descriptor.js';
-import { dialedHost, isLoopbackHost } from './reference.js';
+import { foreignText } from './foreign-text.js';
+import { dialedHost } from './reference.js';
 
 /** What a host is good for: contents by digest, names to digests, uploads. */
 export type Capability = 'pull' | 'resolve' | 'push';
@@ -80,7 +81,9 @@ export async function findHosts(host: string, options: HostsOptions): Promise<Ho
   for (const folder of options.hostsDirs.flatMap((dir) => foldersOf(dir, host))) {
     const names = await listFolder(folder);
     if (names === undefined) continue;
-    if (names.includes('hosts.toml')) return readHostsFile(folder, server);
+    const path = join(folder, 'hosts.toml');
+    const text = names.includes('hosts.toml') ? await readText(path) : '';
+    if (text !== '') return readHosts(folder, parseHostsFile(text, path), server);
     return [hostConfig(server, {}, await dockerCertificates(folder, names))];
   }
   return [hostConfig(server, {}, defaultTls)];
@@ -92,12 +95,18 @@ function foldersOf(dir: string, host: string): string[] {
   return [...new Set([plain, host, '_default'])].map((name) => join(dir, name));
 }
 
-async function readHostsFile(folder: string, ownServer: string): Promise<HostConfig[]> {
-  const path = join(folder, 'hosts.toml');
-  const { server = ownServer, host = {}, ...own } = parseHostsFile(await readText(path), path);
-  const tables: [string, HostTable][] = [...Object.entries(host), [server, own]];
+/** A registry that is not named by the file is good for everything, whatever the file says of it. */
+async function readHosts(
+  folder: string,
+  { server, host = {}, ...own }: z.infer<typeof fileSchema>,
+  ownServer: string,
+): Promise<HostConfig[]> {
+  const registry = server ? own : { ...own, capabilities: [], override_path: false };
+  const tables: [string, HostTable][] = [...Object.entries(host), [server || ownServer, registry]];
   return Promise.all(
-    tables.map(async ([name, table]) => hostConfig(name, table, await tlsOf(table, folder), path)),
+    tables.map(async ([name, table]) =>
+      hostConfig(name, table, await tlsOf(table, folder), join(folder, 'hosts.toml')),
+    ),
   );
 }
 
@@ -114,13 +123,16 @@ function parseHostsFile(text: string, path: string): z.infer<typeof fileSchema> 
 }
 
 function hostConfig(name: string, table: HostTable, tls: TlsSettings, path = ''): HostConfig {
-  const url = URL.parse(/^https?:\/\//.test(name) ? name : `${schemeOf(name)}://${name}`);
+  const url = URL.parse(/^https?:\/\//.test(name) ? name : `https://${name}`);
   if (url === null) {
-    throw new SiphonError('invalid', `Cannot read hosts "${path}": "${name}" is no host's URL`);
+    throw new SiphonError(
+      'invalid',
+      `Cannot read hosts "${path}": "${foreignText(name)}" is no host's URL`,
+    );
   }
   const own = url.pathname.replace(/\/+$/, '');
   const below = table.override_path === true || own.endsWith('/v2') ? own : `${own}/v2`;
-  const named = table.capabilities ?? [];
+  const named = table.capabilities?.map((one) => one.toLowerCase()) ?? [];
   const capabilities = allCapabilities.filter((one) => named.length === 0 || named.includes(one));
   const headers = Object.entries(table.header ?? {}).map(([header, value]) => [
     header.toLowerCase(),
@@ -132,10 +144,6 @@ function hostConfig(name: string, table: HostTable, tls: TlsSettings, path = '')
     headers: Object.fromEntries(headers) as Record<string, string>, // the pairs are of strings
     tls,
   };
-}
-
-function schemeOf(host: string): string {
-  return isLoopbackHost(host.split('/', 1)[0] ?? '') ? 'http' : 'https';
 }
 
 async function tlsOf(table: HostTable, folder: string): Promise<TlsSettings> {
@@ -155,26 +163,30 @@ async function tlsOf(table: HostTable, folder: string): Promise<TlsSettings> {
   };
 }
 
-/** Docker's way, without a hosts file: authorities are `*.crt`, this side shows `*.cert` with `*.key`. */
-async function dockerCertificates(folder: string, names: string[]): Promise<TlsSettings> {
+/**
+ * Docker's way, without a hosts file: authorities are `*.crt`, this side shows `*.cert` with `*.key`, or with the key
+ * that the same file holds.
+ */
+async function dockerCertificates(folder: string, names: readonly string[]): Promise<TlsSettings> {
   const read = (name: string): Promise<string> => readText(join(folder, name));
   const clients = names.filter((name) => name.endsWith('.cert'));
   return {
     verify: true,
     authorities: await Promise.all(names.filter((name) => name.endsWith('.crt')).map(read)),
     clients: await Promise.all(
-      clients.map(async (name) => ({
-        cert: await read(name),
-        key: await read(name.replace(/cert$/, 'key')),
-      })),
+      clients.map(async (name) => {
+        const key = name.replace(/cert$/, 'key');
+        return { cert: await read(name), key: await read(names.includes(key) ? key : name) };
+      }),
     ),
   };
 }
 
-/** `undefined` where there is no such folder. */
+/** What is no folder in it; `undefined` where there is no such folder. */
 async function listFolder(folder: string): Promise<string[] | undefined> {
   try {
-    return (await readdir(folder)).toSorted();
+    const entries = await readdir(folder, { withFileTypes: true });
+    return entries.flatMap((one) => (one.isDirectory() ? [] : [one.name])).toSorted();
   } catch (cause) {
     const code = systemCode(cause);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;

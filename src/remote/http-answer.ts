@@ -2,15 +2,12 @@
 
 import { z } from 'zod';
 import { SiphonError } from '../common/errors.js';
+import { foreignText } from './foreign-text.js';
 import type { HttpResponse } from './http-exchange.js';
 import { RemoteError, codeForStatus } from './remote-error.js';
 
 /** Longest error document that is looked at, in bytes. */
 const MAX_ERROR_BODY = 16 * 1024;
-/** Longest text of a server that goes into a message, in characters. */
-const MAX_ERROR_TEXT = 200;
-
-const HIDDEN = '…';
 
 const errorDocument = z.object({
   errors: z.array(z.object({ code: z.string().optional(), message: z.string().optional() })).min(1),
@@ -81,25 +78,11 @@ async function errorDetail(response: HttpResponse): Promise<string> {
     const body = await readBody(response, MAX_ERROR_BODY, 'error answer');
     const error = errorDocument.parse(JSON.parse(body.toString('utf8'))).errors[0];
     const text = [error?.code, error?.message].filter(Boolean).join(': ');
-    return text === '' ? '' : ` (${printable(withoutSecrets(text, response.secrets))})`;
+    return text === '' ? '' : ` (${foreignText(text)})`;
   } catch {
     // The status alone says enough; a page of HTML or a cut body adds nothing.
     return '';
   }
-}
-
-/** A server may quote what it was asked: credentials, and URLs that whoever knows them may use. */
-function withoutSecrets(text: string, secrets: readonly string[]): string {
-  let shown = text;
-  for (const secret of secrets) shown = shown.replaceAll(secret, HIDDEN);
-  return shown
-    .replaceAll(/\b(https?:\/\/)[^\s/?#@]*@/gi, '$1')
-    .replaceAll(/\b(https?:\/\/[^\s?#"']*)[?#][^\s"']*/gi, '$1')
-    .replaceAll(/\beyJ[\w-]{8,}(?:\.[\w-]+)*/g, HIDDEN); // JSON web tokens
-}
-
-function printable(text: string): string {
-  return text.replace(/[^\x20-\x7e…]+/g, ' ').slice(0, MAX_ERROR_TEXT);
 }
 
 /** Milliseconds from `now` (ms since the epoch) that a `Retry-After` asks for (RFC 9110, 10.2.3). */

@@ -7,7 +7,9 @@
 import { Readable } from 'node:stream';
 import { rootCertificates } from 'node:tls';
 import { type Dispatcher, Pool, ProxyAgent } from 'undici';
+import { isDigest } from '../common/digest.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
+import { rememberSecret } from '../common/secrets.js';
 import { type TlsSettings, defaultTls } from './hosts-file.js';
 import type { RemoteTimeouts } from './policy.js';
 import { proxyFor } from './proxy.js';
@@ -21,6 +23,8 @@ export interface HttpRequest {
   /** Lower-case names. */
   headers?: Record<string, string>;
   body?: HttpRequestBody;
+  /** Milliseconds until the answer's headers; default: {@link RemoteTimeouts.headers}. */
+  patience?: number | undefined;
   signal: AbortSignal;
 }
 
@@ -36,8 +40,6 @@ export interface HttpResponse {
   /** The URL that answered, after redirects. */
   url: URL;
   header(name: string): string | undefined;
-  /** What was sent to be let in: nothing that the server says is to be shown with it. */
-  secrets: readonly string[];
   body: AsyncIterable<Uint8Array>;
   discard(): void;
 }
@@ -105,6 +107,10 @@ function openDispatcher(to: string | URL, timeouts: RemoteTimeouts, tls: TlsSett
     bodyTimeout: 0,
   };
   if (typeof to === 'string') return new Pool(to, { ...common, connect });
+  rememberSecret(decodeURIComponent(to.password));
+  rememberSecret(
+    Buffer.from(decodeURIComponent(`${to.username}:${to.password}`)).toString('base64'),
+  );
   // Proxies tunnel to TLS ports only, as a rule; plain HTTP they pass on.
   const how = { proxyTls: { timeout }, requestTls: connect, proxyTunnel: false };
   return new ProxyAgent({ ...common, uri: to.href, ...how });
@@ -130,10 +136,12 @@ async function exchange(
   timeouts: RemoteTimeouts,
   request: HttpRequest,
 ): Promise<HttpResponse> {
+  rememberSecrets(request);
   const watchdog = new Watchdog(request.signal);
   const { host } = request.url;
+  const { patience = timeouts.headers } = request;
   const watch = (): void =>
-    watchdog.watch(timeouts.headers, () => waitedTooLong(host, 'no answer', timeouts.headers));
+    watchdog.watch(patience, () => waitedTooLong(host, 'no answer', patience));
   const traffic = trafficOf(host);
   let bodyError: Error | undefined;
   const onPiece = (bytes: number): void => {
@@ -180,17 +188,28 @@ function requestHeaders(request: HttpRequest): Record<string, string> {
 
 /** Headers that anybody may see; others come from a login or a hosts file. */
 const OPEN_HEADERS = /^(?:accept.*|content-.*|range|user-agent)$/;
+/** What siphon itself asks for in queries; the rest of them is of URLs that were given to it. */
+const OPEN_PARAMETERS = /^(?:account|artifacttype|digest|from|mount|ns|scope|service)$/i;
+/** Shorter values of given URLs are versions, dates and the like. */
+const SIGNATURE_LENGTH = 16;
 
-function secretsOf({ headers = {} }: HttpRequest): string[] {
+/** What is sent to be let in: nobody is to be shown it, whoever quotes it. */
+function rememberSecrets({ url, headers = {} }: HttpRequest): void {
   const { authorization = '' } = headers;
   const value = authorization.replace(/^\S+\s+/, '');
-  const password = /^basic\s/i.test(authorization)
-    ? Buffer.from(value, 'base64')
-        .toString('utf8')
-        .replace(/^[^:]*:/, '')
-    : '';
-  const others = Object.entries(headers).filter(([name]) => !OPEN_HEADERS.test(name));
-  return [value, password, ...others.map(([, text]) => text)].filter((text) => text !== '');
+  rememberSecret(value);
+  if (/^basic\s/i.test(authorization)) {
+    const pair = Buffer.from(value, 'base64').toString('utf8');
+    rememberSecret(pair.replace(/^[^:]*:/, ''));
+  }
+  for (const [name, text] of Object.entries(headers)) {
+    if (!OPEN_HEADERS.test(name)) rememberSecret(text);
+  }
+  const given = [...url.searchParams].filter(([name]) => !OPEN_PARAMETERS.test(name));
+  if (given.length > 0) rememberSecret(url.search);
+  for (const [, text] of given) {
+    if (text.length >= SIGNATURE_LENGTH && !isDigest(text)) rememberSecret(text);
+  }
 }
 
 /** What goes with an answer while its body comes. */
@@ -215,7 +234,6 @@ function toResponse(
       const value = answer.headers[name];
       return Array.isArray(value) ? value.join(', ') : value;
     },
-    secrets: secretsOf(request),
     body: guardedBody(answer.body, request.url.host, reception),
     discard: () => {
       watchdog.watch(timeouts.idle, () =>

@@ -19,6 +19,9 @@ export const defaultTimeouts: RemoteTimeouts = {
   total: 120_000,
 };
 
+/** Milliseconds until a host answers a read, while there are others to be asked instead. */
+export const patienceAmongHosts = 10_000;
+
 /** Exponential backoff with full jitter: each wait is random between 0 and the bound. */
 export interface RetryPolicy {
   /** Attempts in all, the first included. */

@@ -10,10 +10,11 @@ import { type Descriptor, describe } from './descriptor.js';
 import type { Endpoint } from './endpoint.js';
 import { expectStatus } from './http-answer.js';
 import { type HttpRequestBody, type HttpResponse, bufferBody } from './http-exchange.js';
+import { RemoteError } from './remote-error.js';
 import type { RepositoryHost } from './repository-host.js';
 import { type ManifestTarget, type UploadBody, formatTarget, targetPath } from './target.js';
 
-/** Bytes of one chunk; a blob of no more goes whole. */
+/** Bytes of one chunk, unless the registry wants longer ones. */
 const CHUNK_SIZE = 16 * 1024 * 1024;
 const nothing = bufferBody(Buffer.alloc(0));
 
@@ -93,9 +94,11 @@ export async function pushManifest(
   });
 }
 
-/** An upload that the registry has begun; both change with each of its answers. */
+/** An upload that the registry has begun; place and bytes change with each of its answers. */
 interface UploadSession {
   location: URL;
+  /** Bytes of one chunk; a blob of no more goes whole. */
+  chunk: number;
   /** Bytes that the registry has. */
   offset: number;
 }
@@ -149,31 +152,38 @@ async function begun(
   await expectStatus(response, expected, task);
   response.discard();
   if (response.status === 201) return 'mounted';
-  return { location: uploadLocation(response, task), offset: 0 };
+  return { location: uploadLocation(response, task), chunk: chunkSize(response), offset: 0 };
+}
+
+/** distribution-spec, "Pushing a blob in chunks": a registry may name the least that all chunks but the last have. */
+function chunkSize(response: HttpResponse): number {
+  const least = /^\d{1,15}$/.exec(response.header('oci-chunk-min-length') ?? '')?.[0];
+  return Math.max(CHUNK_SIZE, Number(least ?? 0));
 }
 
 /** Where the upload stands by the registry's word; `undefined` where it is to begin anew. */
 async function resumed(
   { host, descriptor, task, signal }: Upload,
-  { location }: UploadSession,
+  { location, chunk }: UploadSession,
 ): Promise<UploadSession | undefined> {
-  if (descriptor.size <= CHUNK_SIZE) return undefined;
+  if (descriptor.size <= chunk) return undefined;
   const response = await host.send({ method: 'GET', target: location, access: 'push', signal });
   const offset = receivedBytes(response);
   const isUsable = response.status === 204 && offset !== undefined && offset <= descriptor.size;
   if (response.status >= 500) await expectStatus(response, [204], task);
   response.discard();
-  return isUsable ? { location: uploadLocation(response, task), offset } : undefined;
+  return isUsable ? { location: uploadLocation(response, task), chunk, offset } : undefined;
 }
 
 /** From where the session is to the end. Before each request the session says what is known for sure. */
 async function transfer(upload: Upload, session: UploadSession, body: UploadBody): Promise<void> {
   const { host, descriptor, task, signal } = upload;
   const { size } = descriptor;
-  while (size > CHUNK_SIZE && session.offset < size) await sendChunk(upload, session, body);
+  const isWhole = size <= session.chunk;
+  while (!isWhole && session.offset < size) await sendChunk(upload, session, body);
   const target = new URL(session.location);
   target.searchParams.set('digest', descriptor.digest);
-  const rest = size > CHUNK_SIZE ? nothing : uploadBody(body, 0, size);
+  const rest = isWhole ? uploadBody(body, 0, size) : nothing;
   const headers = { 'content-type': 'application/octet-stream' };
   const request = { method: 'PUT', target, headers, body: rest, access: 'push' } as const;
   const response = await host.send({ ...request, signal });
@@ -187,7 +197,7 @@ async function sendChunk(
   body: UploadBody,
 ): Promise<void> {
   const { offset } = session;
-  const end = Math.min(offset + CHUNK_SIZE, descriptor.size);
+  const end = Math.min(offset + session.chunk, descriptor.size);
   const headers = {
     'content-type': 'application/octet-stream',
     'content-range': `${offset}-${end - 1}`,
@@ -195,10 +205,19 @@ async function sendChunk(
   const chunk = uploadBody(body, offset, end);
   const request = { method: 'PATCH', target: session.location, headers, body: chunk } as const;
   const response = await host.send({ ...request, access: 'push', signal });
+  if (response.status === 416) throw outOfStep(response, task);
   await expectStatus(response, [202], task);
   response.discard();
   session.location = uploadLocation(response, task);
   session.offset = receivedBytes(response) ?? end;
+}
+
+/** The registry has more or less of the upload than we know, and is to be asked. */
+function outOfStep(response: HttpResponse, task: string): RemoteError {
+  response.discard();
+  const { host } = response.url;
+  const message = `Cannot ${task}: "${host}" wants another chunk than the one that was sent`;
+  return new RemoteError('unavailable', message, { status: response.status });
 }
 
 /** `Range: 0-<last>`; some registries answer `0-0` where they have nothing yet. */

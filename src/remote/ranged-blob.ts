@@ -7,20 +7,22 @@
 
 import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError, errorCode } from '../common/errors.js';
-import { parseContentRange } from './content-range.js';
+import { formatContentRange, parseContentRange } from './content-range.js';
 import { eachHost } from './failover.js';
 import { expectStatus } from './http-answer.js';
+import { foreignText } from './foreign-text.js';
+import { type WatchedHost, noteFailure } from './host-health.js';
 import type { HttpResponse } from './http-exchange.js';
 import type { RemoteTimeouts, RetryPolicy } from './policy.js';
 import { RemoteError, isRetryable } from './remote-error.js';
 import { pause, retryDelay, withRetries } from './retry.js';
 import { throwIfCancelled } from './watchdog.js';
 
-export interface BlobHost {
-  /** As dialed. */
-  readonly name: string;
+export interface BlobHost extends WatchedHost {
   /** One GET of the blob with these headers besides; any status. */
   get: (headers: Record<string, string>, signal: AbortSignal) => Promise<HttpResponse>;
+  /** What came was of no use: the way to the blob is to be found anew. */
+  forget?: () => void;
 }
 
 export interface RangedBlobOptions {
@@ -140,17 +142,25 @@ export class RangedBlob implements BlobSource {
   /** From `done` to the end, in one request. */
   async *#rest(done: number, signal: AbortSignal, skip: number): AsyncGenerator<Uint8Array> {
     const last = done === 0 ? undefined : this.size - 1;
-    const response = await this.#atEachHost(skip, signal, (host) =>
-      this.#open(host, done, last, signal),
-    );
+    const { host, response } = await this.#atEachHost(skip, signal, async (asked) => ({
+      host: asked,
+      response: await this.#open(asked, done, last, signal),
+    }));
     let position = response.status === 206 ? done : 0;
-    for await (const chunk of response.body) {
-      const fresh = chunk.subarray(Math.max(0, done - position));
-      position += chunk.byteLength;
-      if (position > this.size) throw this.#wrong(`more than ${this.size} bytes`);
-      if (fresh.byteLength > 0) yield fresh;
+    try {
+      for await (const chunk of response.body) {
+        const fresh = chunk.subarray(Math.max(0, done - position));
+        position += chunk.byteLength;
+        if (position > this.size) throw this.#wrong(`more than ${this.size} bytes`);
+        if (fresh.byteLength > 0) yield fresh;
+      }
+      if (position < this.size) throw this.#wrong(`an end after ${position} of ${this.size} bytes`);
+    } catch (error) {
+      throwIfCancelled(signal);
+      host.forget?.();
+      noteFailure(host, error);
+      throw error;
     }
-    if (position < this.size) throw this.#wrong(`an end after ${position} of ${this.size} bytes`);
   }
 
   async #atEachHost<T>(
@@ -159,15 +169,16 @@ export class RangedBlob implements BlobSource {
     attempt: (host: BlobHost) => Promise<T>,
   ): Promise<T> {
     const { hosts, onRetry, rejected = 0 } = this.#options;
-    const skip = rejected + failures;
-    const task = `read "${this.name}"`;
-    const context = {
-      task,
-      signal,
-      skip,
-      ...(onRetry === undefined ? {} : { onFailure: onRetry }),
-    };
-    return eachHost(await hosts(), context, attempt);
+    const context = { task: `read "${this.name}"`, signal, skip: rejected + failures };
+    const onFailure = onRetry === undefined ? {} : { onFailure: onRetry };
+    return eachHost(await hosts(), { ...context, ...onFailure }, async (host) => {
+      try {
+        return await attempt(host);
+      } catch (error) {
+        if (errorCode(error) !== 'cancelled') host.forget?.();
+        throw error;
+      }
+    });
   }
 
   /** An answer with status 200 or 206 whose headers fit the blob and the range. */
@@ -182,6 +193,7 @@ export class RangedBlob implements BlobSource {
     const response = await host.get(headers, signal);
     const expected = last === undefined ? [200] : [206, 200];
     await expectStatus(response, expected, `read "${this.name}"`);
+    if (response.status === 206 && hasOtherForm(response)) throw this.#noRanges(response);
     const problem = this.#headerProblem(response, first, last);
     if (problem === undefined) return response;
     response.discard();
@@ -194,7 +206,8 @@ export class RangedBlob implements BlobSource {
     last: number | undefined,
   ): string | undefined {
     const encoding = response.header('content-encoding');
-    if (encoding !== undefined && encoding !== 'identity') return `encoding "${encoding}"`;
+    if (encoding !== undefined && encoding !== 'identity')
+      return `encoding "${foreignText(encoding)}"`;
     const validator = responseValidator(response);
     const { validator: opened } = this.#options;
     if (opened !== undefined && validator !== undefined && validator !== opened) {
@@ -205,12 +218,12 @@ export class RangedBlob implements BlobSource {
       const fits = length === undefined || Number(length) === this.size;
       return fits ? undefined : `${length} bytes instead of ${this.size}`;
     }
-    const got = response.header('content-range');
-    const parsed = parseContentRange(got);
+    const parsed = parseContentRange(response.header('content-range'));
     const rangeFits = parsed?.range?.first === first && parsed.range.last === last;
     const totalFits = parsed?.total === undefined || parsed.total === this.size;
     if (rangeFits && totalFits) return undefined;
-    return `range "${got ?? ''}" instead of "bytes ${first}-${last}/${this.size}"`;
+    const got = parsed === undefined ? 'no range' : `range "${formatContentRange(parsed)}"`;
+    return `${got} instead of "bytes ${first}-${last}/${this.size}"`;
   }
 
   /** Fills `rest` with what follows the first `skip` bytes of the body. */
@@ -248,13 +261,19 @@ export class RangedBlob implements BlobSource {
     response.discard();
     return new SiphonError(
       'unsupported',
-      `Cannot read "${this.name}" in parts: "${response.url.host}" ignores byte ranges, expected status 206`,
+      `Cannot read "${this.name}" in parts: "${response.url.host}" ${response.status === 206 ? 'sends them in a form of its own' : 'ignores byte ranges'}, expected status 206 and the bytes as they are`,
     );
   }
 
   #wrong(got: string): RemoteError {
     return new RemoteError('corrupt', `Cannot read "${this.name}": the server sends ${got}`);
   }
+}
+
+/** Several ranges where one was asked for, or coded bytes: so it will be each time. */
+function hasOtherForm(response: HttpResponse): boolean {
+  const isMultipart = response.header('content-type')?.startsWith('multipart/') === true;
+  return isMultipart || (response.header('content-encoding') ?? 'identity') !== 'identity';
 }
 
 /** What names the version of the content, if anything does. */

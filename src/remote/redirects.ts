@@ -26,15 +26,19 @@ export function followingRedirects(exchange: Exchange): Exchange {
   };
 }
 
+/** GETs of one thing that go straight to where the last of them was redirected to. */
+export interface RememberedTarget {
+  get: (headers: Record<string, string>, signal: AbortSignal) => Promise<HttpResponse>;
+  /** What came from there was no use: the next request finds the target anew. */
+  forget: () => void;
+}
+
 /**
- * GETs of one thing at `url` that go straight to where the last of them was redirected to another origin,
- * without authorization. A target that refuses, as storage services do with 403 or 400 once a signature
- * is too old, or that cannot be talked to, is found anew by way of `url`.
+ * The thing at `url`; only another origin is remembered, and is asked without authorization. A target that
+ * refuses, as storage services do with 403 or 400 once a signature is too old, or that is in trouble, is
+ * found anew by way of `url` at once; one that cannot be talked to, by the next request.
  */
-export function rememberingTarget(
-  exchange: Exchange,
-  url: URL,
-): (headers: Record<string, string>, signal: AbortSignal) => Promise<HttpResponse> {
+export function rememberingTarget(exchange: Exchange, url: URL): RememberedTarget {
   let target: URL | undefined;
   const forget = (used: URL): void => {
     // Another request may have found a new one meanwhile.
@@ -52,7 +56,7 @@ export function rememberingTarget(
     forget(request.url);
     return undefined;
   };
-  return async (headers, signal) => {
+  const get: RememberedTarget['get'] = async (headers, signal) => {
     const request = { method: 'GET', headers, signal } as const;
     const known = target && (await askTarget({ ...request, url: target }));
     if (known !== undefined) return known;
@@ -61,11 +65,12 @@ export function rememberingTarget(
     if (isSuccess && response.url.origin !== url.origin) target = response.url;
     return response;
   };
+  return { get, forget: () => (target = undefined) };
 }
 
-/** An answer that says no more than that this URL is not the right one, or not any more. */
+/** An answer that says no more than that this URL is not the right one, or not any more, or not now. */
 function isRefusal(status: number): boolean {
-  return status >= 400 && status < 500 && ![408, 416, 425, 429].includes(status);
+  return status >= 400 && status !== 416 && status !== 429;
 }
 
 function isRedirect(request: HttpRequest, response: HttpResponse): boolean {

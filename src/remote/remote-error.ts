@@ -2,6 +2,7 @@
 
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import type { ErrorCode } from '../common/errors.js';
+import { foreignText } from './foreign-text.js';
 
 export interface RemoteErrorOptions {
   hint?: string;
@@ -62,7 +63,7 @@ export function codeForStatus(status: number): ErrorCode {
  * @param thrown what undici or Node threw
  */
 export function connectionError(host: string, thrown: unknown): RemoteError {
-  const cause = innermost(thrown);
+  const cause = shown(innermost(thrown));
   const code = systemCode(cause) ?? '';
   if (code === 'UND_ERR_DESTROYED' || code === 'UND_ERR_CLOSED') {
     return clientClosed(host, cause);
@@ -126,7 +127,15 @@ const UNREACHABLE: ReadonlySet<string> = new Set([
 export function connectionCause(error: unknown): string {
   const cause = innermost(error);
   const code = systemCode(cause) ?? '';
-  return CAUSES[code] ?? (code === '' ? errorMessage(cause) : `${errorMessage(cause)} (${code})`);
+  const words = foreignText(errorMessage(cause));
+  return CAUSES[code] ?? (code === '' ? words : `${words} (${code})`);
+}
+
+/** A cause that can be logged: what undici throws may hold what was received, and certificates have words. */
+function shown(error: unknown): Error {
+  const code = systemCode(error);
+  const words = foreignText(errorMessage(error));
+  return Object.assign(new Error(words), code === undefined ? {} : { code });
 }
 
 /** Several addresses were tried, or one error wraps another: the first that says why. */

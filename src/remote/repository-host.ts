@@ -23,6 +23,8 @@ export interface RepositoryHostOptions {
   timeouts: RemoteTimeouts;
   retry: RetryPolicy;
   reach?: ReachLimits;
+  /** Milliseconds until a read is answered, where others may be asked instead; default: as of the timeouts. */
+  patience?: number | undefined;
 }
 
 export type RepositoryRequest = Omit<HttpRequest, 'url'> & {
@@ -35,6 +37,8 @@ export class RepositoryHost {
   /** As dialed, for messages. */
   readonly name: string;
   readonly capabilities: ReadonlySet<Capability>;
+  /** Whether it answers anything at all, refusals included. */
+  readonly probe: () => Promise<void>;
   readonly #client: HttpClient;
   readonly #base: URL;
   /** How a mirror is told whose repository is meant, as containerd does. */
@@ -43,9 +47,11 @@ export class RepositoryHost {
 
   /** Connects to nothing yet. */
   constructor(config: HostConfig, options: RepositoryHostOptions) {
-    const { reference, credentials, timeouts, retry, reach } = options;
+    const { reference, credentials, timeouts, retry, reach, patience } = options;
     const { host, repository } = reference;
-    const isOwn = config.base.host === dialedHost(host);
+    const { protocol } = config.base;
+    // Written as URLs are: lower case, without the scheme's own port.
+    const isOwn = config.base.host === new URL(`${protocol}//${dialedHost(host)}`).host;
     this.name = config.base.host;
     this.capabilities = config.capabilities;
     this.#base = new URL(`${repository}/`, config.base);
@@ -67,9 +73,15 @@ export class RepositoryHost {
       retry,
       now: () => performance.now(),
     });
+    const reading: Exchange = (request) => exchange({ patience, ...request });
     this.#exchanges = {
-      pull: authenticator.wrap(exchange, 'pull'),
+      pull: authenticator.wrap(reading, 'pull'),
       push: authenticator.wrap(exchange, 'push'),
+    };
+    this.probe = async () => {
+      const signal = new AbortController().signal;
+      const response = await reading({ method: 'GET', url: config.base, signal });
+      response.discard();
     };
   }
 
@@ -81,8 +93,8 @@ export class RepositoryHost {
 
   /** The blob, asked for time and again: where it is redirected to is remembered. */
   blob(digest: Digest): BlobHost {
-    const get = rememberingTarget(this.#exchanges.pull, this.#url(`blobs/${digest}`));
-    return { name: this.name, get };
+    const target = rememberingTarget(this.#exchanges.pull, this.#url(`blobs/${digest}`));
+    return { name: this.name, probe: this.probe, ...target };
   }
 
   /** Ends running requests too. */

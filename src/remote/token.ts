@@ -2,8 +2,10 @@
 
 import { z } from 'zod';
 import { SiphonError } from '../common/errors.js';
+import { rememberSecret } from '../common/secrets.js';
 import type { Credentials } from './credentials.js';
 import { parseDocument } from './descriptor.js';
+import { foreignText } from './foreign-text.js';
 import { expectStatus, readBody } from './http-answer.js';
 import { type Exchange, type HttpRequest, bufferBody } from './http-exchange.js';
 
@@ -17,7 +19,7 @@ export interface TokenRequest {
 
 export interface Token {
   value: string;
-  /** Milliseconds that it is good for. */
+  /** Milliseconds that it is good for from now on. */
   lifetime: number;
 }
 
@@ -25,12 +27,17 @@ const CLIENT_ID = 'siphon';
 const MAX_ANSWER = 256 * 1024;
 /** Seconds that a token lasts where the service does not say (distribution's token specification). */
 const DEFAULT_LIFETIME = 60;
+/** Longer ones, in seconds, are asked for again all the same. */
+const LONGEST_LIFETIME = 24 * 3600;
 
+/** Services differ in what they leave out and in what they write for nothing. */
 const answerSchema = z.object({
-  token: z.string().optional(),
-  access_token: z.string().optional(),
-  expires_in: z.number().nonnegative().optional(),
+  token: z.string().nullish(),
+  access_token: z.string().nullish(),
+  expires_in: z.unknown().optional(),
+  issued_at: z.unknown().optional(),
 });
+type Answer = z.infer<typeof answerSchema>;
 
 /** @throws SiphonError `unauthorized` where the service refuses, else as of any request */
 export async function fetchToken(
@@ -39,7 +46,7 @@ export async function fetchToken(
   signal: AbortSignal,
 ): Promise<Token> {
   const response = await exchange(tokenRequest(request, signal));
-  const task = `get a token for "${request.scope}"`;
+  const task = `get a token for "${foreignText(request.scope)}"`;
   await expectStatus(response, [200], task);
   const body = await readBody(response, MAX_ANSWER, 'token');
   const answer = parseDocument(answerSchema, parseJson(body, request.realm.host), 'token');
@@ -47,7 +54,20 @@ export async function fetchToken(
   if (!value) {
     throw new SiphonError('invalid', `Cannot ${task}: "${request.realm.host}" answers without one`);
   }
-  return { value, lifetime: (answer.expires_in ?? DEFAULT_LIFETIME) * 1000 };
+  rememberSecret(value);
+  return { value, lifetime: lifetimeOf(answer, response.header('date')) };
+}
+
+/**
+ * What is left of the token's life: a service may hand out one that it issued before. Its own clock is compared
+ * with itself; ours may be another.
+ */
+function lifetimeOf({ expires_in: said, issued_at: issued }: Answer, date = ''): number {
+  const seconds = typeof said === 'string' && said !== '' ? Number(said) : said;
+  const isUsable = typeof seconds === 'number' && seconds > 0;
+  const whole = (isUsable ? Math.min(seconds, LONGEST_LIFETIME) : DEFAULT_LIFETIME) * 1000;
+  const age = typeof issued === 'string' ? Date.parse(date) - Date.parse(issued) : 0;
+  return age > 0 && age < whole ? whole - age : whole;
 }
 
 function tokenRequest(request: TokenRequest, signal: AbortSignal): HttpRequest {
@@ -71,6 +91,7 @@ function oauthTokenRequest(
   refreshToken: string,
   signal: AbortSignal,
 ): HttpRequest {
+  rememberSecret(refreshToken);
   const form = new URLSearchParams({
     grant_type: 'refresh_token',
     client_id: CLIENT_ID,

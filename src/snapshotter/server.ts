@@ -22,6 +22,8 @@ import { snapshotsService } from './service.js';
 import { Snapshotter } from './snapshotter.js';
 import { type Listener, backlog, openListener, removeListener } from './socket.js';
 
+/** Longest message that is taken, in bytes; as containerd does. */
+const MAX_MESSAGE = 16 * 1024 * 1024;
 /** How long answers may take to reach their clients at shutdown, in milliseconds. */
 const SHUTDOWN_GRACE = 2_000;
 /** How long calls may go on where another process waits to take over, in milliseconds. */
@@ -67,7 +69,7 @@ export async function serveSnapshotter(options: SnapshotterOptions): Promise<Sna
   const { address, listener: given, beside, ...parts } = options;
   const { root, log } = parts;
   const snapshotter = await Snapshotter.open(parts);
-  const server = new Server();
+  const server = new Server({ 'grpc.max_receive_message_length': MAX_MESSAGE });
   try {
     const service = snapshotsService(snapshotter, log);
     server.addService(SnapshotsService, service.implementation);

@@ -120,6 +120,17 @@ function requestFor(image: string, username: string): Buffer {
 
 const pull = 'runtime.v1.ImageService/PullImage';
 
+test('messages longer than 4 MiB are handed on, as a list of many images is', async () => {
+  const long = Buffer.alloc(6 << 20, 'x');
+  handler = (_, done) => done(null, long);
+  client.close();
+  const options = { 'grpc.max_receive_message_length': 16 << 20 };
+  const address = `unix:${join(folder.path, 'siphon')}`;
+  client = new Client(address, credentials.createInsecure(), options);
+  const got = await call('runtime.v1.ImageService/ListImages', Buffer.of());
+  expect(got.equals(long)).toBe(true);
+});
+
 test('credentials are there while the image is pulled, and after', async () => {
   const find = pods.before(anonymous);
   let meanwhile: unknown;

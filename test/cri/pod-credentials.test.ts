@@ -52,6 +52,34 @@ test('of pulls at once each takes back its own', async () => {
   expect(await find('docker.io', 'r/a/b')).toEqual(stored);
 });
 
+test('where the latest are refused, those of other pods are given, then those of this machine', async () => {
+  await using folder = await temporaryFolder();
+  const file = new SealedFile(join(folder.path, 'sealed'), Buffer.alloc(32, 1), 'test');
+  const pods = new PodCredentials({ file, log: silentLogger });
+  const all = ['1', '2', '3', '4', '5'].map((password) => ({ username: 'me', password }));
+  for (const one of all) await begin(pods, 'r.example/app', one)('pulled');
+  // Pulled again with what is known: the latest, and there once.
+  await begin(pods, 'r.example/app', all[2])('pulled');
+  for (const source of [pods, new PodCredentials({ file, log: silentLogger })]) {
+    const find = sourceOf(source);
+    const found: Credentials[] = [];
+    for (let one = await find('r.example', 'app'); one !== stored && one !== undefined;) {
+      found.push(one);
+      one = await find('r.example', 'app', found);
+    }
+    expect(found.map(({ password }) => password)).toEqual(['3', '5', '4', '2']);
+  }
+});
+
+test('of pulls at once with different logins, the one that is refused spoils no other', async () => {
+  const pods = new PodCredentials({ log: silentLogger });
+  const find = sourceOf(pods);
+  begin(pods, 'r.example/app:1', first);
+  begin(pods, 'r.example/app:2', second);
+  expect(await find('r.example', 'app')).toEqual(second);
+  expect(await find('r.example', 'app', second && [second])).toEqual(first);
+});
+
 test('what nothing is read from is not kept', async () => {
   const pods = new PodCredentials({ log: silentLogger });
   const wanted = new Set(['r.example/app']);

@@ -44,8 +44,8 @@ let registry: DockerRegistry;
 let image: DemoLayout;
 /** Wants logins, and hands out blobs from a store of another name by signed URLs. */
 let gateway: ScriptedServer;
-/** The store's errors begin, or the gateway's. */
-let failing: 'nobody' | 'store' | 'gateway';
+/** Whose errors begin; `headers`: answers whose headers quote. */
+let failing: 'nobody' | 'store' | 'gateway' | 'tokens' | 'headers';
 const used = new Set<Secret>();
 /** Everything that siphon said. */
 let said = '';
@@ -97,8 +97,9 @@ async function answerAsGateway(asked: IncomingMessage, answer: ServerResponse): 
   const { pathname, searchParams } = new URL(url, gateway.origin);
   const sent = `${url} ${JSON.stringify(headers)}`;
   noteUsed(sent);
-  const refuse = (status: number): void => {
-    const message = `not with ${headers.authorization}, ${String(headers['x-key'])}, at ${gateway.origin}${url}`;
+  const refuse = (status: number, form = ''): void => {
+    const shown = `${headers.authorization}, ${String(headers['x-key'])} ${form}`;
+    const message = `not with ${shown}, at ${gateway.origin}${url}, that is ${url}`;
     answer.writeHead(status, { 'content-type': 'application/json' });
     answer.end(JSON.stringify({ errors: [{ code: 'DENIED', message }] }));
   };
@@ -107,7 +108,7 @@ async function answerAsGateway(asked: IncomingMessage, answer: ServerResponse): 
     const form = method === 'POST' ? await textOf(asked) : '';
     noteUsed(form);
     const isKnown = form.includes(secrets.identity) || sent.includes(pairOf(secrets.password));
-    if (!isKnown) return refuse(401);
+    if (!isKnown || failing === 'tokens') return refuse(401, form);
     answer.setHeader('content-type', 'application/json');
     answer.end(JSON.stringify({ token: secrets.token }));
     return;
@@ -117,6 +118,11 @@ async function answerAsGateway(asked: IncomingMessage, answer: ServerResponse): 
     const isSigned = searchParams.get('signature') === secrets.signature;
     if (failing === 'store' || !isSigned) return refuse(403);
     return forward(asked, answer, pathname.replace('/store', '/v2/app/blobs'));
+  }
+  if (failing === 'headers') {
+    const type = `text/${headers.authorization?.replaceAll(' ', '-')}; at=${url}`;
+    answer.writeHead(200, { 'content-type': type, 'docker-content-digest': `sha256:${type}` });
+    return void answer.end('{}');
   }
   if (failing === 'gateway') return refuse(500);
   const challenge = challengeFor(name, headers.authorization);
@@ -188,6 +194,10 @@ test('logins of every kind, pushing, and what is refused', async () => {
   failing = 'gateway';
   expect(await siphon('pull', `${gateway.host}/app:other`)).toBe(false);
   expect(said).toContain('DENIED: not with');
+  failing = 'tokens';
+  expect(await siphon('pull', `${gateway.host}/identity:another`)).toBe(false);
+  failing = 'headers';
+  expect(await siphon('pull', `${gateway.host}/basic:another`)).toBe(false);
   expect([...used]).toEqual(expect.arrayContaining(['password', 'token', 'identity', 'helper']));
   nothingIsSaid();
 }, 60_000);

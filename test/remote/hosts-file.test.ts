@@ -33,7 +33,7 @@ describe('findHosts', () => {
         server = "https://b.example"
         capabilities = ["resolve"]
         [host."https://m1.example"]
-          capabilities = ["pull", "resolve", "referrers"]
+          capabilities = ["PULL", "Resolve", "referrers"]
         [host."m2.example:5000"]
         [host."http://m3.example/cache"]
         [host."https://m4.example/v2/proxy"]
@@ -45,7 +45,7 @@ describe('findHosts', () => {
       'https://m2.example:5000/v2/',
       'http://m3.example/cache/v2/',
       'https://m4.example/v2/proxy/',
-      'http://127.0.0.1:5000/v2/',
+      'https://127.0.0.1:5000/v2/',
       'https://b.example/v2/',
     ]);
     expect(hosts.map(({ capabilities }) => [...capabilities].join())).toEqual([
@@ -56,6 +56,14 @@ describe('findHosts', () => {
       'pull,resolve,push',
       'resolve',
     ]);
+  });
+
+  test('what is said of the registry without naming it changes neither its path nor what it is for', async () => {
+    const text = 'capabilities = ["pull"]\noverride_path = true\nskip_verify = true';
+    const [host] = await hostsOf('a.example', { 'a.example/hosts.toml': text });
+    expect(host?.base.href).toBe('https://a.example/v2/');
+    expect([...(host?.capabilities ?? [])]).toEqual(['pull', 'resolve', 'push']);
+    expect(host?.tls.verify).toBe(false);
   });
 
   test('certificates, keys and headers', async () => {
@@ -98,6 +106,20 @@ describe('findHosts', () => {
     });
   });
 
+  test('an empty hosts.toml, a certificate that holds its key, and folders among them', async () => {
+    const [host] = await hostsOf('a.example', {
+      'a.example/hosts.toml': '',
+      'a.example/ca.crt': 'authority',
+      'a.example/both.cert': 'both',
+      'a.example/old.crt/none': '',
+    });
+    expect(host?.tls).toEqual({
+      verify: true,
+      authorities: ['authority'],
+      clients: [{ cert: 'both', key: 'both' }],
+    });
+  });
+
   test.each(['a.example:5000', 'a.example_5000_'])('a port in a folder: %s', async (name) => {
     const hosts = await hostsOf('a.example:5000', {
       [`${name}/hosts.toml`]: '[host."https://m.example"]',
@@ -123,6 +145,13 @@ describe('findHosts', () => {
     const error = await failureOf(hostsOf('a.example', { 'a.example/hosts.toml': text }));
     expect(error).toMatchObject({ code });
     expect(error.message).toContain(words);
+  });
+
+  test("a user in a host's URL is not shown", async () => {
+    const text = 'server = "https://me:hush@"';
+    const error = await failureOf(hostsOf('a.example', { 'a.example/hosts.toml': text }));
+    expect(error.message).toContain("no host's URL");
+    expect(error.message).not.toContain('hush');
   });
 
   test('a header of a malformed file is not shown', async () => {

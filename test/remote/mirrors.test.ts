@@ -19,6 +19,7 @@ import {
   type Blob,
   emptyConfig,
   failureOf,
+  impatient,
   manifestOf,
   openRegistry,
   pushImage,
@@ -169,6 +170,39 @@ describe('a mirror', () => {
     },
   );
 
+  test.each(['says nothing', 'stands still', 'drips'])(
+    'that %s is waited for once, and then asked last',
+    async (how) => {
+      const mute = await startScriptedServer((_, response) => {
+        if (how === 'says nothing') return;
+        response.writeHead(206, { 'content-range': `bytes 7-76/${layer.bytes.length}` });
+        response.write('x');
+        if (how === 'stands still') return;
+        const timer = setInterval(() => response.write('x'), 50);
+        response.once('close', () => clearInterval(timer));
+      });
+      const hosts = await temporaryFolder();
+      await mkdir(join(hosts.path, '_default'));
+      await writeFile(join(hosts.path, '_default/hosts.toml'), `[host."${mute.origin}"]\n`);
+      const registry = openRegistry(upstream.host, { ...impatient, hostsDirs: [hosts.path] });
+      try {
+        const read = async (): Promise<void> => {
+          const part = await registry.blobSource(layer.descriptor).read(7, 70, signal());
+          expectBytes(part, layer.bytes.subarray(7, 77));
+        };
+        await Promise.all([read(), read(), read()]);
+        expect(mute.requests).toHaveLength(3);
+        for (let time = 0; time < 3; time += 1) await read();
+        const target = { digest: manifest.descriptor.digest };
+        expectBytes((await registry.fetchManifest(target, signal())).bytes, manifest.bytes);
+        expect(mute.requests).toHaveLength(3);
+      } finally {
+        await registry.close();
+        await Promise.all([mute.close(), hosts[Symbol.asyncDispose]()]);
+      }
+    },
+  );
+
   test('is asked for what it is capable of, with its header and whose it is', async () => {
     const mute = await startScriptedServer((_, response) => response.writeHead(404).end());
     const table = `[host."${mute.origin}/cache/v2"]\noverride_path = true
@@ -253,7 +287,10 @@ describe('a mirror', () => {
 });
 
 test('nobody to ask is told', async () => {
-  await using reader = await client('any.invalid', 'capabilities = ["push"]');
+  await using reader = await client(
+    'any.invalid',
+    'server = "any.invalid"\ncapabilities = ["push"]',
+  );
   expect(await failureOf(reader.registry.fetchManifest({ tag: 'v1' }, signal()))).toMatchObject({
     code: 'unsupported',
   });

@@ -129,7 +129,7 @@ describe.skipIf(!hasOpenssl)('docker-registry with tokens (needs openssl)', () =
 
   test('a token that ran out is replaced; refused credentials are told', async () => {
     await using folder = await temporaryFolder();
-    const options = { folder: folder.path, login: registryLogin, lifetime: 0 };
+    const options = { folder: folder.path, login: registryLogin, lifetime: 0.001 };
     const tokens = await startTokenServer(options);
     const server = await startDockerRegistry({ auth: tokens.auth });
     const registry = openRegistry(server.host, { credentials: login });

@@ -5,6 +5,7 @@ import { parseReference } from '#src/remote/reference.js';
 import { Registry } from '#src/remote/registry.js';
 import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { startRegistryProxy } from '../support/registry-proxy.js';
+import { startScriptedServer } from '../support/scripted-server.js';
 import { openRegistry, patient, randomBlob, signal } from './helpers.js';
 
 const CHUNK = 16 * 1024 * 1024;
@@ -43,6 +44,62 @@ test('a blob of several chunks goes on after one that failed, without sending th
     // Whatever the registry answered, the last word of an upload is that it has the blob.
     await registry.pushBlob(blob.descriptor, body, signal());
     expect(sent).toHaveLength(4);
+  } finally {
+    await registry.close();
+  }
+}, 60_000);
+
+test.each([
+  ['more than the blob', CHUNK + 5000, ['POST', 'PUT']],
+  ['more than usual', CHUNK + 1000, ['POST', 'PATCH', 'PATCH', 'PUT']],
+  ['less than usual', 1000, ['POST', 'PATCH', 'PATCH', 'PUT']],
+])('chunks are as long as the registry wants them: %s', async (_, least, methods) => {
+  const blob = randomBlob(CHUNK + 2000);
+  const received: Buffer[] = [];
+  const sizes: number[] = [];
+  const registry = await startScriptedServer((request, response) => {
+    const { method } = request;
+    const part: Buffer[] = [];
+    request.on('data', (bytes: Buffer) => part.push(bytes));
+    request.once('end', () => {
+      received.push(...part);
+      if (method === 'HEAD') return response.writeHead(404).end();
+      if (method === 'PATCH') sizes.push(Buffer.concat(part).length);
+      const size = Buffer.concat(received).length;
+      return response
+        .writeHead(method === 'PUT' ? 201 : 202, {
+          location: '/v2/upload?_state=x',
+          'oci-chunk-min-length': least,
+          range: `0-${Math.max(0, size - 1)}`,
+        })
+        .end();
+    });
+  });
+  const client = openRegistry(registry.host);
+  try {
+    await client.pushBlob(blob.descriptor, blob.bytes, signal());
+    expect(Buffer.concat(received).equals(blob.bytes)).toBe(true);
+    expect(registry.requests.slice(1).map(({ method }) => method)).toEqual(methods);
+    expect(sizes.slice(0, 1).every((size) => size >= least)).toBe(true);
+  } finally {
+    await client.close();
+    await registry.close();
+  }
+});
+
+test('where the registry has more or less of an upload than it was told, it is asked', async () => {
+  await using proxy = await startRegistryProxy(server.host);
+  const registry = openRegistry(proxy.host);
+  const blob = randomBlob(2 * CHUNK + 1000);
+  let patches = 0;
+  proxy.before = async (request) => {
+    if (request.startsWith('PATCH') && (patches += 1) === 2) return 416;
+    return undefined;
+  };
+  try {
+    await registry.pushBlob(blob.descriptor, blob.bytes, signal());
+    expect(patches).toBe(4);
+    expect((await registry.fetchBlob(blob.descriptor, signal())).equals(blob.bytes)).toBe(true);
   } finally {
     await registry.close();
   }

@@ -1,6 +1,7 @@
 /** A node:http server that a test scripts, for faults that no real registry shows at will. */
 
 import { type IncomingHttpHeaders, type RequestListener, createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 export interface SeenRequest {
@@ -18,20 +19,25 @@ export interface ScriptedServer {
   close(): Promise<void>;
 }
 
-export async function startScriptedServer(listener: RequestListener): Promise<ScriptedServer> {
+/** @param tls PEM; absent: plain HTTP */
+export async function startScriptedServer(
+  listener: RequestListener,
+  tls?: { cert: Buffer; key: Buffer },
+): Promise<ScriptedServer> {
   const requests: SeenRequest[] = [];
-  const server = createServer((request, response) => {
+  const noting: RequestListener = (request, response) => {
     const { method = '', url = '', headers } = request;
     requests.push({ method, path: url, headers });
     listener(request, response);
-  });
+  };
+  const server = tls === undefined ? createServer(noting) : createTlsServer(tls, noting);
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve);
   });
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
     host,
-    origin: `http://${host}`,
+    origin: `${tls === undefined ? 'http' : 'https'}://${host}`,
     requests,
     close: () =>
       new Promise((resolve) => {
