@@ -4,7 +4,7 @@
  * they expire, and fetched once however many requests wait for them.
  */
 
-import { SiphonError, errorCode } from '../common/errors.js';
+import { SiphonError } from '../common/errors.js';
 import { type Challenge, parseChallenges } from './auth-challenge.js';
 import type { CredentialSource, Credentials } from './credentials.js';
 import { foreignText } from './foreign-text.js';
@@ -168,7 +168,7 @@ export class Authenticator {
    */
   async #fetch(scope: string, refused: readonly Credentials[]): Promise<Login | undefined> {
     const tried = [...refused];
-    for (let failure: unknown; ;) {
+    for (let failure: SiphonError | undefined; ;) {
       const credentials = await this.#credentials(tried);
       const isNew = credentials && !tried.some((one) => isSameLogin(one, credentials));
       if (tried.length > 0 && (!isNew || tried.length > MAX_REFUSED)) {
@@ -178,7 +178,8 @@ export class Authenticator {
       try {
         return await this.#fetchWith(credentials, scope);
       } catch (error) {
-        if (errorCode(error) !== 'unauthorized' || credentials === undefined) throw error;
+        const isRefused = error instanceof SiphonError && error.code === 'unauthorized';
+        if (!isRefused || credentials === undefined) throw error;
         failure = error;
         tried.push(credentials);
       }
