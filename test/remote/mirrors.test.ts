@@ -176,9 +176,11 @@ describe('a mirror', () => {
       const mute = await startScriptedServer((_, response) => {
         if (how === 'says nothing') return;
         response.writeHead(206, { 'content-range': `bytes 7-76/${layer.bytes.length}` });
-        response.write('x');
+        const bytes = [...layer.bytes.subarray(7, 77)];
+        const drip = (): void => void response.write(Buffer.of(bytes.shift() ?? 0));
+        drip();
         if (how === 'stands still') return;
-        const timer = setInterval(() => response.write('x'), 50);
+        const timer = setInterval(drip, 50);
         response.once('close', () => clearInterval(timer));
       });
       const hosts = await temporaryFolder();
