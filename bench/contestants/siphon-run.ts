@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { StartContestant } from '../harness/contestant.js';
 import { CLOSING_TIMEOUT, type ExecuteOptions, executeCommand } from '../programs/execute.js';
 import { siphonProgram } from '../programs/siphon-program.js';
-import { publishWithIndexes, siphonVersion } from './siphon.js';
+import { WITH_INDEXES, siphonVersion } from './siphon.js';
 
 export const siphonRun: StartContestant = {
   name: 'siphon-run',
@@ -14,7 +14,7 @@ export const siphonRun: StartContestant = {
     if (programs.find('runc') === undefined) return { skipped: 'needs runc' };
     return { versions: { siphon: siphonVersion(), runc: await programs.version('runc') } };
   },
-  prepare: publishWithIndexes,
+  ...WITH_INDEXES,
   open(place) {
     const siphon = [
       ...place.enter,

@@ -25,6 +25,12 @@ import { repositoryOf } from '../harness/bench-registry.js';
 /** Layers below it are unpacked by intent (`smallest_lazy_layer`). */
 const SMALLEST_LAZY = 256 * 1024;
 
+/** For all of siphon that start from indexes: one set serves them. */
+export const WITH_INDEXES: Pick<StartContestant, 'prepare' | 'preparedBy'> = {
+  prepare: publishWithIndexes,
+  preparedBy: ({ siphon }) => `siphon ${siphon}`,
+};
+
 /** Without any index: each layer is downloaded, indexed on the way, and served from where it is kept. */
 export const siphonStreamed: StartContestant = {
   name: 'siphon-streamed',
@@ -38,12 +44,12 @@ export const siphonIndexed: StartContestant = {
   name: 'siphon-indexed',
   title: 'siphon, indexed',
   find,
-  prepare: publishWithIndexes,
+  ...WITH_INDEXES,
   open: (place) => open(place, 'lazy'),
 };
 
 /** Publishes a copy of the image with the indexes of its layers. */
-export async function publishWithIndexes(
+async function publishWithIndexes(
   image: PublishedImage,
   { registry, folder, version, signal }: PrepareTools,
 ): Promise<PreparedImage> {

@@ -14,6 +14,11 @@ export interface StartContestant {
   find(programs: ProgramFinder): Promise<Found>;
   /** Makes of an image in the registry what it starts from; without it, that is the image as it is. */
   prepare?(image: PublishedImage, tools: PrepareTools): Promise<PreparedImage>;
+  /**
+   * What {@link prepare} depends on beside the image; contestants that say the same share what was made.
+   * Default: name and versions.
+   */
+  preparedBy?(versions: Record<string, string>): string;
   /** Starts its services on an empty folder. */
   open(place: Place, programs: ProgramFinder): Promise<Installation>;
 }

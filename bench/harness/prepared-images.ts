@@ -21,7 +21,8 @@ export async function preparedImage(
   },
 ): Promise<PreparedImage | undefined> {
   if (contestant.prepare === undefined) return undefined;
-  const version = shortHash(JSON.stringify([contestant.name, versions]));
+  const by = contestant.preparedBy?.(versions) ?? JSON.stringify([contestant.name, versions]);
+  const version = shortHash(by);
   const record = join(bench.cache, 'prepared', `${shortHash(image.digest)}-${version}.json`);
   const noted = await readFile(record, 'utf8').catch(() => undefined);
   // Our own file; who changes it changes numbers of theirs.
