@@ -25,6 +25,8 @@ const LEAST_LEFT_MS = 20;
 const SHORT_LIVED = 'short-lived programs';
 /** For these, the script says what it is. */
 const INTERPRETER = /^(?:node|nodejs|python[\d.]*|perl|sh|dash|bash)$/;
+/** The next word is the program's text. */
+const INLINE = /^-[a-z]*[ce]$/;
 
 interface SeenProcess {
   name: string;
@@ -148,7 +150,8 @@ async function threadsCpuMs(pid: number): Promise<number> {
 function nameOf(command: readonly string[]): string {
   const [program = '', ...args] = command;
   const name = basename(program);
-  const script = INTERPRETER.test(name) ? args.find((arg) => /^[^-].*\//.test(arg)) : undefined;
+  const isScript = INTERPRETER.test(name) && !INLINE.test(args[0] ?? '');
+  const script = isScript ? args.find((arg) => /^[^-].*\//.test(arg)) : undefined;
   return script === undefined ? name : basename(script);
 }
 

@@ -168,6 +168,14 @@ sys.stdin.readline()`;
     );
     const meter = await startProcessMeter(group);
     expect((await meter.stop()).map(({ name }) => name)).toEqual(['siphon']);
+  });
+
+  test('calls a shell that was given its script as text by its own name', async () => {
+    await using group = await openProcessGroup();
+    const child = startIn(group, 'sh', '-ec', ': >/dev/null; echo here; read line; true', '/bin/x');
+    await once(child.stdout, 'data');
+    const meter = await startProcessMeter(group);
+    expect((await meter.stop()).map(({ name }) => name)).toEqual(['sh']);
     child.kill('SIGKILL');
   });
 });
