@@ -32,11 +32,6 @@ export interface BackgroundCommand {
   onAttachable?: () => void;
 }
 
-export interface Started {
-  /** Resolves when it has ended. */
-  ended(): Promise<void>;
-}
-
 /**
  * Starts what shall go on, with the settings of `command`, and waits until it says that it is ready.
  * @throws SiphonError what the child failed with
@@ -44,9 +39,8 @@ export interface Started {
 export async function startInBackground(
   command: Command,
   started: BackgroundCommand,
-): Promise<Started> {
+): Promise<void> {
   const child = startDetached(command, started);
-  const exit = new Promise<void>((done) => child.once('exit', () => done()));
   let progress: ProgressDisplay | undefined = createProgress();
   const endProgress = (): void => {
     progress?.end();
@@ -66,12 +60,6 @@ export async function startInBackground(
     const onEvent = (event: LayerEvent): void => progress?.update(event);
     await waitUntilReady(child, { ...started, onEvent, onAttachable });
     if (interrupted) throw new SiphonError('cancelled', `Cannot ${started.purpose}: interrupted`);
-    return {
-      ended() {
-        child.ref();
-        return exit;
-      },
-    };
   } finally {
     process.off('SIGINT', interrupt);
     endProgress();

@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { PATIENCE } from '../exec/signal-forwarding.js';
 
 /**
  * How soon a second signal may follow without meaning more than the first, in ms: a terminal tells
@@ -23,4 +24,26 @@ export function onInterrupt(): AbortSignal {
   };
   for (const name of names) process.on(name, interrupt);
   return controller.signal;
+}
+
+export interface Impatience extends Disposable {
+  /** Aborted when the person has asked so often that a container is killed: nothing is to be waited for any more. */
+  readonly signal: AbortSignal;
+}
+
+/** Counts until it is disposed of; from then on a signal has its own effect again. */
+export function onImpatience(): Impatience {
+  const controller = new AbortController();
+  let asked = 0;
+  const count = (): void => {
+    if (++asked >= PATIENCE) controller.abort();
+  };
+  const names = ['SIGINT', 'SIGTERM'] as const;
+  for (const name of names) process.on(name, count);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      for (const name of names) process.off(name, count);
+    },
+  };
 }

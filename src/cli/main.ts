@@ -3,6 +3,7 @@
  * own, and 125 failed, 126 and 127 no program that can be run.
  */
 
+import { constants } from 'node:os';
 import { resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { benchCommand } from './commands/bench.js';
@@ -36,8 +37,9 @@ import { statusCommand } from './commands/status.js';
 import { tagCommand } from './commands/tag.js';
 import { umountCommand } from './commands/umount.js';
 import { unpackCommand } from './commands/unpack.js';
+import { errorMessage, systemCode } from '../common/errors.js';
 import { reportFailureToParent } from './background.js';
-import { describeFailure, exitCodeOf, exitUsage } from './exit-status.js';
+import { describeFailure, exitCodeOf, exitFailed, exitUsage } from './exit-status.js';
 import { addGlobalOptions } from './settings.js';
 import { enterDirectory } from './under-keeper.js';
 import { packageVersion } from './version.js';
@@ -46,6 +48,7 @@ import { packageVersion } from './version.js';
 export async function main(argv: readonly string[]): Promise<void> {
   await enterDirectory();
   makePathsAbsolute();
+  for (const stream of [process.stdout, process.stderr]) watchOutput(stream);
   const program = createProgram();
   let name: string | undefined;
   program.hook('preAction', (_, command) => void (name = command.name()));
@@ -54,6 +57,21 @@ export async function main(argv: readonly string[]): Promise<void> {
   } catch (error) {
     process.exitCode = reportFailure(error, name);
   }
+}
+
+/**
+ * Output that cannot be written ends the command: as SIGPIPE would where nobody reads it any more, which Node
+ * ignores, else with an error. Not where somebody else listens, who knows better.
+ */
+function watchOutput(stream: NodeJS.WriteStream): void {
+  stream.on('error', (error) => {
+    if (stream.listenerCount('error') > 1) return;
+    if (systemCode(error) === 'EPIPE') process.exit(128 + constants.signals.SIGPIPE);
+    if (stream === process.stdout) {
+      process.stderr.write(`siphon: Cannot write to standard output: ${errorMessage(error)}\n`);
+    }
+    process.exit(exitFailed);
+  });
 }
 
 /** Paths of the environment that are read again when the process stands in another folder. */

@@ -9,13 +9,27 @@ export type Frame =
   | { kind: 'input' | 'stdout' | 'stderr'; data: Buffer }
   /** Nothing more will be typed. */
   | { kind: 'input-end' }
+  /** Of who is attached: the container shall wait where its output is not taken. */
+  | { kind: 'hold' }
+  /** To who is attached: the last that comes, for too much has waited to be taken. */
+  | { kind: 'lagging' }
   /** In characters. */
   | { kind: 'resize'; columns: number; rows: number }
   | { kind: 'signal'; name: string }
   | { kind: 'exit'; code: number };
 
 /** A kind's place is its number. */
-const KINDS = ['input', 'stdout', 'stderr', 'input-end', 'resize', 'signal', 'exit'] as const;
+const KINDS = [
+  'input',
+  'stdout',
+  'stderr',
+  'input-end',
+  'resize',
+  'signal',
+  'exit',
+  'hold',
+  'lagging',
+] as const;
 const HEADER = 5;
 /** Far above what a stream hands on at once; a bound for a damaged stream. */
 const MAX_PAYLOAD = 4 * 1024 * 1024;
@@ -55,6 +69,8 @@ function payloadOf(frame: Frame): Buffer {
     case 'stderr':
       return frame.data;
     case 'input-end':
+    case 'hold':
+    case 'lagging':
       return Buffer.alloc(0);
     case 'resize':
       return numbers(frame.columns, frame.rows);
@@ -73,6 +89,8 @@ function frameOf(number: number, payload: Buffer): Frame {
     case 'stderr':
       return { kind, data: payload };
     case 'input-end':
+    case 'hold':
+    case 'lagging':
       return { kind };
     case 'resize':
       return { kind, columns: numberAt(payload, 0), rows: numberAt(payload, 1) };

@@ -6,15 +6,15 @@
 
 import { EventEmitter } from 'node:events';
 import { closeSync } from 'node:fs';
-import { PassThrough } from 'node:stream';
+import { PassThrough, type Writable } from 'node:stream';
 import { ReadStream } from 'node:tty';
 import { type Logger } from '../common/log.js';
-import { errorMessage } from '../common/errors.js';
+import { takesMore } from '../common/patient-stream.js';
 import { openPty, setWindowSize } from '../ffi/pty.js';
 import type { Frame } from './attach-protocol.js';
 import { AttachServer } from './attach-server.js';
 import type { ContainerHome } from './container-home.js';
-import { ContainerLog, type OutputName } from './container-log.js';
+import { ContainerOutput, endOf } from './container-output.js';
 import type { ContainerRecord } from './container-record.js';
 import type { RunContainerOptions } from './run-options.js';
 
@@ -24,13 +24,16 @@ type Streams = Required<Pick<RunContainerOptions, 'stdio' | 'signalSource'>>;
 export interface ContainerConsole extends Streams {
   /** Resolves when somebody is attached. */
   attached: Promise<void>;
-  /** To be called when the process has ended and nothing more comes. */
-  close(exitCode: number): Promise<void>;
+  /** To be called when the process has ended, or never began; resolves when all it printed is on its way. */
+  close(): Promise<void>;
+  /** Tells whoever looks on that the container is over, last of all. */
+  leave(exitCode: number): void;
 }
 
 /** What those who are attached ask for. */
 interface Inputs {
-  write: (data: Buffer) => void;
+  /** @returns what resolves when more may come; `undefined` where it may at once */
+  write: (data: Buffer) => Promise<void> | undefined;
   end: () => void;
   resize: (columns: number, rows: number) => void;
 }
@@ -49,38 +52,36 @@ export async function openConsole(
   log: Logger,
 ): Promise<ContainerConsole> {
   const signalSource = new EventEmitter();
-  const output = await ContainerLog.open(home.logFile);
-  const take = async (name: OutputName, data: Buffer): Promise<void> => {
-    server.broadcast({ kind: name, data });
-    await output.write(name, data).catch((error: unknown) => {
-      log.error({ id: home.id, error: errorMessage(error) }, 'output is not kept');
-    });
-  };
-  const wiring =
-    record.overrides.terminal === true ? wireTerminal(record, take) : wirePipes(record, take);
   // Nothing is printed before the process runs, which is later.
-  const server = await AttachServer.listen(home.path, (frame) => {
-    apply(frame, wiring, signalSource);
+  const output = await ContainerOutput.open(home, log, {
+    hand: (name, data) => server.broadcast({ kind: name, data }),
+    behind: () => server.behind(),
   });
+  const wiring =
+    record.overrides.terminal === true ? wireTerminal(record, output) : wirePipes(record, output);
+  const server = await AttachServer.listen(home.path, (frame) =>
+    apply(frame, wiring, signalSource),
+  );
   const release = relaySignals(signalSource);
+  const close = async (): Promise<void> => {
+    release();
+    await wiring.finish();
+    await Promise.all([server.close(), output.close()]);
+  };
+  let closed: Promise<void> | undefined;
   return {
     stdio: wiring.stdio,
     signalSource,
     attached: server.attached,
-    async close(exitCode) {
-      release();
-      await wiring.finish();
-      await server.close(exitCode);
-      await output.close();
-    },
+    close: () => (closed ??= close()),
+    leave: (exitCode) => server.leave(exitCode),
   };
 }
 
-function apply(frame: Frame, inputs: Inputs, signals: EventEmitter): void {
+function apply(frame: Frame, inputs: Inputs, signals: EventEmitter): Promise<void> | undefined {
   switch (frame.kind) {
     case 'input':
-      inputs.write(frame.data);
-      break;
+      return inputs.write(frame.data);
     case 'input-end':
       inputs.end();
       break;
@@ -93,41 +94,31 @@ function apply(frame: Frame, inputs: Inputs, signals: EventEmitter): void {
       break;
     default: // the other end's to get
   }
+  return undefined;
 }
 
-type Take = (name: OutputName, data: Buffer) => Promise<void>;
-
-function wirePipes({ interactive }: ContainerRecord, take: Take): Wiring {
+function wirePipes({ interactive }: ContainerRecord, output: ContainerOutput): Wiring {
   const input = new PassThrough();
-  const sinks = { stdout: new PassThrough(), stderr: new PassThrough() };
-  const taken = Promise.all([
-    drain(sinks.stdout, 'stdout', take),
-    drain(sinks.stderr, 'stderr', take),
-  ]);
+  const sinks = { stdout: output.sink('stdout'), stderr: output.sink('stderr') };
   return {
     stdio: { stdin: interactive ? input : 'ignore', ...sinks },
-    write: (data) => void (interactive && input.writable && input.write(data)),
+    write: (data) => (interactive && input.writable ? writeTo(input, data) : undefined),
     end: () => void input.end(),
     resize: () => {},
-    async finish() {
-      for (const sink of Object.values(sinks)) sink.end();
-      await taken;
-    },
+    finish: () => endOf(Object.values(sinks)),
   };
 }
 
-async function drain(sink: PassThrough, name: OutputName, take: Take): Promise<void> {
-  for await (const chunk of sink) await take(name, chunk as Buffer); // of a stream without encoding
-}
-
-function wireTerminal({ terminalSize = [0, 0] }: ContainerRecord, take: Take): Wiring {
+function wireTerminal({ terminalSize = [0, 0] }: ContainerRecord, output: ContainerOutput): Wiring {
   const { master, slave } = openPty();
   setWindowSize(slave, ...terminalSize);
   const screen = new ReadStream(master);
   let last = Promise.resolve();
   screen.on('data', (chunk: Buffer) => {
+    const held = output.take('stdout', chunk);
+    if (held === undefined) return;
     screen.pause();
-    last = take('stdout', chunk).then(() => void screen.resume());
+    last = held.then(() => void screen.resume());
   });
   const closed = new Promise<void>((done) => {
     // A terminal that nobody has open any more reads as EIO.
@@ -136,7 +127,7 @@ function wireTerminal({ terminalSize = [0, 0] }: ContainerRecord, take: Take): W
   });
   return {
     stdio: { stdin: slave, stdout: slave, stderr: slave },
-    write: (data) => void screen.write(data),
+    write: (data) => writeTo(screen, data),
     end: () => {}, // a terminal has Ctrl-D for that
     resize: (columns, rows) => setWindowSize(slave, columns, rows),
     async finish() {
@@ -145,6 +136,10 @@ function wireTerminal({ terminalSize = [0, 0] }: ContainerRecord, take: Take): W
       await last;
     },
   };
+}
+
+function writeTo(target: Writable, data: Buffer): Promise<void> | undefined {
+  return target.write(data) ? undefined : takesMore(target);
 }
 
 /** Signals that are sent to this process go to the container. @returns what ends that */

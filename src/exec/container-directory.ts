@@ -67,6 +67,12 @@ export class ContainerDirectory {
     return text === undefined || text === '' ? undefined : Number(text);
   }
 
+  /** Whether the container's first process was there, and is gone. */
+  async hasEnded(): Promise<boolean> {
+    const pid = await this.processId();
+    return pid !== undefined && !(await exists(`/proc/${pid}`));
+  }
+
   /** What is run. @throws where there is no bundle, or a damaged one */
   async spec(): Promise<RuntimeSpec> {
     // Written by this very class.

@@ -1,56 +1,51 @@
 /** The output of a container in the foreground: this process's own, kept in the container's log besides. */
 
-import { PassThrough, type Writable } from 'node:stream';
-import { errorMessage } from '../common/errors.js';
+import type { Writable } from 'node:stream';
+import { systemCode } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
-import type { ContainerConsole } from './container-console.js';
+import { makePatient, takesMore } from '../common/patient-stream.js';
 import type { ContainerHome } from './container-home.js';
-import { ContainerLog, type OutputName } from './container-log.js';
+import { ContainerOutput, endOf } from './container-output.js';
+import { outputError } from './output-error.js';
+import type { RunContainerOptions } from './run-options.js';
 
-export async function openKeptOutput(
-  home: ContainerHome,
-  log: Logger,
-): Promise<Pick<ContainerConsole, 'stdio' | 'close'>> {
-  const kept = await ContainerLog.open(home.logFile);
-  const keep = (name: OutputName, chunk: Buffer): Promise<void> =>
-    kept.write(name, chunk).catch((error: unknown) => {
-      log.error({ id: home.id, error: errorMessage(error) }, 'output is not kept');
+export interface KeptOutput extends Required<Pick<RunContainerOptions, 'stdio'>> {
+  /** As of ContainerConsole. */
+  close(): Promise<void>;
+  /** @throws SiphonError where what it printed could not be written, except that nobody read it any more */
+  leave(): void;
+}
+
+export async function openKeptOutput(home: ContainerHome, log: Logger): Promise<KeptOutput> {
+  const { stdout, stderr } = process;
+  const targets = { stdout, stderr };
+  const output = await ContainerOutput.open(home, log, {
+    hand: (name, data) => void (targets[name].destroyed || targets[name].write(data)),
+    behind: () => whoIsBehind([stdout, stderr]),
+  });
+  const sinks = { stdout: output.sink('stdout'), stderr: output.sink('stderr') };
+  let failure: unknown;
+  const watch = (target: Writable, sink: Writable): void => {
+    makePatient(target);
+    target.on('error', (error) => {
+      if (systemCode(error) !== 'EPIPE') failure ??= error;
+      // The container's next write fails, as it would without us.
+      sink.destroy();
     });
-  const sinks = { stdout: new PassThrough(), stderr: new PassThrough() };
-  const drained = Promise.all([
-    drain(sinks.stdout, process.stdout, (chunk) => keep('stdout', chunk)),
-    drain(sinks.stderr, process.stderr, (chunk) => keep('stderr', chunk)),
-  ]);
+  };
+  watch(stdout, sinks.stdout);
+  watch(stderr, sinks.stderr);
+  let closed: Promise<void> | undefined;
   return {
     stdio: sinks,
-    async close() {
-      for (const sink of Object.values(sinks)) sink.end();
-      await drained;
-      await kept.close();
+    close: () => (closed ??= endOf(Object.values(sinks)).then(() => output.close())),
+    leave() {
+      if (failure !== undefined) throw outputError(home.id, failure);
     },
   };
 }
 
-/** Once nobody reads `target` any more, the container's next write fails, as it would without us. */
-async function drain(
-  source: PassThrough,
-  target: Writable,
-  keep: (chunk: Buffer) => Promise<void>,
-): Promise<void> {
-  target.on('error', () => source.destroy());
-  try {
-    for await (const chunk of source) {
-      const bytes = chunk as Buffer; // of a stream without encoding
-      await keep(bytes);
-      await handOn(target, bytes);
-    }
-  } catch {
-    // Whoever read it has gone.
-  }
-}
-
-function handOn(target: Writable, chunk: Buffer): Promise<void> {
-  return new Promise((done, fail) => {
-    target.write(chunk, (error) => (error ? fail(error) : done()));
-  });
+function whoIsBehind(targets: readonly Writable[]): Promise<void> | undefined {
+  const behind = targets.find((target) => target.writableNeedDrain && !target.destroyed);
+  return behind === undefined ? undefined : takesMore(behind);
 }

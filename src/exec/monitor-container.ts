@@ -60,24 +60,34 @@ export async function monitorContainer(
   const claim = await home.claim();
   if (claim === undefined) throw running(home.id);
   let remove = false;
+  let exitCode = 1;
+  let streams: OpenedStreams | undefined;
   try {
     const record = await home.requireRecord();
-    const outcome = await keep(home, record, options);
+    streams = await openStreams(home, record, options.log);
+    const outcome = await keep(home, record, { ...options, streams });
     remove = outcome.started ? record.autoRemove : options.removeFailed;
     if ('error' in outcome) throw outcome.error;
-    return outcome.exitCode;
+    ({ exitCode } = outcome);
   } finally {
+    await streams?.close();
     if (remove) await home.remove();
     await claim.release();
+    streams?.leave(exitCode);
   }
+  return exitCode;
 }
 
 type Outcome = { started: boolean } & ({ exitCode: number } | { error: unknown });
 
+interface KeepOptions extends MonitorOptions {
+  streams: OpenedStreams | undefined;
+}
+
 async function keep(
   home: ContainerHome,
   record: ContainerRecord,
-  options: MonitorOptions,
+  options: KeepOptions,
 ): Promise<Outcome> {
   const before = await home.state();
   if (before.monitor !== undefined) await cleanUpContainer(home, record.runtime, options.rootfs);
@@ -111,7 +121,7 @@ async function keep(
   }
 }
 
-interface RunOptions extends Omit<MonitorOptions, 'onStart'> {
+interface RunOptions extends Omit<KeepOptions, 'onStart'> {
   onStart: () => Promise<void>;
   change: (changes: Partial<ContainerState>) => Promise<void>;
   manifest: string | undefined;
@@ -123,6 +133,8 @@ async function run(
   options: RunOptions,
 ): Promise<ContainerEnd> {
   const undo = new UndoStack();
+  // Whoever hears that the container is over may look for all of its output.
+  undo.defer(() => options.streams?.close());
   try {
     const rootfs = await options.rootfs.open(home.path);
     undo.defer(() => rootfs.close());
@@ -135,8 +147,7 @@ async function run(
       ...(manifest === undefined ? {} : { manifest }),
     });
     undo.defer(noteLoss(home.id, rootfs, options));
-    const streams = await openStreams(home, record, options.log);
-    return await runOn(streams, home, record, rootfs, options);
+    return await runOn(home, record, rootfs, options);
   } finally {
     await undo[Symbol.asyncDispose]();
   }
@@ -167,7 +178,7 @@ function noteLoss(
   };
 }
 
-type OpenedStreams = Partial<ContainerConsole> & Pick<ContainerConsole, 'close'>;
+type OpenedStreams = Partial<ContainerConsole> & Pick<ContainerConsole, 'close' | 'leave'>;
 
 /** Where the process's streams lead. */
 async function openStreams(
@@ -180,32 +191,25 @@ async function openStreams(
 }
 
 async function runOn(
-  streams: OpenedStreams | undefined,
   home: ContainerHome,
   record: ContainerRecord,
   rootfs: OpenRootfs,
-  options: RunOptions,
+  { streams, ...options }: RunOptions,
 ): Promise<ContainerEnd> {
-  let end: ContainerEnd | undefined;
-  try {
-    if (streams?.attached !== undefined) await options.beforeRun?.(streams.attached);
-    end = await runContainer({
-      ...record.overrides,
-      id: home.id,
-      directory: home.bundle.path,
-      rootfs: rootfs.path,
-      config: rootfs.config,
-      runtime: record.runtime,
-      onStart: options.onStart,
-      ...(record.terminalSize === undefined ? {} : { terminalSize: record.terminalSize }),
-      signal: new AbortController().signal,
-      log: options.log,
-      ...streams,
-    });
-    return end;
-  } finally {
-    await streams?.close(end?.exitCode ?? 1);
-  }
+  if (streams?.attached !== undefined) await options.beforeRun?.(streams.attached);
+  return runContainer({
+    ...record.overrides,
+    id: home.id,
+    directory: home.bundle.path,
+    rootfs: rootfs.path,
+    config: rootfs.config,
+    runtime: record.runtime,
+    onStart: options.onStart,
+    ...(record.terminalSize === undefined ? {} : { terminalSize: record.terminalSize }),
+    signal: new AbortController().signal,
+    log: options.log,
+    ...streams,
+  });
 }
 
 /** What the container has written lies on top of one image's files, and means nothing on others. */

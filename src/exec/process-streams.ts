@@ -85,12 +85,13 @@ function openOutput(target: Target<Writable>, number: 1 | 2, owned: number[]): O
 /** Resolves when `source` is at its end; a `sink` that goes away makes the writer's next write fail. */
 function copyTo(source: Socket, sink: Writable): Promise<void> {
   const drop = (): void => void source.destroy();
-  sink.once('close', drop);
+  const events = ['close', 'error'] as const;
+  for (const event of events) sink.once(event, drop);
   source.on('error', drop);
   source.pipe(sink, { end: false });
   return new Promise((resolve) => {
     source.once('close', () => {
-      sink.off('close', drop);
+      for (const event of events) sink.off(event, drop);
       resolve();
     });
   });

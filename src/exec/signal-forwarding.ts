@@ -12,7 +12,7 @@ const RESIZE = 'SIGWINCH';
 const ENDING: ReadonlySet<NodeJS.Signals> = new Set(['SIGINT', 'SIGTERM']);
 
 /** As docker's command line: the third time is meant seriously. */
-const PATIENCE = 3;
+export const PATIENCE = 3;
 
 export interface SignalForwarding {
   /** Emits signals by name, as `process` does. */

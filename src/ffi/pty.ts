@@ -45,6 +45,23 @@ export function openPty(): Pty {
   }
 }
 
+/**
+ * Makes the terminal `fd` hand on every byte both ways. (Node's raw mode goes on putting a carriage return
+ * before each line feed that is printed.)
+ * @returns what makes it as it was
+ */
+export function enterRawMode(fd: number): () => void {
+  const before = getTermios(fd);
+  setTermios(fd, rawTermios(before));
+  return () => {
+    try {
+      setTermios(fd, before);
+    } catch {
+      // It is gone.
+    }
+  };
+}
+
 /** Tells the programs on the terminal its size, in characters. */
 export function setWindowSize(fd: number, columns: number, rows: number): void {
   const size = Buffer.from(new Uint16Array([rows, columns, 0, 0]).buffer);
@@ -63,9 +80,22 @@ function slaveName(master: number): string {
 }
 
 function makeRaw(fd: number): void {
+  setTermios(fd, rawTermios(getTermios(fd)));
+}
+
+function getTermios(fd: number): Buffer {
   const termios = Buffer.alloc(TERMIOS_SIZE);
   if (tcgetattr_(fd, termios) !== 0) throw new SystemError('tcgetattr', koffi.errno(), String(fd));
-  cfmakeraw_(termios);
+  return termios;
+}
+
+function rawTermios(termios: Buffer): Buffer {
+  const raw = Buffer.from(termios);
+  cfmakeraw_(raw);
+  return raw;
+}
+
+function setTermios(fd: number, termios: Buffer): void {
   if (tcsetattr_(fd, TCSANOW, termios) !== 0) {
     throw new SystemError('tcsetattr', koffi.errno(), String(fd));
   }

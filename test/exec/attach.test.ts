@@ -7,7 +7,7 @@ const data = fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)
 const number = fc.nat(2 ** 32 - 1);
 const frame = fc.oneof(
   fc.record({ kind: fc.constantFrom('input', 'stdout', 'stderr'), data }),
-  fc.constant({ kind: 'input-end' }),
+  fc.record({ kind: fc.constantFrom('input-end', 'hold', 'lagging') }),
   fc.record({ kind: fc.constant('resize'), columns: number, rows: number }),
   fc.record({ kind: fc.constant('signal'), name: fc.constantFrom('SIGINT', 'SIGTERM') }),
   fc.record({ kind: fc.constant('exit'), code: number }),

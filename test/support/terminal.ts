@@ -13,6 +13,12 @@ export interface Terminal {
   /** Waits until `text` was shown; what came before it counts no more. @returns all up to its end */
   see(text: string | RegExp): Promise<string>;
   resize(columns: number, rows: number): void;
+  /** Takes nothing of what is printed, until {@link goOn}. */
+  standStill(): void;
+  goOn(): void;
+  /** Is closed, with whoever sits at it. */
+  close(): void;
+  signal(name: NodeJS.Signals): void;
   /** The exit code, 128 where a signal ended it. */
   readonly ended: Promise<number>;
 }
@@ -52,6 +58,10 @@ export function startInTerminal(program: string, args: readonly string[]): Termi
       setWindowSize(slave, columns, rows);
       child.kill('SIGWINCH'); // as the kernel does for those whose controlling terminal it is
     },
+    standStill: () => void screen.pause(),
+    goOn: () => void screen.resume(),
+    close: () => void screen.destroy(),
+    signal: (name) => void child.kill(name),
     ended,
   };
 }

@@ -12,6 +12,6 @@ export function attachCommand(): Command {
     .argument('<name>')
     .action(async (id: string, _options: object, command: Command) => {
       requireRoot('attach to a container');
-      process.exitCode = (await attachHere(await openHome(id, command))) ?? 0;
+      process.exitCode = (await attachHere(await openHome(id, command), false)) ?? 0;
     });
 }

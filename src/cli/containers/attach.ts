@@ -1,17 +1,30 @@
+import { Socket } from 'node:net';
 import type { ContainerHome } from '../../exec/container-home.js';
+import { onImpatience } from '../interruption.js';
 
-/** Attaches this process's streams. @returns the container's exit code; `undefined` where it goes on without us */
-export async function attachHere(home: ContainerHome): Promise<number | undefined> {
+/**
+ * Attaches this process's streams.
+ * @param holds as of attachContainer
+ * @returns the container's exit code; `undefined` where it goes on without us
+ */
+export async function attachHere(home: ContainerHome, holds: boolean): Promise<number | undefined> {
   const { attachContainer } = await import('../../exec/attach-container.js');
   const { overrides } = await home.requireRecord();
-  const code = await attachContainer(home, {
+  using impatience = onImpatience();
+  const departure = await attachContainer(home, {
     stdin: process.stdin,
     stdout: process.stdout,
     stderr: process.stderr,
     terminal: overrides.terminal === true,
+    holds,
     signalSource: process,
+    impatience: impatience.signal,
   });
-  process.stdin.unref();
-  if (code === undefined) process.stderr.write(`\r\ndetached from ${home.id}\n`);
+  if (process.stdin instanceof Socket) process.stdin.unref(); // a file has none
+  // By its own effect: an orderly end of Node wants to put the terminal right, and aborts where it cannot.
+  if (departure === 'hung up') process.kill(process.pid, 'SIGHUP');
+  if (departure === 'left') process.stderr.write(`\r\ndetached from ${home.id}\n`);
+  const code = typeof departure === 'number' ? departure : undefined;
+  if (impatience.signal.aborted) process.exit(code ?? 0); // with what nobody reads unwritten
   return code;
 }

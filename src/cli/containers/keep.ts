@@ -6,9 +6,9 @@ import type { ContainerRecord } from '../../exec/container-record.js';
 import type { RootfsProvider } from '../../exec/monitor-container.js';
 import type { RootfsDecision } from '../../layers/container-rootfs.js';
 import type { LayerListener } from '../../layers/layer-event.js';
-import { type Started, reportToParent, startInBackground } from '../background.js';
+import { reportToParent, startInBackground } from '../background.js';
 import { untilAborted } from '../../common/until-aborted.js';
-import { onInterrupt } from '../interruption.js';
+import { onImpatience, onInterrupt } from '../interruption.js';
 import { attachHere } from './attach.js';
 import { layerHostStarter } from '../layer-host.js';
 import { createProgress } from '../progress.js';
@@ -37,7 +37,8 @@ export async function keepHere(home: ContainerHome, options: KeepOptions): Promi
     onEvent: (event) => progress.update(event),
     onEnd: () => progress.end(),
   });
-  return monitorContainer(home, {
+  using impatience = onImpatience();
+  const code = await monitorContainer(home, {
     rootfs,
     removeFailed,
     log: settingsOf(command).log,
@@ -54,6 +55,8 @@ export async function keepHere(home: ContainerHome, options: KeepOptions): Promi
           },
         }),
   });
+  if (parent === undefined && impatience.signal.aborted) process.exit(code); // with what nobody reads unwritten
+  return code;
 }
 
 /** Resolves when the container's process runs, kept by a process that outlives this one. */
@@ -78,7 +81,7 @@ export async function keepAttached(
   const attach = async (): Promise<number | undefined> => {
     const { rootfs } = await home.state();
     if (verbose && rootfs !== undefined) tellRootfs(rootfs);
-    return attachHere(home);
+    return attachHere(home, true);
   };
   const onAttachable = (): void => {
     attached = attach();
@@ -86,10 +89,8 @@ export async function keepAttached(
   };
   const flags = ['--await-attach', ...(removeFailed ? ['--remove-failed'] : [])];
   try {
-    const keeper = await startKeeping(home, command, flags, onAttachable);
-    const code = await attached;
-    if (code !== undefined) await keeper.ended();
-    return code;
+    await startKeeping(home, command, flags, onAttachable);
+    return await attached;
   } finally {
     await attached?.catch(() => {});
   }
@@ -100,7 +101,7 @@ function startKeeping(
   command: Command,
   flags: readonly string[],
   onAttachable = (): void => {},
-): Promise<Started> {
+): Promise<void> {
   return startInBackground(command, {
     args: ['keep-container', ...flags, home.id],
     purpose: `start container "${home.id}"`,

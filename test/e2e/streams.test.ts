@@ -1,0 +1,202 @@
+/** What containers print and are told, where readers are slow, stand still or go away. */
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { pipe } from '#src/ffi/pipe.js';
+import { writeContainerImage } from '../support/container-image.js';
+import { file } from '../support/images.js';
+import { type Sandbox, openSandbox, run } from '../support/sandbox.js';
+import { type Terminal, startInTerminal } from '../support/terminal.js';
+
+const skip = process.getuid?.() !== 0;
+
+/** More than whatever lies between a container and a terminal would keep. */
+const big = Array.from({ length: 1_700_000 }, (_, line) => `${line}\n`).join('');
+
+let sandbox: Sandbox;
+let source: string;
+
+beforeAll(async () => {
+  if (skip) return;
+  sandbox = await openSandbox();
+  ({ source } = await writeContainerImage(sandbox.directory, {}, [
+    [file('big', Buffer.from(big))],
+  ]));
+}, 60_000);
+
+afterEach(async () => {
+  if (skip) return;
+  const { stdout } = await sandbox.siphon('ps', '--all', '--quiet');
+  const names = stdout.split('\n').filter(Boolean);
+  if (names.length > 0) await sandbox.siphon('rm', '--force', ...names);
+});
+
+afterAll(() => sandbox?.[Symbol.asyncDispose]());
+
+function atTerminal(...args: string[]): Terminal {
+  return startInTerminal(process.execPath, ['bin/siphon', '--root', sandbox.root, ...args]);
+}
+
+async function stateOf(name: string): Promise<{ status: string; exitCode?: number }> {
+  const path = join(sandbox.root, 'run', name, 'state.json');
+  return JSON.parse(await readFile(path, 'utf8')) as { status: string; exitCode?: number };
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; !(await condition()); tries++) {
+    expect(tries).toBeLessThan(600);
+    await sleep(50);
+  }
+}
+
+/** Starts siphon with a pipe as its output that nobody reads. */
+function unread(...args: string[]): ReturnType<typeof spawn> {
+  const { read, write } = pipe();
+  const child = spawn(process.execPath, ['bin/siphon', '--root', sandbox.root, ...args], {
+    stdio: ['ignore', write, 'ignore'],
+  });
+  closeSync(write);
+  child.once('exit', () => closeSync(read));
+  return child;
+}
+
+describe.skipIf(skip)('streams of containers: need root', () => {
+  it('run -t on a terminal that stands still loses nothing, and its exit code comes last', async () => {
+    const terminal = atTerminal(
+      'run',
+      '-t',
+      '--name',
+      's',
+      source,
+      'sh',
+      '-c',
+      'echo START; cat /big; exit 7',
+    );
+    await terminal.see('START\r\n');
+    terminal.standStill();
+    await sleep(1500);
+    expect(await stateOf('s')).toMatchObject({ status: 'running' });
+    terminal.goOn();
+    const last = '1699999\r\n';
+    const shown = await terminal.see(last);
+    expect(shown === big.replaceAll('\n', '\r\n')).toBe(true);
+    expect(await terminal.ended).toBe(7);
+  }, 60_000);
+
+  it('a terminal that stands still does not keep a container from being killed and over', async () => {
+    const terminal = atTerminal(
+      'run',
+      '-t',
+      '--name',
+      'k',
+      source,
+      'sh',
+      '-c',
+      'echo START; cat /big /big',
+    );
+    await terminal.see('START\r\n');
+    terminal.standStill();
+    await sleep(500);
+    await sandbox.siphon('kill', '-s', 'SIGKILL', 'k');
+    expect((await sandbox.siphon('wait', 'k')).stdout).toBe('137\n');
+    terminal.goOn();
+    expect(await terminal.ended).toBe(137);
+  }, 60_000);
+
+  it('whoever asks run -t three times to end has it ended, though its terminal stands still', async () => {
+    const terminal = atTerminal(
+      'run',
+      '-t',
+      '--rm',
+      '--name',
+      'a',
+      source,
+      'sh',
+      '-c',
+      'echo START; cat /big /big',
+    );
+    await terminal.see('START\r\n');
+    terminal.standStill();
+    await sleep(300);
+    for (let time = 0; time < 3; time++) {
+      terminal.signal('SIGTERM');
+      await sleep(100);
+    }
+    expect(await terminal.ended).toBe(137);
+    await until(async () => (await sandbox.siphon('ps', '--all', '--quiet')).stdout === '');
+  }, 60_000);
+
+  it('who is attached and does not read stalls neither the container nor its log', async () => {
+    const script = 'read a; cat /big; echo done';
+    await sandbox.siphon('run', '-d', '-t', '--name', 'd', source, 'sh', '-c', script);
+    const terminal = atTerminal('attach', 'd');
+    terminal.type('go\n');
+    await terminal.see('go\r\n');
+    terminal.standStill();
+    expect((await sandbox.siphon('wait', 'd')).stdout).toBe('0\n');
+    expect((await sandbox.siphon('logs', '--tail', '1', 'd')).stdout).toBe('done\r\n');
+    terminal.goOn();
+    await terminal.see('Cannot stay attached to container "d"');
+    expect(await terminal.ended).toBe(1);
+  }, 60_000);
+
+  it('Ctrl-C reaches a container in the foreground whose reader stands still', async () => {
+    const siphon = unread('run', '--name', 'c', source, 'sh', '-c', 'while echo x; do :; done');
+    const ended = once(siphon, 'exit');
+    await until(async () => (await stateOf('c').catch(() => undefined))?.status === 'running');
+    await sleep(500);
+    siphon.kill('SIGINT');
+    await until(async () => (await stateOf('c')).status === 'exited');
+    expect(await stateOf('c')).toMatchObject({ exitCode: 130 });
+    // What was printed waits for its reader; who asks once more does not.
+    await sleep(600);
+    siphon.kill('SIGINT');
+    expect(await ended).toEqual([null, 'SIGINT']);
+  }, 60_000);
+
+  it('run -t ends with its terminal, of which the container hears', async () => {
+    const script = 'trap "exit 5" HUP; echo up; while :; do sleep 0.1; done';
+    const terminal = atTerminal('run', '-t', '--name', 'h', source, 'sh', '-c', script);
+    await terminal.see('up');
+    terminal.close();
+    await terminal.ended;
+    await until(async () => (await stateOf('h')).status === 'exited');
+    expect(await stateOf('h')).toMatchObject({ exitCode: 5 });
+  }, 60_000);
+
+  it('output that cannot be written is told, and is no success', async () => {
+    const siphon = `${process.execPath} bin/siphon --root ${sandbox.root}`;
+    const sh = (line: string) => run('sh', ['-c', line]);
+    const full = await sh(`${siphon} run --name f ${source} sh -c 'echo x; exit 0' >/dev/full`);
+    expect(full.code).toBe(125);
+    expect(full.stderr).toMatch(/siphon: Cannot write what container "f" prints: ENOSPC/);
+    expect(await stateOf('f')).toMatchObject({ status: 'exited', exitCode: 0 });
+    const list = await sh(`${siphon} ps --all >/dev/full`);
+    expect(list).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^siphon: Cannot write .*ENOSPC.*\n$/) as string,
+    });
+  }, 60_000);
+
+  it('attach ends quietly when nobody reads it any more', async () => {
+    await sandbox.siphon(
+      'run',
+      '-d',
+      '--name',
+      'e',
+      source,
+      'sh',
+      '-c',
+      'while echo x; do sleep 0.05; done',
+    );
+    const line = `(${process.execPath} bin/siphon --root ${sandbox.root} attach e; echo $? >&2) | head -1`;
+    const { stdout, stderr } = await run('sh', ['-c', line]);
+    expect({ stdout, stderr }).toEqual({ stdout: 'x\n', stderr: '\r\ndetached from e\n0\n' });
+    expect(await stateOf('e')).toMatchObject({ status: 'running' });
+  }, 60_000);
+});
