@@ -73,7 +73,7 @@ function showOutput(link: Link): () => void {
   const { socket, home, stdout, stderr, leave, fail, holds } = link;
   for (const stream of [stdout, stderr]) {
     makePatient(stream);
-    stream.on('error', (error) => onUnwritable(link, error));
+    stream.on('error', (error: Error) => onUnwritable(link, error));
   }
   const reader = new FrameReader();
   const take = (frame: Frame): void => {

@@ -4,6 +4,7 @@
  */
 
 import { posix } from 'node:path';
+import { SiphonError } from '../common/errors.js';
 import { CommandError } from './command-error.js';
 import { envValue } from './process-env.js';
 import { resolveInRootfs } from './rootfs-path.js';
@@ -11,13 +12,15 @@ import type { RuntimeSpec } from './runtime-spec.js';
 
 const ANY_EXECUTE = 0o111;
 
+type Runnable = Pick<RuntimeSpec, 'process' | 'mounts'>;
+
 type Finding = 'runnable' | 'not executable' | 'a folder' | 'missing';
 
 /**
  * Looks for the program of `spec` inside `rootfs`. One that would come from a mount is not judged.
  * @throws CommandError 127 where there is none, 126 where it cannot be executed
  */
-export async function checkCommand(rootfs: string, spec: RuntimeSpec): Promise<void> {
+export async function checkCommand(rootfs: string, spec: Runnable): Promise<void> {
   const { args, env, cwd } = spec.process;
   const [command = ''] = args;
   const searched = !command.includes('/');
@@ -34,7 +37,21 @@ export async function checkCommand(rootfs: string, spec: RuntimeSpec): Promise<v
   throw missing(command, searched ? (envValue(env, 'PATH') ?? '') : undefined);
 }
 
-async function examine(rootfs: string, candidate: string, spec: RuntimeSpec): Promise<Finding> {
+/**
+ * Looks for the working folder of `spec` inside `rootfs`. One in a mount is not judged.
+ * @throws SiphonError `not-found`
+ */
+export async function checkFolder(rootfs: string, spec: Runnable): Promise<void> {
+  const { cwd } = spec.process;
+  const { path, stats } = await resolveInRootfs(rootfs, cwd);
+  if (isMounted(path, spec) || stats?.isDirectory() === true) return;
+  throw new SiphonError(
+    'not-found',
+    `Cannot run a command in folder "${cwd}": the container has no such folder, expected one that it has`,
+  );
+}
+
+async function examine(rootfs: string, candidate: string, spec: Runnable): Promise<Finding> {
   const { path, stats } = await resolveInRootfs(rootfs, candidate);
   if (isMounted(path, spec)) return 'runnable';
   if (stats === undefined) return 'missing';
@@ -47,7 +64,7 @@ function pathFolders(env: readonly string[]): string[] {
   return (envValue(env, 'PATH') ?? '').split(':').filter((folder) => folder.startsWith('/'));
 }
 
-function isMounted(path: string, spec: RuntimeSpec): boolean {
+function isMounted(path: string, spec: Runnable): boolean {
   return spec.mounts.some(
     ({ destination }) => path === destination || path.startsWith(`${destination}/`),
   );

@@ -20,7 +20,7 @@ export class ContainerLog {
   readonly #limit: number;
   #file: FileHandle;
   #size: number;
-  #waiting: Buffer[] = [];
+  readonly #waiting: Buffer[] = [];
   /** Will write what waits. */
   #batch: Promise<void> | undefined;
   #last: Promise<void> = Promise.resolve();

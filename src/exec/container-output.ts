@@ -61,7 +61,7 @@ export class ContainerOutput {
       write: (chunk: Buffer, _encoding, done) => {
         const held = this.take(name, chunk);
         if (held === undefined) done();
-        else void held.then(() => done());
+        else void held.finally(done);
       },
     });
   }

@@ -14,6 +14,7 @@ import { openStreams } from './process-streams.js';
 import { RuntimeCommands } from './runtime-commands.js';
 import type { Process } from './runtime-spec.js';
 import { forwardSignals } from './signal-forwarding.js';
+import { checkCommand, checkFolder } from './command-lookup.js';
 import { startFailure } from './start-failure.js';
 import { readAccountFiles, resolveUser } from './user-lookup.js';
 
@@ -44,6 +45,7 @@ export async function execInContainer(home: ContainerHome, options: ExecOptions)
   const folder = await mkdtemp(join(home.bundle.path, 'exec-'));
   try {
     const spec = await execProcess(home, options);
+    await checkRunnable(home, spec);
     return await run(commands, folder, spec, options, home.id);
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -73,6 +75,13 @@ async function execProcess(home: ContainerHome, options: ExecOptions): Promise<P
   };
 }
 
+/** So that the answer is one sentence: what the runtime prints comes among what its process prints. */
+async function checkRunnable(home: ContainerHome, process: Process): Promise<void> {
+  const { root, mounts } = await home.bundle.spec();
+  await checkFolder(root.path, { process, mounts });
+  await checkCommand(root.path, { process, mounts });
+}
+
 async function run(
   commands: RuntimeCommands,
   folder: string,
@@ -99,7 +108,8 @@ async function run(
   try {
     const code = await exitOf(child);
     if (code === 0 || (await hasText(files.pidFile))) return code;
-    throw startFailure(id, await readFile(files.logFile, 'utf8').catch(() => ''));
+    const log = await readFile(files.logFile, 'utf8').catch(() => '');
+    throw startFailure(`run "${spec.args[0] ?? ''}" in container "${id}"`, log);
   } finally {
     stop();
     await streams.finish();

@@ -1,4 +1,6 @@
 import { posix, resolve } from 'node:path';
+import { SiphonError } from '../common/errors.js';
+import { fileExists } from '../common/file-exists.js';
 import { availableCapabilities } from './capabilities.js';
 import { detectCgroupMode } from './cgroup-mode.js';
 import { checkCommand } from './command-lookup.js';
@@ -51,6 +53,7 @@ export async function prepareContainer(options: PrepareOptions): Promise<Runtime
     devices: devices.flat(),
     terminalSize: options.terminalSize,
   });
+  await checkSources(options.mounts ?? []);
   await checkCommand(rootfs, spec);
   await ensureDirectoryInRootfs(rootfs, spec.process.cwd);
   return spec;
@@ -72,4 +75,15 @@ async function makeVolumes(
     mounts.push({ destination, type: 'bind', source, options: ['rbind', 'rprivate', 'rw'] });
   }
   return mounts;
+}
+
+/** @throws SiphonError `not-found` where there is nothing to show in the container */
+async function checkSources(mounts: readonly Mount[]): Promise<void> {
+  for (const { type, source, destination } of mounts) {
+    if (type !== 'bind' || (await fileExists(source))) continue;
+    throw new SiphonError(
+      'not-found',
+      `Cannot show "${source}" in the container as "${destination}": there is no such file, expected one of this machine`,
+    );
+  }
 }

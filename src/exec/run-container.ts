@@ -94,7 +94,7 @@ async function runInForeground(
   if (end.code === 0 || end.killed || (await directory.hasStarted())) {
     return { exitCode: end.code, outOfMemory: await witness.ranOut() };
   }
-  throw startFailure(options.id, await directory.log());
+  throw startFailure(`start container "${options.id}"`, await directory.log());
 }
 
 /** Never throws: what it could tell would hide how the container ended. */

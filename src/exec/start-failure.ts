@@ -4,13 +4,18 @@ import { CommandError } from './command-error.js';
 const NO_COMMAND = /executable file .*not found|exec: .*no such file or directory/;
 const NOT_EXECUTABLE = /exec: .*(?:permission denied|is a directory)|open executable: Permission/;
 
+/** What a runtime puts before a reason that says no more of it. */
+const ABOUT_ITSELF =
+  /^(?:(?:runc (?:run|create)|exec) failed: |unable to start container process: |error during container init: )+/;
+
 /**
- * Why a runtime did not start a container, from its log.
+ * Why a runtime did not start a process, from its log.
+ * @param purpose what it was to do: `Cannot <purpose>: …`
  * @param log JSON lines with `level` and `msg`, as runc and crun write them
  */
-export function startFailure(id: string, log: string): SiphonError {
+export function startFailure(purpose: string, log: string): SiphonError {
   const reason = lastError(log) ?? 'the runtime gave no reason';
-  const message = `Cannot start container "${id}": ${reason}`;
+  const message = `Cannot ${purpose}: ${reason}`;
   if (NO_COMMAND.test(reason)) return new CommandError(127, message);
   if (NOT_EXECUTABLE.test(reason)) return new CommandError(126, message);
   if (reason.includes('hybrid mode')) return new SiphonError('unsupported', message, hybridHint);
@@ -21,9 +26,7 @@ const hybridHint = { hint: 'Use runc, which bears cgroup v1 and v2 side by side.
 
 function lastError(log: string): string | undefined {
   const messages = log.split('\n').flatMap(errorOf);
-  return messages
-    .at(-1)
-    ?.replace(/^(?:runc run failed: |unable to start container process: )+/, '');
+  return messages.at(-1)?.replace(ABOUT_ITSELF, '');
 }
 
 function errorOf(line: string): string[] {

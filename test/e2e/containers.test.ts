@@ -118,7 +118,20 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
         'echo $A $HOME; pwd; id -u; exit 5',
       ),
     ).toMatchObject({ code: 5, stdout: '1 /home/ann\n/etc\n1000\n' });
-    expect(await siphon('exec', 'c', 'no-such')).toMatchObject({ code: 127 });
+    for (const [code, message, ...words] of [
+      [127, 'Cannot run "no-such": the image has no such file in PATH', 'no-such'],
+      [127, 'Cannot run "/no": the image has no such file at this path', '/no'],
+      [126, 'Cannot run "/etc/passwd": it is not executable', '/etc/passwd'],
+      [125, 'Cannot run a command in folder "/no"', '-w', '/no', 'id'],
+    ] as const) {
+      const [options, command] =
+        words.length > 1 ? [words.slice(0, -1), words.slice(-1)] : [[], words];
+      const { stderr, ...failed } = await siphon('exec', ...options, 'c', ...command);
+      expect(failed.code).toBe(code);
+      // One sentence, and nothing of the runtime's own.
+      expect(stderr).toMatch(/^siphon: .*\n$/);
+      expect(stderr).toContain(message);
+    }
     expect(await siphon('rm', 'c')).toMatchObject({ code: 1 });
     const followed = siphon('logs', '-f', 'c');
     await ok('kill', '-s', 'SIGKILL', 'c');
@@ -137,6 +150,12 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
     expect(await siphon('run', '--name', 'p', source)).toMatchObject({ code: 125 });
     expect(await siphon('run', '--user', 'nobody', source)).toMatchObject({ code: 125 });
     expect(await siphon('run', '--memory', 'x', source)).toMatchObject({ code: 2 });
+    const absent = await siphon('run', '-v', '/no/such:/x', source);
+    expect(absent).toMatchObject({ code: 125, stdout: '' });
+    expect(absent.stderr).toMatch(
+      /^siphon: Cannot show "\/no\/such" in the container as "\/x": .*$/m,
+    );
+    expect(absent.stderr).not.toContain('runc');
     await ok('resume', 'p');
     expect(await facts('p')).toMatchObject({ status: 'running' });
     await ok('pause', 'p');
