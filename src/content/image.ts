@@ -9,9 +9,7 @@ import type { Image } from './image-model.js';
 import { LayoutHome } from './layout-home.js';
 import { type ReadOrder, openManifestImage } from './manifest-image.js';
 import { hostPlatform, parsePlatform } from './platform.js';
-import { RegistryHome } from './registry-home.js';
 import type { Source } from './source.js';
-import { openTarFile, openTarUrl } from './tar-image.js';
 
 export type { Image, ImageLayer } from './image-model.js';
 
@@ -42,6 +40,8 @@ export async function openHome(
 ): Promise<ImageHome> {
   const { store, plainHttp, access, log } = options;
   if (source.kind !== 'registry') return LayoutHome.open(source, options);
+  // What speaks HTTP takes a while to load, and other images need none of it.
+  const { RegistryHome } = await import('./registry-home.js');
   return new RegistryHome({ reference: source.reference, store, plainHttp, access, log });
 }
 
@@ -62,8 +62,8 @@ export async function openImage(source: Source, options: OpenImageOptions): Prom
     case 'docker-archive':
       return openDockerArchive(source, common);
     case 'tar-file':
-      return openTarFile(source.path, common);
+      return (await import('./tar-image.js')).openTarFile(source.path, common);
     case 'tar-url':
-      return openTarUrl(source.url, common);
+      return (await import('./tar-image.js')).openTarUrl(source.url, common);
   }
 }

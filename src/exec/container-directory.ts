@@ -67,10 +67,10 @@ export class ContainerDirectory {
     return text === undefined || text === '' ? undefined : Number(text);
   }
 
-  /** Whether the container's first process was there, and is gone. */
-  async hasEnded(): Promise<boolean> {
+  /** Whether the container's first process is there. */
+  async isRunning(): Promise<boolean> {
     const pid = await this.processId();
-    return pid !== undefined && !(await exists(`/proc/${pid}`));
+    return pid !== undefined && (await exists(`/proc/${pid}`));
   }
 
   /** What is run. @throws where there is no bundle, or a damaged one */

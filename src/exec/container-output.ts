@@ -77,7 +77,7 @@ export class ContainerOutput {
     while (behind !== undefined && !this.#isOver) {
       await earlier(behind, LOOK_INTERVAL);
       behind = this.#onlooker.behind();
-      if (behind !== undefined) this.#isOver = await this.#home.bundle.hasEnded();
+      if (behind !== undefined) this.#isOver = !(await this.#home.bundle.isRunning());
     }
   }
 

@@ -10,8 +10,11 @@ const PATIENCE = 30_000; // ms
 
 export interface Terminal {
   type(text: string): void;
-  /** Waits until `text` was shown; what came before it counts no more. @returns all up to its end */
-  see(text: string | RegExp): Promise<string>;
+  /**
+   * Waits until `text` was shown, for `patience` ms; what came before it counts no more.
+   * @returns all up to its end
+   */
+  see(text: string | RegExp, patience?: number): Promise<string>;
   resize(columns: number, rows: number): void;
   /** Takes nothing of what is printed, until {@link goOn}. */
   standStill(): void;
@@ -40,8 +43,8 @@ export function startInTerminal(program: string, args: readonly string[]): Termi
   });
   return {
     type: (text) => void screen.write(text),
-    async see(text) {
-      const deadline = Date.now() + PATIENCE;
+    async see(text, patience = PATIENCE) {
+      const deadline = Date.now() + patience;
       for (;;) {
         const found = typeof text === 'string' ? shown.indexOf(text) : shown.search(text);
         const length = typeof text === 'string' ? text.length : (text.exec(shown)?.[0].length ?? 0);
