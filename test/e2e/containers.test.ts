@@ -150,7 +150,7 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
     expect(await siphon('run', '--name', 'p', source)).toMatchObject({ code: 125 });
     expect(await siphon('run', '--user', 'nobody', source)).toMatchObject({ code: 125 });
     expect(await siphon('run', '--memory', 'x', source)).toMatchObject({ code: 2 });
-    const absent = await siphon('run', '-v', '/no/such:/x', source);
+    const absent = await siphon('run', '--mount', 'type=bind,source=/no/such,target=/x', source);
     expect(absent).toMatchObject({ code: 125, stdout: '' });
     expect(absent.stderr).toMatch(
       /^siphon: Cannot show "\/no\/such" in the container as "\/x": .*$/m,
