@@ -16,15 +16,19 @@ export async function mountPresentLayers(
   options: Pick<ServeOptions, 'workers' | 'readAheadKb'> = {},
 ): Promise<FuseSession> {
   const indexes: string[] = [];
+  let noXattrs = true;
   for (const [n, tar] of tars.entries()) {
     const indexPath = join(folder, `index-${n}.db`);
     await execute(process.execPath, ['-e', BUILD, tar, indexPath]);
     indexes.push(indexPath);
+    using index = LayerIndex.open(indexPath);
+    noXattrs &&= !index.info.hasXattrs;
   }
   const mountPoint = join(folder, 'mnt');
   await mkdir(mountPoint);
   const session = await FuseSession.mount({
     mountPoint,
+    noXattrs,
     fetch: () => Promise.reject(new Error('everything is present')),
     ...options,
   });

@@ -17,7 +17,7 @@ import { globalOptionsOf, settingsOf } from './settings.js';
 
 type Message =
   | { kind: 'event'; event: LayerEvent }
-  | { kind: 'ready' }
+  | { kind: 'ready'; folders: readonly string[] }
   | { kind: 'attachable' }
   | { kind: 'failed'; code: ErrorCode; exitCode?: 126 | 127; message: string; hint?: string };
 
@@ -73,7 +73,8 @@ export interface ParentLink {
   end(): void;
   /** This process waits for somebody to attach. */
   attachable(): void;
-  ready(): void;
+  /** @param folders of the layers, where this process serves some */
+  ready(folders?: readonly string[]): void;
   /** Aborted when the parent went before this process was ready. */
   gone: AbortSignal;
 }
@@ -89,10 +90,10 @@ export function reportToParent(): ParentLink | undefined {
     update: (event) => tell({ kind: 'event', event }),
     end() {},
     attachable: () => tell({ kind: 'attachable' }),
-    ready() {
+    ready(folders = []) {
       process.off('disconnect', leave);
       process.chdir('/');
-      tell({ kind: 'ready' });
+      tell({ kind: 'ready', folders });
     },
     gone: gone.signal,
   };
@@ -184,15 +185,15 @@ export interface Expectation {
   onAttachable?: () => void;
 }
 
-/** @throws SiphonError what the child failed with */
+/** @returns what the child is ready with, see {@link ParentLink.ready} @throws SiphonError what it failed with */
 export function waitUntilReady(
   child: ChildProcess,
   { purpose, logName, onEvent, onAttachable }: Expectation,
-): Promise<void> {
+): Promise<readonly string[]> {
   return new Promise((done, fail) => {
     child.on('message', (message: Message) => {
       if (message.kind === 'event') onEvent?.(message.event);
-      else if (message.kind === 'ready') done();
+      else if (message.kind === 'ready') done(message.folders);
       else if (message.kind === 'attachable') onAttachable?.();
       else fail(failureOf(message));
     });

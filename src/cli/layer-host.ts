@@ -27,8 +27,9 @@ export function layerHostStarter(command: Command, logName?: string): StartLayer
       async serve(layers) {
         const order: Order = { layers };
         child.send(order, () => {}); // where nobody hears it, `ready` tells why
-        await ready;
+        const folders = await ready;
         child.disconnect();
+        return folders;
       },
       release: () => child.unref(),
       async stop() {

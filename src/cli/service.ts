@@ -1,6 +1,5 @@
 /** The service behind `siphon serve`: what it is made of, in the order it starts; it ends the other way. */
 
-import { join } from 'node:path';
 import type { Logger } from '../common/log.js';
 import { UndoStack } from '../common/undo-stack.js';
 import type { Keeper } from '../layers/keeper.js';
@@ -43,7 +42,7 @@ export async function runService(
     // A later server that fails is followed by another, which listens there.
     if (keeper === undefined || keeper.life === 1) undo.defer(() => removeListener(listener));
     undo.defer(claimRoot(root));
-    if (keeper?.lost !== undefined) log.error({ endedWith: keeper.endedWith }, lostText);
+    if (keeper?.isLost === true) log.error({ endedWith: keeper.endedWith }, lostText);
     let monitor: Promise<ServiceMonitor> | undefined;
     const startMonitor = (): Promise<ServiceMonitor> => (monitor ??= newMonitor(config, keeper));
     const pods = await openPods(config, { keeper, undo, log });
@@ -133,7 +132,7 @@ async function openLayers(
   const { content, layers, open } = await openWorkplace(workplace);
   pods?.keepFor(layers);
   const server = await LayerServer.start({
-    mountPoint: join(root, 'fuse'),
+    directory: root,
     open,
     keeper,
     fetchTimeout: config.fetch_timeout * 1000,

@@ -9,7 +9,7 @@ import { basename, dirname, join } from 'node:path';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import { listMounts } from '../common/mount-info.js';
 import { MS, mount } from '../ffi/libc.js';
-import { type Agreement, negotiate } from './protocol/init.js';
+import { type Agreement, type NegotiateOptions, negotiate } from './protocol/init.js';
 import { ProtocolError, Request } from './protocol/request.js';
 
 /** A mount whose INIT has been answered. */
@@ -27,18 +27,17 @@ const options = 'rootmode=40755,user_id=0,group_id=0,default_permissions,allow_o
 /**
  * Mounts on a directory. No look-up is answered before something reads the device.
  * @param options.device a descriptor of /dev/fuse that nothing is mounted through yet; closed on failure
- * @param options.withoutResend as on a kernel that lacks FUSE_NOTIFY_RESEND
  * @throws SiphonError `permission`, `unsupported` (no /dev/fuse, a kernel too old), `not-found`, `busy`
  */
 export function openConnection(
   mountPoint: string,
-  options: { device?: number; withoutResend?: boolean } = {},
+  options: NegotiateOptions & { device?: number } = {},
 ): Connection {
   checkMountPoint(mountPoint);
   const device = options.device ?? openDevice();
   try {
     mountDevice(device, mountPoint);
-    const agreement = begin(device, mountPoint, options.withoutResend === true);
+    const agreement = begin(device, mountPoint, options);
     return { mountPoint, device, agreement };
   } catch (error) {
     // The last descriptor ends the connection; a mount that was made is then dead but removable.
@@ -156,11 +155,11 @@ function mountError(mountPoint: string, error: unknown): SiphonError {
 }
 
 /** Answers INIT, which mount(2) has queued. */
-function begin(device: number, mountPoint: string, withoutResend: boolean): Agreement {
+function begin(device: number, mountPoint: string, options: NegotiateOptions): Agreement {
   const request = new Request();
   try {
     request.load(readSync(device, request.buffer, 0, request.buffer.length, null));
-    const { agreement, reply } = negotiate(request, { withoutResend });
+    const { agreement, reply } = negotiate(request, options);
     writeSync(device, reply);
     return agreement;
   } catch (error) {

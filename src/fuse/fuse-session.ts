@@ -47,6 +47,8 @@ export interface ServeOptions {
 export interface MountOptions extends ServeOptions {
   /** An existing directory. */
   mountPoint: string;
+  /** No layer will have an extended attribute; see {@link Connection.agreement}. */
+  noXattrs?: boolean;
 }
 
 export interface ResumeOptions extends ServeOptions {
@@ -122,13 +124,14 @@ export class FuseSession {
    * `not-found`, `invalid`, `busy` for the mount point
    */
   static async mount(options: MountOptions): Promise<FuseSession> {
-    const connection = openConnection(options.mountPoint);
+    const { mountPoint, noXattrs = false } = options;
+    const connection = openConnection(mountPoint, { noXattrs });
     try {
       const session = await FuseSession.serve(connection, options);
       session.#unmountsAtExit = true;
       return session;
     } catch (error) {
-      umount(options.mountPoint, MNT.DETACH);
+      umount(mountPoint, MNT.DETACH);
       closeSync(connection.device);
       throw error;
     }

@@ -19,6 +19,7 @@ import { endLayerHosts } from './end-layer-hosts.js';
 import { openImageSession } from './image-session.js';
 import type { StartLayerHost } from './layer-host.js';
 import { decideWhenNotServable } from './layer-policy.js';
+import { clearLayerMounts } from './layer-mounts.js';
 import { clearStaleMount } from './mount-table.js';
 import { mountOverlay } from './overlay-mount.js';
 import type { ImageOptions } from './serve-image.js';
@@ -60,7 +61,7 @@ export async function clearContainerRootfs(folder: string): Promise<void> {
   const served = join(folder, 'image');
   await clearStaleMount(join(folder, 'rootfs'));
   await endLayerHosts(served);
-  await clearStaleMount(join(served, 'fuse'));
+  await clearLayerMounts(served);
   await rm(served, { recursive: true, force: true });
 }
 

@@ -4,7 +4,6 @@
  */
 
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../common/log.js';
 import { isMounted } from '../common/mount-info.js';
@@ -34,7 +33,7 @@ export interface HostLayersOptions extends LayerHostOptions {
 
 export interface HostedLayers {
   /** As LayerHost.serve. @throws SiphonError `corrupt`, `invalid`, `not-found` */
-  serve(numbers: readonly number[]): void;
+  serve(numbers: readonly number[]): Promise<string[]>;
   /** Resolves when nobody needs the layers any more; `stop` asks for it. */
   unneeded(stop: AbortSignal): Promise<void>;
   /** Unmounts what is the host's, whatever still uses it; that gets errors from then on. */
@@ -54,21 +53,21 @@ const lostText =
 export async function hostLayers(options: HostLayersOptions): Promise<HostedLayers> {
   const { root, directory, target, keeper, access, fillAfter, log } = options;
   const undo = new UndoStack();
-  const mountPoint = join(directory, 'fuse');
   const { open, layers } = await openWorkplace({ root, undo, keeper, access, fillAfter, log });
-  const lost = keeper.lost === undefined ? undefined : layers.held().map(({ number }) => number);
+  const lost = keeper.isLost ? layers.held().map(({ number }) => number) : undefined;
   if (lost !== undefined) {
     log.error({ target, endedWith: keeper.endedWith }, lostText);
     await clearStaleMount(target);
   }
-  const server = await LayerServer.start({ mountPoint, open, keeper, log });
+  const server = await LayerServer.start({ directory, open, keeper, log });
   undo.defer(() => server[Symbol.asyncDispose]());
-  const serve = (numbers: readonly number[]): void => {
-    for (const number of numbers) server.serve(layers.get(number));
+  const serve = async (numbers: readonly number[]): Promise<string[]> => {
+    for (const number of numbers) await server.serve(layers.get(number));
     server.allowSuccession();
+    return numbers.map((number) => server.place(number));
   };
   if (lost !== undefined) {
-    serve(lost);
+    await serve(lost);
     if (await servesMount(options)) await mountAnew(options);
   }
   return {

@@ -1,6 +1,6 @@
 /**
- * One image served through the kernel driver by a process of its own, each layer in a folder below one
- * FUSE mount of the session's own, ready to be merged by overlayfs.
+ * One image served through the kernel driver by a process of its own, each layer in a folder below
+ * FUSE mounts of the session's own, ready to be merged by overlayfs.
  */
 
 import { mkdir, rm } from 'node:fs/promises';
@@ -10,10 +10,8 @@ import { UndoStack } from '../common/undo-stack.js';
 import type { Image } from '../content/image.js';
 import type { LayerHost, LayerHostOptions, StartLayerHost } from './layer-host.js';
 import { type Decision, decideWhenServable } from './layer-policy.js';
-import type { LayerRecord } from './layer-store.js';
-import { clearStaleMount } from './mount-table.js';
+import { clearLayerMounts } from './layer-mounts.js';
 import type { ImageOptions } from './serve-image.js';
-import type { Stores } from './workplace.js';
 
 export interface ImageSessionOptions
   extends ImageOptions, Pick<LayerHostOptions, 'target' | 'untilUnmounted'> {
@@ -82,11 +80,14 @@ async function open(
   const stores = await openStores({ root, undo: own, log });
   const used = await openImageAt(stores, options, own);
   const records = await prepareLayers(stores, used, options);
-  await host.serve(records.map(({ number }) => number));
+  // Overlay refuses a folder twice; the upper one says all that a lower one of the same layer could.
+  const numbers = [...new Set(records.map(({ number }) => number))];
+  const folders = await host.serve(numbers);
+  const indexes = numbers.map((number) => stores.layers.indexPath(number));
   return {
     image: used.image,
     host,
-    stack: { base: directory, lowerdirs: await lowerFolders(directory, records, stores) },
+    stack: { base: directory, lowerdirs: await lowerFolders(directory, folders, indexes) },
     decisions: await Promise.all(
       records.map(async ({ blobDigest }) =>
         decideWhenServable({ keptHere: await stores.content.has(blobDigest) }),
@@ -103,18 +104,15 @@ async function open(
 async function stop(host: LayerHost, directory: string): Promise<void> {
   await host.stop();
   // It may have been killed before it could unmount.
-  await clearStaleMount(join(directory, 'fuse'));
+  await clearLayerMounts(directory);
 }
 
 async function lowerFolders(
   directory: string,
-  records: readonly LayerRecord[],
-  { layers }: Stores,
+  layers: readonly string[],
+  indexes: readonly string[],
 ): Promise<string[]> {
-  // Overlay refuses a folder twice; the upper one says all that a lower one of the same layer could.
-  const numbers = [...new Set(records.map(({ number }) => number))];
-  const lowerdirs = numbers.map((number) => `fuse/${number}`);
-  const indexes = numbers.map((number) => layers.indexPath(number));
+  const lowerdirs = [...layers];
   const { makeImpliedDirectories } = await import('./implied-directories.js');
   if (await makeImpliedDirectories(indexes, join(directory, 'implied'))) {
     lowerdirs.unshift('implied');

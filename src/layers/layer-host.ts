@@ -5,7 +5,7 @@
  */
 
 export interface LayerHostOptions {
-  /** The layers' FUSE mount is made in its subfolder `fuse`. */
+  /** The layers' FUSE mounts are made in it. */
   directory: string;
   /** Where the overlay will stand. The host ends with it, or with this process where it does not stand yet. */
   target: string;
@@ -21,12 +21,13 @@ export interface LayerHost {
   /**
    * Resolves once the layers have their folders; from then on a server that dies is succeeded by another.
    * @param numbers of layers of this root whose indexes are here
+   * @returns the folder of each, as a path below `directory`
    * @throws SiphonError what the server failed with
    */
-  serve(numbers: readonly number[]): Promise<void>;
+  serve(numbers: readonly number[]): Promise<readonly string[]>;
   /** Lets it outlive this process. */
   release(): void;
-  /** Ends it, its FUSE mount too; the overlay must be gone. */
+  /** Ends it, its FUSE mounts too; the overlay must be gone. */
   stop(): Promise<void>;
 }
 

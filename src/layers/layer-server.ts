@@ -1,28 +1,20 @@
-/** Layers behind one kernel mount: a folder each, named by its number. */
+/** Layers as folders, each named by its number, in the kernel mounts that show them. */
 
-import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Logger } from '../common/log.js';
-import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
-import { isMounted } from '../common/mount-info.js';
-import { openConnection } from '../fuse/device.js';
-import {
-  type Connection,
-  FuseSession,
-  type FuseStats,
-  type ServeOptions,
-  type ServedLayer,
-} from '../fuse/fuse-session.js';
+import { errorMessage } from '../common/errors.js';
+import type { FuseStats, ServeOptions } from '../fuse/fuse-session.js';
 import type { Keeper } from './keeper.js';
+import { LayerSessions } from './layer-sessions.js';
 import type { LayerRecord } from './layer-store.js';
-import { clearStaleMount } from './mount-table.js';
 import type { OpenLayers } from './open-layers.js';
 
 export interface LayerServerOptions {
-  /** Folder for the FUSE mount; made where it is missing, in one that is there. */
-  mountPoint: string;
+  /** Folder of the FUSE mounts (see layer-mounts.ts), whose own folders are made where they are missing. */
+  directory: string;
   /** The layers that may be shown; whoever made it closes it after the server. */
   open: OpenLayers;
-  /** Holds the connection, so that another process can go on with the mount when this one dies. */
+  /** Holds the connections, so that another process can go on with the mounts when this one dies. */
   keeper?: Keeper | undefined;
   /** How long a read waits for the registry, in ms. */
   fetchTimeout?: number;
@@ -30,26 +22,21 @@ export interface LayerServerOptions {
 }
 
 export class LayerServer implements AsyncDisposable {
+  readonly #directory: string;
   readonly #open: OpenLayers;
-  readonly #session: FuseSession;
+  readonly #sessions: LayerSessions;
   readonly #log: Logger;
-  /** To be called once everything is there that the next process relies on. */
-  readonly allowSuccession: () => void;
 
-  private constructor(
-    session: FuseSession,
-    { open, log }: Pick<LayerServerOptions, 'open' | 'log'>,
-    allowSuccession: () => void = () => undefined,
-  ) {
+  private constructor(sessions: LayerSessions, { directory, open, log }: LayerServerOptions) {
+    this.#directory = directory;
     this.#open = open;
-    this.#session = session;
+    this.#sessions = sessions;
     this.#log = log;
-    this.allowSuccession = allowSuccession;
   }
 
-  /** Mounts, or goes on with the mount of the process before. @throws SiphonError `permission` or `unsupported` where FUSE cannot be had */
+  /** Mounts, or goes on with the mounts of the process before. @throws SiphonError `permission` or `unsupported` where FUSE cannot be had */
   static async start(options: LayerServerOptions): Promise<LayerServer> {
-    const { mountPoint, open, fetchTimeout, keeper, log } = options;
+    const { directory, open, fetchTimeout, keeper, log } = options;
     const serving: ServeOptions = {
       fetch: (miss, signal) => open.fetch(miss, signal),
       unkept: (miss) => open.unkept(miss),
@@ -57,80 +44,51 @@ export class LayerServer implements AsyncDisposable {
       ...(fetchTimeout === undefined ? {} : { fetchTimeout }),
       log,
     };
-    const kept = keeper?.kept;
-    if (kept?.mountPoint === mountPoint && (await isMounted(mountPoint))) {
-      return LayerServer.#goOn(kept, serving, options);
-    }
-    await clearStaleMount(mountPoint);
-    await makeMountPoint(mountPoint);
-    open.forgetHeld();
-    if (keeper?.device === undefined || kept !== undefined) {
-      return new LayerServer(await FuseSession.mount({ ...serving, mountPoint }), options);
-    }
-    return LayerServer.#begin({ keeper, device: keeper.device, serving }, options);
+    const sessions = await LayerSessions.start({ directory, open, keeper, serving, log });
+    return new LayerServer(sessions, options);
   }
 
-  /** Mounts through the keeper's descriptor. */
-  static async #begin(
-    { keeper, device, serving }: { keeper: Keeper; device: number; serving: ServeOptions },
-    options: LayerServerOptions,
-  ): Promise<LayerServer> {
-    const { mountPoint } = options;
-    const withoutResend = process.env['SIPHON_WITHOUT_RESEND'] === '1';
-    const connection = openConnection(mountPoint, { device, withoutResend });
-    try {
-      const session = await FuseSession.serve(connection, serving);
-      return new LayerServer(session, options, () => keeper.allowSuccession(connection));
-    } catch (error) {
-      await clearStaleMount(mountPoint);
-      throw error;
-    }
+  /** To be called once everything is there that the next process relies on. */
+  allowSuccession(): void {
+    this.#sessions.allowSuccession();
   }
 
-  static async #goOn(
-    connection: Connection,
-    serving: ServeOptions,
-    options: LayerServerOptions,
-  ): Promise<LayerServer> {
-    const { open, keeper, log } = options;
-    const { opened: layers, awaited } = open.openHeld();
-    const before = { layers, awaited: [...awaited.keys()], resume: true };
-    const session = await FuseSession.serve(connection, { ...serving, ...before });
-    for (const [number, opened] of awaited) void addAwaited(session, number, opened, log);
-    keeper?.allowSuccession(connection);
-    const { mountPoint } = connection;
-    const about = { mountPoint, layers: layers.length, awaited: awaited.size };
-    log.warn(
-      { ...about, endedWith: keeper?.endedWith, server: process.pid },
-      'the server before has ended; going on with its mount',
-    );
-    return new LayerServer(session, options);
-  }
-
-  /** Resolves when the mount is gone, whoever took it away. */
+  /** Resolves when the mounts are gone, whoever took them away. */
   get ended(): Promise<void> {
-    return this.#session.ended;
+    return this.#sessions.ended;
   }
 
   stats(): FuseStats {
-    return this.#session.stats();
+    return this.#sessions.stats();
   }
 
-  /** Where the layer's tree stands, once {@link serve} has returned. */
+  /** Where the layer's tree stands, once {@link serve} has returned. @throws SiphonError `not-found` */
   path(number: number): string {
-    return this.#session.layerPath(number);
+    return join(this.#directory, this.place(number));
+  }
+
+  /** As {@link path}, below the folder of the mounts. */
+  place(number: number): string {
+    return this.#sessions.place(number);
   }
 
   /**
    * Shows a layer whose index is here; again and again is fine. @returns its folder
-   * @throws SiphonError `corrupt` or `invalid` where the index cannot be trusted
+   * @throws SiphonError `corrupt` or `invalid` where the index cannot be trusted; as {@link start}
    */
-  serve(record: LayerRecord): string {
-    if (!this.#open.has(record.number)) {
-      this.#session.addLayer(this.#open.open(record));
-      this.#prefetch(record);
+  async serve(record: LayerRecord): Promise<string> {
+    const { number } = record;
+    const isNew = !this.#open.has(number);
+    const layer = this.#open.open(record);
+    try {
+      const session = await this.#sessions.of(number);
+      if (isNew && this.#open.has(number)) session.addLayer(layer);
+    } catch (error) {
+      if (isNew) await this.#open.close(number);
+      throw error;
     }
-    return this.path(record.number);
+    if (isNew) this.#prefetch(record);
+    return this.path(number);
   }
 
   /**
@@ -140,7 +98,7 @@ export class LayerServer implements AsyncDisposable {
    */
   async restore(record: LayerRecord): Promise<string> {
     try {
-      return this.serve(record);
+      return await this.serve(record);
     } catch (error) {
       if (!(await this.#open.repair(record, error))) throw error;
       return this.serve(record);
@@ -157,50 +115,17 @@ export class LayerServer implements AsyncDisposable {
   /** Takes a layer away; nothing may have it mounted any more. */
   async stopServing(number: number): Promise<void> {
     if (!this.#open.has(number)) return;
-    this.#session.removeLayer(number);
+    this.#sessions.remove(number);
     await this.#open.close(number);
   }
 
-  /** Takes the mount out of the tree; it is served on for whoever uses it, until {@link ended}. */
+  /** Takes the mounts out of the tree; they are served on for whoever uses them, until {@link ended}. */
   leave(): void {
-    this.#session.leave();
+    this.#sessions.leave();
   }
 
-  /** Unmounts, whatever still uses the mount; that gets errors from then on. */
+  /** Unmounts, whatever still uses the mounts; that gets errors from then on. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#session.unmount({ lazy: true });
-  }
-}
-
-/** @throws SiphonError `not-found` where its parent is gone, and with that whoever wanted the layers */
-async function makeMountPoint(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: 0o700 });
-  } catch (cause) {
-    if (systemCode(cause) === 'EEXIST') return;
-    if (systemCode(cause) !== 'ENOENT') throw cause;
-    throw new SiphonError(
-      'not-found',
-      `Cannot serve layers in "${path}": its folder is gone, expected it to stay`,
-      { cause },
-    );
-  }
-}
-
-async function addAwaited(
-  session: FuseSession,
-  number: number,
-  opened: Promise<ServedLayer>,
-  log: Logger,
-): Promise<void> {
-  try {
-    session.addLayer(await opened);
-  } catch (error) {
-    if (session.isEnding) return;
-    log.error(
-      { layer: number, err: error },
-      `layer is not served any more: ${errorMessage(error)}`,
-    );
-    session.removeLayer(number);
+    await this.#sessions[Symbol.asyncDispose]();
   }
 }

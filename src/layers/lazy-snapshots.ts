@@ -290,7 +290,7 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     }
     try {
       const record = await preparer.prepare(image, layer, { signal, badIndex: 'stream' });
-      return { kind: 'lazy', number: record.number, path: server.serve(record) };
+      return { kind: 'lazy', number: record.number, path: await server.serve(record) };
     } catch (error) {
       const next = decideWhenNotServable(errorCode(error));
       if (next === undefined) throw error;

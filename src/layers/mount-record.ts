@@ -13,7 +13,7 @@ import { field, fieldsOf } from '../common/own-json.js';
 import { type ProcessIdentity, isRunning, processIdentity } from '../common/process.js';
 import { tryLockFile } from '../ffi/libc.js';
 import { endLayerHosts } from './end-layer-hosts.js';
-import { clearStaleMount } from './mount-table.js';
+import { clearLayerMounts } from './layer-mounts.js';
 
 const lockInterval = 10; // ms
 
@@ -113,7 +113,7 @@ export async function removeMountRecord(root: string, directory: string): Promis
 export async function removeMountHome(root: string, directory: string): Promise<void> {
   const home = mountHome(root, directory);
   await endLayerHosts(home);
-  await clearStaleMount(join(home, 'fuse'));
+  await clearLayerMounts(home);
   await rm(home, { recursive: true, force: true });
 }
 

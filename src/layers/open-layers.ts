@@ -201,6 +201,11 @@ export class OpenLayers implements AsyncDisposable {
     throw new SiphonError('corrupt', `Cannot read the index of layer ${number}: it has no root`);
   }
 
+  /** Whether anything in the layer has an extended attribute. @throws SiphonError `not-found` for a layer not open */
+  hasXattrs(number: number): boolean {
+    return this.#get(number).index.info.hasXattrs;
+  }
+
   /** Bytes of the layer on this disk, and its inodes. */
   usage(number: number): { size: number; inodes: number } {
     const { cache, index } = this.#get(number);

@@ -32,7 +32,7 @@ export interface LazyLayers {
   restore(number: number): Promise<{ path: string }>;
   /** @throws SiphonError `not-found` where the layer is not served */
   root(number: number): RootAttributes;
-  /** The folder of a layer, whether served at the moment or not. */
+  /** The folder of a layer. @throws SiphonError `not-found` where it is not served */
   path(number: number): string;
   /**
    * Makes a folder with the directories that a prepared layer needs but does not describe, as the layers

@@ -72,8 +72,8 @@ describe.skipIf(missing !== undefined)(`the tree of an image: ${missing ?? ''}`,
       log: silentLogger,
     });
     await mkdir(join(folder.path, 'served/empty'), { recursive: true });
-    const mountPoint = join(folder.path, 'served/fuse');
-    server = await LayerServer.start({ mountPoint, open: workplace.open, log: silentLogger });
+    const directory = join(folder.path, 'served');
+    server = await LayerServer.start({ directory, open: workplace.open, log: silentLogger });
     undoAll.defer(() => server[Symbol.asyncDispose]());
     await startSnapshotter();
   }, 60_000);
@@ -165,9 +165,9 @@ async function byMounting(layers: Buffer[]): Promise<Outcome> {
     };
     const image = await openImageAt(workplace, options, undo);
     const records = await prepareLayers(workplace, image, options);
-    for (const record of records) server.serve(record);
+    for (const record of records) await server.serve(record);
     const numbers = [...new Set(records.map(({ number }) => number))];
-    const lowerdirs = [...numbers.map((number) => `fuse/${number}`), 'empty'];
+    const lowerdirs = [...numbers.map((number) => server.place(number)), 'empty'];
     const indexes = numbers.map((number) => workplace.layers.indexPath(number));
     if (await makeImpliedDirectories(indexes, join(base, `implied-${n}`)))
       lowerdirs.unshift(`implied-${n}`);

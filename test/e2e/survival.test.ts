@@ -422,7 +422,8 @@ describe('siphon serve', () => {
       await expect(containerd.ctr(old)).rejects.toThrow();
       // It may have ended by itself: its own program cannot be read any more.
       await containerd.ctr(['tasks', 'kill', '--signal', 'SIGKILL', 'lost']).catch(() => '');
-      expect(await sandbox.mounts()).toEqual([join(sandbox.root, 'fuse')]);
+      const serving = ['fuse', 'xattr'].map((name) => join(sandbox.root, name));
+      expect((await sandbox.mounts()).toSorted()).toEqual(serving);
       await connected();
       await waitUntil(() =>
         containerd.ctr(['containers', 'rm', 'lost']).then(

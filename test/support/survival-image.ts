@@ -1,4 +1,7 @@
-/** An image to read while its server dies: many small files, one big one, and what a reader needs. */
+/**
+ * An image to read while its server dies: many small files, one big one, and what a reader needs. One layer has an
+ * extended attribute, the others have none, so both mounts of a server are read.
+ */
 
 import { join } from 'node:path';
 import { directory, file, noise, withParents } from '../../demo/image/entry.js';
@@ -30,6 +33,8 @@ export const readers = {
 export type Reader = keyof typeof readers;
 
 const smallFiles = 800;
+/** By the file's number. */
+const marks = [{ 'user.mark': 'the first' }];
 const bigSize = 32 * 1024 * 1024;
 
 export async function writeSurvivalImage(sandbox: Sandbox): Promise<SurvivalImage> {
@@ -43,7 +48,9 @@ export async function writeSurvivalImage(sandbox: Sandbox): Promise<SurvivalImag
     ...['dev', 'proc', 'sys', 'run', 'tmp'].map((name) => directory(name)),
   ];
   const small = Array.from({ length: smallFiles }, (_, n) =>
-    file(`data/small/${n % 20}/${n}`, noise(`small ${n}`, 1000 + n * 7)),
+    file(`data/small/${n % 20}/${n}`, noise(`small ${n}`, 1000 + n * 7), {
+      xattrs: marks[n] ?? {},
+    }),
   );
   await writeLayout({
     layout,

@@ -68,8 +68,7 @@ async function begin(
 ): Promise<boolean> {
   const numbers = await layersToServe(AbortSignal.any([stop, parent.gone]));
   if (numbers === undefined) return false;
-  hosted.serve(numbers);
-  parent.ready();
+  parent.ready(await hosted.serve(numbers));
   return true;
 }
 

@@ -1,6 +1,7 @@
 /**
- * GETXATTR and LISTXATTR. Overlay asks for `trusted.overlay.*` of every directory it looks at and the
- * kernel does not remember the answer; a layer without any extended attribute answers from a flag.
+ * GETXATTR and LISTXATTR. Overlay asks for `trusted.overlay.*` of everything that it looks at, and the kernel does not
+ * remember that there is nothing; a layer without any extended attribute answers from a flag, and a connection without
+ * any ends the questions.
  */
 
 import { isUserNamespace } from '../../common/user-namespace.js';
@@ -15,6 +16,7 @@ const nul = Buffer.alloc(1);
 const renames = isUserNamespace();
 
 export const getxattr: Operation = (serving, request, reply) => {
+  if (serving.agreement.noXattrs) return errno.ENOSYS;
   if (request.layer === rootLayer) return errno.ENODATA;
   const layer = layerOf(serving, request);
   if (layer === undefined) return errno.ESTALE;

@@ -42,6 +42,18 @@ export interface Agreement {
   noOpendir: boolean;
   /** FUSE_NOTIFY_RESEND works. */
   resend: boolean;
+  /**
+   * No file has an extended attribute. GETXATTR is answered ENOSYS, so that the kernel asks for none on this connection
+   * any more, but gives EOPNOTSUPP; of a file it would not remember that an attribute is not there.
+   */
+  noXattrs: boolean;
+}
+
+/** What is not for the kernel to say. */
+export interface NegotiateOptions {
+  /** As on a kernel that lacks FUSE_NOTIFY_RESEND. */
+  withoutResend?: boolean;
+  noXattrs?: boolean;
 }
 
 /**
@@ -75,7 +87,7 @@ const wanted =
  */
 export function negotiate(
   request: Request,
-  options: { withoutResend?: boolean } = {},
+  options: NegotiateOptions = {},
 ): { agreement: Agreement; reply: Buffer } {
   if (request.opcode !== opcode.INIT) {
     throw new ProtocolError(
@@ -103,6 +115,7 @@ export function negotiate(
     noOpen: (offered & flag.NO_OPEN_SUPPORT) !== 0,
     noOpendir: (offered & flag.NO_OPENDIR_SUPPORT) !== 0,
     resend: resend !== 0,
+    noXattrs: options.noXattrs === true,
   };
   const agreed = { flags: offered & wanted, flags2: resend | idmap };
   return { agreement, reply: initReply(request, agreed) };

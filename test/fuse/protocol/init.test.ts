@@ -35,6 +35,7 @@ describe('negotiate', () => {
       noOpen: true,
       noOpendir: true,
       resend: true,
+      noXattrs: false,
     });
     expect(reply.readUInt32LE(0)).toBe(80);
     expect(reply.readUInt32LE(8)).toBe(2);
