@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { readFile, readdir, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -140,10 +140,10 @@ describe("containerd's CRI plugin with siphon as its snapshotter", () => {
       await cri.pullImage(reference);
       expect(await cri.imageNames(reference)).toContain(reference);
       expect(await layersInContainerd()).toEqual([]);
-      expect(await readdir(join(sandbox.root, 'fuse'))).toHaveLength(image.layers.length);
+      expect(await sandbox.shownLayers()).toHaveLength(image.layers.length);
       await cri.removeImage(reference);
       expect(await cri.imageNames(reference)).toBeUndefined();
-      await expect.poll(() => readdir(join(sandbox.root, 'fuse')), { timeout: 10_000 }).toEqual([]);
+      await expect.poll(() => sandbox.shownLayers(), { timeout: 10_000 }).toEqual([]);
     },
     60_000,
   );
@@ -240,7 +240,7 @@ describe("containerd's CRI plugin with siphon as its snapshotter", () => {
 
   it('leaves no layer and no container behind', async () => {
     await cri.clear();
-    await expect.poll(() => readdir(join(sandbox.root, 'fuse')), { timeout: 10_000 }).toEqual([]);
+    await expect.poll(() => sandbox.shownLayers(), { timeout: 10_000 }).toEqual([]);
     const { stdout } = await containerd.ctr([
       '--namespace',
       criNamespace,

@@ -57,7 +57,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await removeAll();
   expect(await readdir(join(sandbox.root, 'snapshots'))).toEqual([]);
-  await expect.poll(() => readdir(join(sandbox.root, 'fuse'))).toEqual([]);
+  await expect.poll(() => sandbox.shownLayers()).toEqual([]);
   snapshots.close();
   await proxy[Symbol.asyncDispose]();
   await registry.close();

@@ -84,7 +84,7 @@ describe.runIf(isUserNamespace())('in a user namespace', () => {
     }
     const mounts = await snapshots.prepare('container', parent);
     expect(mounts[0]?.options).toContain('userxattr');
-    expect(await readdir(join(sandbox.root, 'fuse'))).toHaveLength(4);
+    expect(await sandbox.shownLayers()).toHaveLength(4);
     await mounted(mounts, async (root) => {
       expect(await readdir(join(root, 'cleared'))).toEqual(['new']);
       expect(await readdir(join(root, 'd'))).toEqual(['kept']);

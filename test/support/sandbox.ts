@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isRunning } from '#src/common/process.js';
 import { listMounts } from '#src/common/mount-info.js';
+import { layerMounts } from '#src/layers/layer-mounts.js';
 import { siphonProgram } from '../../bench/programs/siphon-program.js';
 
 export interface Outcome {
@@ -27,6 +28,8 @@ export interface Sandbox extends AsyncDisposable {
   siphon(...args: string[]): Promise<Outcome>;
   /** Mount points below the sandbox. */
   mounts(): Promise<string[]>;
+  /** Names of the layers that `siphon serve` shows, in any of its mounts. */
+  shownLayers(): Promise<string[]>;
 }
 
 /** @param env for siphon, besides that of the tests */
@@ -46,6 +49,7 @@ export async function openSandbox(env: NodeJS.ProcessEnv = {}): Promise<Sandbox>
         env: { ...process.env, ...env },
       }),
     mounts: () => mountsBelow(directory),
+    shownLayers: () => shownLayers(root),
     async [Symbol.asyncDispose]() {
       await endServers(root);
       for (const path of (await mountsBelow(directory)).toReversed()) {
@@ -54,6 +58,11 @@ export async function openSandbox(env: NodeJS.ProcessEnv = {}): Promise<Sandbox>
       await rm(directory, { recursive: true, force: true, maxRetries: 3 });
     },
   };
+}
+
+async function shownLayers(root: string): Promise<string[]> {
+  const shown = layerMounts.map((mount) => readdir(join(root, mount)).catch(() => []));
+  return (await Promise.all(shown)).flat();
 }
 
 /** Runs a program to its end, with nothing on its standard input. */
