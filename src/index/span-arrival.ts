@@ -73,6 +73,7 @@ export function cancelled(why: string, cause?: unknown): SiphonError {
 }
 
 async function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) throw cancelled('the work was cancelled', signal.reason);
   let onAbort: () => void = () => undefined;
   const aborted = new Promise<never>((_, reject) => {
     onAbort = () => reject(cancelled('the work was cancelled', signal.reason));

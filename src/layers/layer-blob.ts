@@ -55,6 +55,8 @@ export class LayerBlob implements BlobSource, KeptParts {
   #stream: BlobStream | undefined;
   /** The blob in the content store, once it is there. */
   #whole: BlobSource | undefined;
+  /** Whether that is what was kept here. */
+  #isMoved = false;
   /** Grows whenever what is here turns out to be wrong: what was asked for before is not kept then. */
   #drawn = 0;
   #readTwice = 0;
@@ -233,7 +235,7 @@ export class LayerBlob implements BlobSource, KeptParts {
 
   get spareParts(): SpareParts | undefined {
     const isInUse = this.#transfers.size > 0 || this.#stream !== undefined;
-    return this.#whole !== undefined || isInUse ? undefined : this.#parts.spareParts;
+    return this.#isMoved || isInUse ? undefined : this.#parts.spareParts;
   }
 
   get hiddenBytes(): number {
@@ -252,6 +254,7 @@ export class LayerBlob implements BlobSource, KeptParts {
   /** Puts what was {@link seal}ed, and is right, into the content store, and reads it there from now on. */
   async moveInto(content: ContentStore, digest: Digest): Promise<void> {
     await this.#parts.moveInto(content, digest);
+    this.#isMoved = true;
     this.moveTo(await content.source({ digest, size: this.size }));
   }
 

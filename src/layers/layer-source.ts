@@ -98,9 +98,14 @@ export class LayerSource {
     const source = await this.#openOrigin(place?.host);
     if (place === undefined || source.local) return source;
     const remote = queues.ordering(source, place.host, place.flow);
-    const parts = keeps ? await this.#parts(size) : undefined;
     const { onKept } = this.#options;
-    return new LayerBlob({ remote, parts, directory, onKept, log });
+    try {
+      const parts = keeps ? await this.#parts(size) : undefined;
+      return new LayerBlob({ remote, parts, directory, onKept, log });
+    } catch (error) {
+      await source.close();
+      throw error;
+    }
   }
 
   /** Where the disk is full, nothing is kept, and what is read comes from where the layer is. */

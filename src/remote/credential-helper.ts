@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { z } from 'zod';
 import { SiphonError } from '../common/errors.js';
 import { parseDocument } from './descriptor.js';
+import { RemoteError } from './remote-error.js';
 
 /** How long a credential helper may take, in ms. */
 const HELPER_TIMEOUT = 10_000;
@@ -23,17 +24,19 @@ const helperSchema = z.object({ Username: z.string(), Secret: z.string() });
 
 /**
  * Asks `docker-credential-<name>`; `undefined` where it has no credentials for `server`.
- * @throws SiphonError `invalid` for a malformed name or answer, `unavailable` where it does not run
+ * @throws SiphonError `invalid` for a malformed name or answer, `unavailable` where it does not run or
+ * says nothing in time
  */
 export async function askHelper(
   name: string,
   server: string,
   environment: NodeJS.ProcessEnv,
+  timeout = HELPER_TIMEOUT,
 ): Promise<HelperAnswer | undefined> {
   if (!HELPER_NAME.test(name)) {
     throw new SiphonError('invalid', `Cannot ask credential helper "${name}": malformed name`);
   }
-  const output = await runHelper(`docker-credential-${name}`, server, environment);
+  const output = await runHelper(`docker-credential-${name}`, server, { environment, timeout });
   if (output === undefined) return undefined;
   const answer = parseAnswer(output, name);
   const isToken = answer.Username === '<token>';
@@ -60,14 +63,19 @@ function parseAnswer(text: string, name: string): z.infer<typeof helperSchema> {
 function runHelper(
   command: string,
   input: string,
-  environment: NodeJS.ProcessEnv,
+  { environment, timeout }: { environment: NodeJS.ProcessEnv; timeout: number },
 ): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, ['get'], {
       env: { ...process.env, ...environment },
       stdio: ['pipe', 'pipe', 'ignore'],
-      timeout: HELPER_TIMEOUT,
     });
+    // What the helper has started itself may outlive it, and keep its output open.
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      child.stdout.destroy();
+      reject(tooSlow(command, timeout));
+    }, timeout);
     const chunks: Buffer[] = [];
     let size = 0;
     child.stdout.on('data', (chunk: Buffer) => {
@@ -78,7 +86,8 @@ function runHelper(
         reject(tooLong(command));
       }
     });
-    child.on('error', (cause) =>
+    child.on('error', (cause) => {
+      clearTimeout(timer);
       reject(
         new SiphonError(
           'unavailable',
@@ -87,15 +96,24 @@ function runHelper(
             cause,
           },
         ),
-      ),
-    );
-    child.on('close', (code) =>
-      resolve(code === 0 ? Buffer.concat(chunks).toString('utf8') : undefined),
-    );
+      );
+    });
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      resolve(code === 0 ? Buffer.concat(chunks).toString('utf8') : undefined);
+    });
     // A helper that exits early closes its input; its exit code tells.
     child.stdin.on('error', () => {});
     child.stdin.end(input);
   });
+}
+
+/** Worth trying again: what it asks may have been away. */
+function tooSlow(command: string, milliseconds: number): RemoteError {
+  return new RemoteError(
+    'unavailable',
+    `Cannot ask credential helper "${command}": no answer for ${milliseconds / 1000} s`,
+  );
 }
 
 function tooLong(command: string): SiphonError {

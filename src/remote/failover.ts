@@ -20,7 +20,7 @@ export interface HostsContext {
 /**
  * Makes `attempt` at one host after the other until it succeeds.
  * @param hosts in the order of preference
- * @throws an error worth trying again where there is one, unless the last host does not have it;
+ * @throws an error worth trying again where there is one, unless the last host does not have it or cannot do it;
  * SiphonError `unsupported` where there is no host
  */
 export async function eachHost<H extends WatchedHost, T>(
@@ -57,10 +57,11 @@ function inOrder<H extends WatchedHost>(hosts: readonly H[], skip: number): H[] 
   return [...ordered.slice(first), ...ordered.slice(0, first)];
 }
 
-/** The registry itself knows what is not there; else what may pass counts more than what will not. */
+/** The registry itself knows what is not there, and what has to be done otherwise; else what may pass counts more than what will not. */
 function tellingFailure<H>(hosts: readonly H[], failures: ReadonlyMap<H, unknown>): unknown {
   const last = hosts.at(-1);
   const final = last === undefined ? undefined : failures.get(last);
-  if (errorCode(final) === 'not-found' || isRetryable(final)) return final;
+  const code = errorCode(final);
+  if (code === 'not-found' || code === 'unsupported' || isRetryable(final)) return final;
   return [...failures.values()].find(isRetryable) ?? final;
 }

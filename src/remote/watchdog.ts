@@ -5,6 +5,9 @@
 
 import { SiphonError } from '../common/errors.js';
 
+/** Milliseconds, 25 days: Node takes more for none. */
+const LONGEST_WAIT = 2 ** 31 - 1;
+
 export class Watchdog implements Disposable {
   readonly #controller = new AbortController();
   readonly #parent: AbortSignal;
@@ -24,7 +27,8 @@ export class Watchdog implements Disposable {
   /** Starts the wait anew: `error()` becomes the signal's reason unless {@link rest} comes first. */
   watch(milliseconds: number, error: () => SiphonError): void {
     this.rest();
-    this.#timer = setTimeout(() => this.#controller.abort(error()), milliseconds);
+    const wait = Math.min(LONGEST_WAIT, milliseconds);
+    this.#timer = setTimeout(() => this.#controller.abort(error()), wait);
   }
 
   rest(): void {

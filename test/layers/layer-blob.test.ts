@@ -310,3 +310,14 @@ test('parts give way, but not while anybody uses them', async () => {
   expect(source.present).toBe(0);
   await expectRead(0, MIB);
 });
+
+test('parts give way that stand beside a whole blob that somebody else has brought here', async () => {
+  const { source, parts, expectRead } = await remoteBlob();
+  await expectRead(0, MIB);
+  await source.written();
+  source.moveTo({ ...memorySource(blob), local: true });
+  expect(source.spareParts?.bytes).toBe(MIB);
+  source.dropParts();
+  expect(parts?.present).toBe(0);
+  await expectRead(0, MIB);
+});

@@ -1,6 +1,7 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { askHelper } from '#src/remote/credential-helper.js';
 import { authKeys, storedCredentials } from '#src/remote/credentials.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { failureOf } from './helpers.js';
@@ -78,6 +79,15 @@ describe('storedCredentials', () => {
     expect(await find({ credHelpers: { 'r.example': 'test' } })).toMatchObject({ username: 'h' });
     expect(await find({ credHelpers: { 'r.example/a': 'test' } })).toMatchObject({ username: 'h' });
     expect(await find({ credsStore: 'test' })).toMatchObject({ username: 'stored' });
+  });
+
+  test('a helper that hangs is not waited for, nor what it has started', async () => {
+    await using folder = await temporaryFolder();
+    const helper = join(folder.path, 'docker-credential-test');
+    await writeFile(helper, '#!/bin/sh\nsleep 5\n', { mode: 0o755 });
+    const PATH = `${folder.path}:${process.env['PATH']}`;
+    const asked = askHelper('test', 'r.example', { PATH }, 200);
+    await expect(asked).rejects.toMatchObject({ code: 'unavailable' });
   });
 
   test('a helper that does not stop talking is ended', async () => {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { defaultRetry, defaultTimeouts } from '#src/remote/policy.js';
 import { RemoteError } from '#src/remote/remote-error.js';
@@ -21,6 +22,15 @@ describe('withRetries', () => {
       return attempts;
     });
     expect(result).toBe(3);
+  });
+
+  test('gives an upload of a great many bytes the time that it may take', async () => {
+    const sent = withRetries({ ...context(), bytes: 80e9 }, async (signal) => {
+      await delay(20);
+      signal.throwIfAborted();
+      return 'sent';
+    });
+    expect(await sent).toBe('sent');
   });
 
   test('gives up after the last attempt with its error', async () => {
