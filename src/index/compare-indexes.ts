@@ -3,11 +3,11 @@
  * blob. What the former cannot know, since it was made of headers alone, is left out.
  */
 
-import { inflateRawSync } from 'node:zlib';
 import type BetterSqlite3 from 'better-sqlite3';
 import { SiphonError } from '../common/errors.js';
-import { WINDOW_SIZE } from '../ffi/zlib.js';
+import { damagedIndex, nameOfIndex, unpackWindow } from './index-damage.js';
 import { openIndexFile } from './index-file.js';
+import { readInfo } from './layer-row.js';
 
 /** Every table with the columns that order its rows. */
 const ORDER_OF: Readonly<Record<string, string>> = {
@@ -41,14 +41,17 @@ type Row = Record<string, unknown>;
 export function compareIndexes(path: string, truthPath: string): void {
   const claimed = openIndexFile(path);
   try {
+    const name = nameOf(path, claimed);
     const truth = openIndexFile(truthPath);
     try {
       const ignored = hasDigests(claimed) ? PROSE : OF_CONTENTS;
       for (const [table, order] of Object.entries(ORDER_OF)) {
         const sql = `SELECT * FROM ${table} ORDER BY ${order}`;
-        compareRows({ table, ignored }, rowsOf(claimed, sql), rowsOf(truth, sql));
+        const comparison = { name, table, ignored };
+        compareRows(comparison, named(name, rowsOf(claimed, sql)), rowsOf(truth, sql));
       }
-      compareRows({ table: 'window', ignored }, windowsOf(claimed), windowsOf(truth));
+      const windows = named(name, windowsOf(claimed));
+      compareRows({ name, table: 'window', ignored }, windows, windowsOf(truth));
     } finally {
       truth.close();
     }
@@ -57,32 +60,48 @@ export function compareIndexes(path: string, truthPath: string): void {
   }
 }
 
+function nameOf(path: string, claimed: BetterSqlite3.Database): string {
+  try {
+    return nameOfIndex(path, readInfo(claimed).blobDigest);
+  } catch (error) {
+    throw damagedIndex(nameOfIndex(path), error);
+  }
+}
+
 function hasDigests(database: BetterSqlite3.Database): boolean {
   return database.prepare('SELECT digest_of FROM layer').pluck().get() !== 'none';
 }
 
-function rowsOf(database: BetterSqlite3.Database, sql: string): Iterator<Row> {
+function rowsOf(database: BetterSqlite3.Database, sql: string): IterableIterator<Row> {
   return database.prepare<[], Row>(sql).iterate();
 }
 
 /** Unpacked: another version of zlib packs the same window into other bytes. */
 function* windowsOf(database: BetterSqlite3.Database): Generator<Row, undefined> {
-  const rows = database.prepare<[], { span: number; data: Buffer }>(
-    'SELECT span, data FROM window ORDER BY span',
-  );
-  for (const { span, data } of rows.iterate()) {
-    yield { span, data: inflateRawSync(data, { maxOutputLength: WINDOW_SIZE }) };
-  }
+  const rows = database.prepare<[], Row>('SELECT span, data FROM window ORDER BY span');
+  for (const { span, data } of rows.iterate()) yield { span, data: unpackWindow(span, data) };
   return undefined;
 }
 
+/** The same rows, with errors that name the index. */
+function* named(name: string, rows: Iterable<Row>): Generator<Row, undefined> {
+  try {
+    yield* rows;
+    return undefined;
+  } catch (error) {
+    throw damagedIndex(name, error);
+  }
+}
+
 interface Comparison {
+  /** Of the index that is not trusted. */
+  name: string;
   table: string;
   ignored: ReadonlySet<string>;
 }
 
 function compareRows(
-  { table, ignored }: Comparison,
+  { name, table, ignored }: Comparison,
   claimed: Iterator<Row>,
   truth: Iterator<Row>,
 ): void {
@@ -94,7 +113,7 @@ function compareRows(
         continue;
       throw new SiphonError(
         'corrupt',
-        `Cannot trust index: row ${number} of its ${table} table is not what the layer gives`,
+        `Cannot trust index ${name}: row ${number} of its ${table} table is not what the layer gives`,
       );
     }
   } finally {

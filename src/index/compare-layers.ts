@@ -5,6 +5,7 @@
 
 import { readSync } from 'node:fs';
 import { SiphonError } from '../common/errors.js';
+import { depthFirst } from './depth-first.js';
 import { type DirectoryEntry, type Inode, type LayerIndex, rootIno } from './layer-index.js';
 import { isDirectory, isRegular } from './modes.js';
 
@@ -20,11 +21,11 @@ export interface CompareOptions {
 }
 
 /** Entries of one look into a folder. */
-const PAGE = 256;
+const PAGE = 128;
 /** Bytes of contents compared at a time. */
 const PIECE = 1 << 20;
 
-/** @throws SiphonError `corrupt` that names the first path where `claimed` is not `truth` */
+/** @throws SiphonError `corrupt` that names the first path found where `claimed` is not `truth` */
 export function compareLayers(
   claimed: LayerView,
   truth: LayerView,
@@ -32,12 +33,23 @@ export function compareLayers(
 ): void {
   const comparison = new Comparison(claimed, truth);
   const [is, should] = [claimed.index.inode(rootIno), truth.index.inode(rootIno)];
-  if (is === undefined || should === undefined) throw wrong('.', 'presence');
-  comparison.folders([], [is, should], hidden);
+  if (is === undefined || should === undefined) throw comparison.wrong(undefined, 'presence');
+  const root: Folder = { path: undefined, pair: [is, should] };
+  // Each folder is compared while those in it are looked for.
+  const folders = depthFirst(comparison.folder(root, hidden), (folder) =>
+    comparison.folder(folder, NOTHING),
+  );
+  while (folders.next().done !== true);
 }
 
 type Pair = readonly [is: Inode, should: Inode];
-type Path = readonly Buffer[];
+/** A name, and the path of the folder that has it; `undefined` is the root. */
+type Path = { parent: Path; name: Buffer } | undefined;
+
+interface Folder {
+  path: Path;
+  pair: Pair;
+}
 
 class Comparison {
   readonly #claimed: LayerView;
@@ -50,31 +62,32 @@ class Comparison {
     this.#truth = truth;
   }
 
-  folders(path: Path, [is, should]: Pair, hidden: ReadonlySet<string>): void {
-    this.#attributes(path, [is, should]);
+  /** Compares a folder and what it lists; gives the folders in it. */
+  *folder({ path, pair }: Folder, hidden: ReadonlySet<string>): Generator<Folder, undefined> {
+    const [is, should] = pair;
+    this.#attributes(path, pair);
     const shown = entriesOf(this.#claimed.index, is.ino, hidden);
     for (const real of entriesOf(this.#truth.index, should.ino, hidden)) {
       const { value } = shown.next();
-      const name = [...path, real.name];
+      const name = { parent: path, name: real.name };
       const found = this.#claimed.index.lookup(is.ino, real.name);
       if (value?.name.equals(real.name) !== true || found === undefined)
-        throw wrong(name, 'presence');
-      this.#entry(name, [found, real.inode]);
+        throw this.wrong(name, 'presence');
       // A listing tells attributes by itself.
       this.#attributes(name, [value.inode, real.inode]);
-      if (value.inode.ino !== found.ino) throw wrong(name, 'link');
+      if (value.inode.ino !== found.ino) throw this.wrong(name, 'link');
+      if (isDirectory(found.mode) && isDirectory(real.inode.mode))
+        yield { path: name, pair: [found, real.inode] };
+      else this.#file(name, [found, real.inode]);
     }
     const { value } = shown.next();
-    if (value !== undefined) throw wrong([...path, value.name], 'presence');
+    if (value !== undefined) throw this.wrong({ parent: path, name: value.name }, 'presence');
+    return undefined;
   }
 
-  #entry(path: Path, [is, should]: Pair): void {
-    if (isDirectory(is.mode) && isDirectory(should.mode)) {
-      this.folders(path, [is, should], NOTHING);
-      return;
-    }
+  #file(path: Path, [is, should]: Pair): void {
     const known = this.#same.get(should.ino);
-    if (known !== undefined && known !== is.ino) throw wrong(path, 'link');
+    if (known !== undefined && known !== is.ino) throw this.wrong(path, 'link');
     this.#attributes(path, [is, should]);
     if (known !== undefined) return;
     if (should.nlink > 1) this.#same.set(should.ino, is.ino);
@@ -82,23 +95,30 @@ class Comparison {
   }
 
   #attributes(path: Path, [is, should]: Pair): void {
-    for (const what of EXACT) if (is[what] !== should[what]) throw wrong(path, what);
-    if (!isSameTime(is, should)) throw wrong(path, 'mtime');
+    for (const what of EXACT) if (is[what] !== should[what]) throw this.wrong(path, what);
+    if (!isSameTime(is, should)) throw this.wrong(path, 'mtime');
     const [a, b] = [this.#claimed.index, this.#truth.index];
-    if (!isSame(a.readlink(is.ino), b.readlink(should.ino))) throw wrong(path, 'target');
+    if (!isSame(a.readlink(is.ino), b.readlink(should.ino))) throw this.wrong(path, 'target');
     const names = b.xattrNames(should.ino);
     const isSameXattr = (name: Buffer): boolean =>
       isSame(a.xattr(is.ino, name), b.xattr(should.ino, name));
     if (a.xattrNames(is.ino).length !== names.length || !names.every(isSameXattr))
-      throw wrong(path, 'xattrs');
+      throw this.wrong(path, 'xattrs');
   }
 
   #contents(path: Path, [is, should]: Pair): void {
     for (let at = 0; at < should.size; at += PIECE) {
       const a = contentsOf(this.#claimed, is.ino, at);
       const b = contentsOf(this.#truth, should.ino, at);
-      if (!a.equals(b)) throw wrong(path, 'content');
+      if (!a.equals(b)) throw this.wrong(path, 'content');
     }
+  }
+
+  wrong(path: Path, what: string): SiphonError {
+    return new SiphonError(
+      'corrupt',
+      `Cannot trust index ${this.#claimed.index.name}: the ${what} of "${textOf(path)}" is not what the layer gives`,
+    );
   }
 }
 
@@ -150,10 +170,9 @@ function isSame(a: Buffer | undefined, b: Buffer | undefined): boolean {
   return a === undefined || b === undefined ? a === b : a.equals(b);
 }
 
-function wrong(path: Path | '.', what: string): SiphonError {
-  const name = path === '.' || path.length === 0 ? '.' : path.map(String).join('/');
-  return new SiphonError(
-    'corrupt',
-    `Cannot trust index: the ${what} of "${name}" is not what the layer gives`,
-  );
+function textOf(path: Path): string {
+  if (path === undefined) return '.';
+  const names: string[] = [];
+  for (let at: Path = path; at !== undefined; at = at.parent) names.push(at.name.toString());
+  return names.toReversed().join('/');
 }

@@ -20,7 +20,7 @@ interface FoundLayer {
 export function checkExpected(
   found: FoundLayer,
   expected: ExpectedLayer,
-  verb: 'index' | 'unpack' = 'index',
+  verb: 'index' | 'unpack' | 'use index of' = 'index',
 ): void {
   const checks = [
     ['size', found.blobSize, expected.blobSize],

@@ -8,6 +8,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import type BetterSqlite3 from 'better-sqlite3';
 import { Sqlite } from '../common/sqlite.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
+import { damagedIndex, nameOfIndex } from './index-damage.js';
 import { APPLICATION_ID, FORMAT_VERSION, TABLES } from './schema.js';
 
 /**
@@ -49,16 +50,8 @@ export function openIndexFile(path: string): BetterSqlite3.Database {
     return database;
   } catch (error) {
     database?.close();
-    throw damagedIndex(path, error);
+    throw damagedIndex(nameOfIndex(path), error);
   }
-}
-
-/** Anything that SQLite says about a file that we wrote once is damage. */
-export function damagedIndex(path: string, error: unknown): SiphonError {
-  if (error instanceof SiphonError) return error;
-  return new SiphonError('corrupt', `Cannot read index "${path}": ${errorMessage(error)}`, {
-    cause: error,
-  });
 }
 
 function checkHeader(path: string): void {
@@ -113,7 +106,10 @@ function readHeader(path: string): { header: Buffer; size: number } {
 }
 
 function checkSchema(path: string, database: BetterSqlite3.Database): void {
-  const found = database.prepare('SELECT sql FROM sqlite_schema ORDER BY rowid').pluck().all();
+  const found = database
+    .prepare(`SELECT sql FROM sqlite_schema ORDER BY rowid LIMIT ${TABLES.length + 1}`)
+    .pluck()
+    .all();
   const matches = found.length === TABLES.length && TABLES.every((table, i) => table === found[i]);
   if (matches) return;
   throw new SiphonError(

@@ -3,7 +3,7 @@
 import type BetterSqlite3 from 'better-sqlite3';
 import { INODE, type InodeRow } from './inode-row.js';
 
-/** A statement whose rows have the form `Row`; the schema is STRICT and checked, so they have. */
+/** A statement whose rows have as many values as `Row`; of what kind they are, whoever reads one looks. */
 export type RowStatement<Row> = BetterSqlite3.Statement<unknown[], Row>;
 
 export type IndexStatements = ReturnType<typeof prepareStatements>;
@@ -17,21 +17,21 @@ export function prepareStatements(database: BetterSqlite3.Database) {
       `SELECT ${INODE} FROM entry e CROSS JOIN inode i ON i.ino = e.ino WHERE e.parent = ? AND e.name = ?`,
     ),
     inode: sql<InodeRow>(`SELECT ${INODE} FROM inode i WHERE ino = ?`),
-    parent: sql<[number | null]>('SELECT parent FROM inode WHERE ino = ?'),
-    listing: sql<[Buffer]>('SELECT entries FROM listing WHERE number = ?'),
-    target: sql<[Buffer | null]>('SELECT target FROM inode WHERE ino = ?'),
-    content: sql<[mode: number, size: number, dataOffset: number | null]>(
+    parent: sql<[parent: unknown]>('SELECT parent FROM inode WHERE ino = ?'),
+    listing: sql<[page: unknown]>('SELECT entries FROM listing WHERE number = ?'),
+    target: sql<[target: unknown]>('SELECT target FROM inode WHERE ino = ?'),
+    content: sql<[mode: unknown, size: unknown, dataOffset: unknown]>(
       'SELECT mode, size, data_offset FROM inode WHERE ino = ?',
     ),
     // From the last extent that begins before the wanted bytes, so that a file of many extents is not
     // gone through from its start.
-    extents: sql<[fileOffset: number, tarOffset: number, length: number]>(
+    extents: sql<[fileOffset: unknown, tarOffset: unknown, length: unknown]>(
       `SELECT file_offset, tar_offset, length FROM extent WHERE ino = ? AND file_offset < ? AND file_offset >=
         coalesce((SELECT max(file_offset) FROM extent WHERE ino = ? AND file_offset <= ?), 0) ORDER BY file_offset`,
     ),
-    xattrNames: sql<[Buffer]>('SELECT name FROM xattr WHERE ino = ? ORDER BY name'),
-    xattr: sql<[Buffer]>('SELECT value FROM xattr WHERE ino = ? AND name = ?'),
-    window: sql<[Buffer]>('SELECT data FROM window WHERE span = ?'),
-    implicit: sql<[ino: number, path: Buffer]>('SELECT ino, path FROM implicit ORDER BY ino'),
+    xattrNames: sql<[name: unknown]>('SELECT name FROM xattr WHERE ino = ? ORDER BY name'),
+    xattr: sql<[value: unknown]>('SELECT value FROM xattr WHERE ino = ? AND name = ?'),
+    window: sql<[data: unknown]>('SELECT data FROM window WHERE span = ?'),
+    implicit: sql<[ino: unknown, path: unknown]>('SELECT ino, path FROM implicit ORDER BY ino'),
   };
 }

@@ -1,9 +1,12 @@
 /** A row about an inode, as every query gives it, checked. */
 
-import { SiphonError } from '../common/errors.js';
-import type { Inode } from './layer-model.js';
+import { IndexDamage, shown } from './index-damage.js';
+import { type Inode, blankInode } from './layer-model.js';
 
-/** Columns of an inode, in this order in every query; there the table is called `i`. */
+/**
+ * Columns of an inode, in this order in every query; there the table is called `i`. They are numbers once
+ * {@link toInode} has looked at them.
+ */
 export type InodeRow = [
   ino: number,
   mode: number,
@@ -20,7 +23,7 @@ export type InodeRow = [
 export const INODE =
   'i.ino, i.mode, i.nlink, i.uid, i.gid, i.size, i.mtime, i.mtime_nsec, i.rdev_major, i.rdev_minor';
 
-/** @throws SiphonError `corrupt` for values that no file can have */
+/** @throws IndexDamage for values that no file can have */
 export function toInode(row: readonly [...InodeRow, ...unknown[]]): Inode {
   const inode: Inode = {
     ino: row[0],
@@ -34,13 +37,11 @@ export function toInode(row: readonly [...InodeRow, ...unknown[]]): Inode {
     rdevMajor: row[8],
     rdevMinor: row[9],
   };
-  if (!isPossible(inode))
-    throw new SiphonError(
-      'corrupt',
-      `Cannot read index: inode ${inode.ino} has values that no file has`,
-    );
+  if (!isPossible(inode)) throw impossible(inode);
   return inode;
 }
+
+const MAX_NANOSECONDS = 999_999_999;
 
 function isPossible(inode: Inode): boolean {
   return (
@@ -51,11 +52,21 @@ function isPossible(inode: Inode): boolean {
     isUint32(inode.gid) &&
     isUint32(inode.rdevMajor) &&
     isUint32(inode.rdevMinor) &&
-    inode.mtimeNanoseconds >= 0 &&
-    inode.mtimeNanoseconds < 1_000_000_000 &&
+    isUint32(inode.mtimeNanoseconds) &&
+    inode.mtimeNanoseconds <= MAX_NANOSECONDS &&
     Number.isSafeInteger(inode.mtimeSeconds) &&
     Number.isSafeInteger(inode.size) &&
     inode.size >= 0
+  );
+}
+
+/** Looked for again, so that what is possible is found to be so soon. */
+function impossible(inode: Inode): IndexDamage {
+  const of: Readonly<Record<string, unknown>> = { ...inode };
+  const names = Object.keys(of);
+  const wrong = names.find((name) => !isPossible({ ...blankInode, [name]: of[name] })) ?? 'ino';
+  return new IndexDamage(
+    `the ${wrong} of inode ${shown(inode.ino)} is ${shown(of[wrong])}, expected one that a file can have`,
   );
 }
 

@@ -8,28 +8,33 @@
  */
 
 import type BetterSqlite3 from 'better-sqlite3';
-import { type Digest, type DiffId, parseDiffId, parseDigest } from '../common/digest.js';
-import { SiphonError } from '../common/errors.js';
-import { inflateRawSync } from 'node:zlib';
-import { WINDOW_SIZE } from '../ffi/zlib.js';
+import type { SiphonError } from '../common/errors.js';
 import { type ExpectedLayer, checkExpected } from './expected-layer.js';
-import { damagedIndex, openIndexFile } from './index-file.js';
-import { type IndexStatements, type RowStatement, prepareStatements } from './index-statements.js';
 import {
-  COMPRESSIONS,
-  DIGEST_SUBJECTS,
+  IndexDamage,
+  bytesOf,
+  damagedIndex,
+  integerOf,
+  nameOfIndex,
+  shown,
+  unpackWindow,
+} from './index-damage.js';
+import { openIndexFile } from './index-file.js';
+import { type IndexStatements, type RowStatement, prepareStatements } from './index-statements.js';
+import { readInfo } from './layer-row.js';
+import {
   type DirectoryEntry,
   type Inode,
-  LAYER_FORMATS,
   type LayerInfo,
   type Segment,
   type Span,
   rootIno,
 } from './layer-model.js';
+import { MAX_DEPTH, MAX_NAME, MAX_PATH, components } from './byte-path.js';
 import { isDirectory, isRegular } from './modes.js';
-import { toInode } from './inode-row.js';
-import { type ListedEntry, ListingCursor } from './listing-page.js';
-import { FORMAT_VERSION, PAGE_ENTRIES, listingNumber } from './schema.js';
+import { type InodeRow, toInode } from './inode-row.js';
+import { type ListedEntry, ListingCursor, MAX_PAGE } from './listing-page.js';
+import { PAGE_ENTRIES, listingNumber } from './schema.js';
 import { SpanTable } from './span-table.js';
 
 export type { ExpectedLayer } from './expected-layer.js';
@@ -44,9 +49,14 @@ export interface ImplicitDirectory {
   path: Buffer;
 }
 
+/** XATTR_SIZE_MAX of Linux. */
+const MAX_XATTR = 65536;
+const MAX_INO = 2 ** 32 - 1;
+
 export class LayerIndex implements Disposable {
   readonly info: LayerInfo;
-  readonly #path: string;
+  /** For messages: the file and its layer. */
+  readonly name: string;
   readonly #database: BetterSqlite3.Database;
   readonly #sql: IndexStatements;
   readonly #spans: SpanTable;
@@ -63,21 +73,21 @@ export class LayerIndex implements Disposable {
       return new LayerIndex(path, database, expected);
     } catch (error) {
       database.close();
-      throw damagedIndex(path, error);
+      throw damagedIndex(nameOfIndex(path, expected.blobDigest), error);
     }
   }
 
   /** Use {@link open}. */
   private constructor(path: string, database: BetterSqlite3.Database, expected: ExpectedLayer) {
-    this.#path = path;
     this.#database = database;
     this.info = readInfo(database);
-    checkExpected(this.info, expected);
-    this.#spans = new SpanTable(database, this.info);
+    this.name = nameOfIndex(path, this.info.blobDigest);
+    checkExpected(this.info, expected, 'use index of');
+    this.#spans = this.#checked(() => new SpanTable(database, this.info));
     this.#sql = prepareStatements(database);
     const root = this.inode(rootIno);
     if (root === undefined || !isDirectory(root.mode))
-      throw this.#corrupt('it has no root directory');
+      throw this.damage('it has no root directory');
   }
 
   /** Where each span begins in the tar; the last of its `spanCount + 1` values is the tar's size. */
@@ -87,21 +97,21 @@ export class LayerIndex implements Disposable {
 
   /** The inode called `name` in the directory `parent`. */
   lookup(parent: number, name: Buffer): Inode | undefined {
-    const row = this.#get(this.#sql.lookup, parent, name);
-    return row && toInode(row);
+    return this.#inode(this.#get(this.#sql.lookup, parent, name));
   }
 
   inode(ino: number): Inode | undefined {
-    const row = this.#get(this.#sql.inode, ino);
-    return row && toInode(row);
+    return this.#inode(this.#get(this.#sql.inode, ino));
   }
 
   /** The directory that holds the directory `ino`, `undefined` where that is none; the root holds itself. */
   parent(ino: number): number | undefined {
     // Who wants to know is often about to list the directory, whose page is then at hand.
     const page = this.#listing(listingNumber(ino, 0));
-    if (page !== undefined) return this.#checked(() => new ListingCursor(page).parent);
-    return this.#get(this.#sql.parent, ino)?.[0] ?? undefined;
+    if (page !== undefined) return this.#inListing(ino, () => new ListingCursor(page).parent);
+    const parent = this.#get(this.#sql.parent, ino)?.[0] ?? undefined;
+    if (parent === undefined) return undefined;
+    return this.#checked(() => integerOf(`the parent of inode ${ino}`, parent, 1, MAX_INO));
   }
 
   /**
@@ -114,7 +124,7 @@ export class LayerIndex implements Disposable {
     after: number,
     visit: (entry: ListedEntry, position: number) => boolean,
   ): void {
-    this.#checked(() => {
+    this.#inListing(ino, () => {
       let position = after;
       for (let wanted = true; wanted;) {
         const page = this.#listing(listingNumber(ino, Math.floor(position / PAGE_ENTRIES)));
@@ -132,7 +142,7 @@ export class LayerIndex implements Disposable {
   readdir(ino: number, after: number, limit: number): DirectoryEntry[] {
     const entries: DirectoryEntry[] = [];
     this.visitEntries(ino, after, (entry, position) => {
-      entries.push({ name: entry.name(), position, inode: entry.inode() });
+      entries.push({ name: nameIn(ino, entry.name()), position, inode: entry.inode() });
       return entries.length < limit;
     });
     return entries;
@@ -140,28 +150,38 @@ export class LayerIndex implements Disposable {
 
   /** Target of the symlink `ino`; `undefined` where it is none. */
   readlink(ino: number): Buffer | undefined {
-    return this.#get(this.#sql.target, ino)?.[0] ?? undefined;
+    const target = this.#get(this.#sql.target, ino)?.[0] ?? undefined;
+    if (target === undefined) return undefined;
+    return this.#checked(() => bytesOf(`the target of inode ${ino}`, target, 1, MAX_PATH - 1));
   }
 
   xattrNames(ino: number): Buffer[] {
     if (!this.info.hasXattrs) return [];
-    return this.#all(this.#sql.xattrNames, ino).map(([name]) => name);
+    const rows = this.#all(this.#sql.xattrNames, ino);
+    return this.#checked(() =>
+      rows.map(([name]) => bytesOf(`the name of an xattr of inode ${ino}`, name, 1, MAX_NAME)),
+    );
   }
 
   xattr(ino: number, name: Buffer): Buffer | undefined {
     if (!this.info.hasXattrs) return undefined;
-    return this.#get(this.#sql.xattr, ino, name)?.[0];
+    const row = this.#get(this.#sql.xattr, ino, name);
+    return row && this.#checked(() => bytesOf(`an xattr of inode ${ino}`, row[0], 0, MAX_XATTR));
   }
 
   /** Where the bytes `offset` to `offset + length` of the file `ino` are; clipped at its end. */
   segments(ino: number, offset: number, length: number): Segment[] {
     const row = this.#get(this.#sql.content, ino);
-    if (row === undefined || !isRegular(row[0])) return [];
-    const [, size, dataOffset] = row;
-    const end = Math.min(offset + length, size);
-    if (end <= offset) return [];
-    if (dataOffset === null) return this.#sparseSegments(ino, offset, end);
-    return [this.#dataSegment(ino, dataOffset + offset, end - offset)];
+    if (row === undefined) return [];
+    return this.#checked(() => {
+      const [mode, size, dataOffset] = row;
+      if (!isRegular(integerOf(`the mode of inode ${ino}`, mode))) return [];
+      const end = Math.min(offset + length, integerOf(`the size of inode ${ino}`, size));
+      if (end <= offset) return [];
+      if (dataOffset === null) return this.#sparseSegments(ino, offset, end);
+      const start = integerOf(`the data_offset of inode ${ino}`, dataOffset);
+      return [this.#dataSegment(ino, start + offset, end - offset)];
+    });
   }
 
   /** The span that holds the byte at `tarOffset` of the tar, which must have that byte. */
@@ -189,9 +209,8 @@ export class LayerIndex implements Disposable {
 
   /** The decoded bytes before a span's entry point, as its decoder needs them; at most 32 KiB. */
   window(number: number): Buffer | undefined {
-    const packed = this.#get(this.#sql.window, this.#spans.groupStart(number))?.[0];
-    if (packed === undefined) return undefined;
-    return this.#checked(() => inflateRawSync(packed, { maxOutputLength: WINDOW_SIZE }));
+    const row = this.#get(this.#sql.window, this.#spans.groupStart(number));
+    return row && this.#checked(() => unpackWindow(number, row[0]));
   }
 
   /**
@@ -199,7 +218,13 @@ export class LayerIndex implements Disposable {
    * directory, its attributes count; here they are 0755, root and the epoch.
    */
   implicitDirectories(): ImplicitDirectory[] {
-    return this.#all(this.#sql.implicit).map(([ino, path]) => ({ ino, path }));
+    const rows = this.#all(this.#sql.implicit);
+    return this.#checked(() => rows.map(([ino, path]) => implicitDirectory(ino, path)));
+  }
+
+  /** An error that says what is wrong with this index. */
+  damage(why: string): SiphonError {
+    return damagedIndex(this.name, new IndexDamage(why));
   }
 
   close(): void {
@@ -214,7 +239,10 @@ export class LayerIndex implements Disposable {
     const segments: Segment[] = [];
     let at = offset;
     const extents = this.#all(this.#sql.extents, ino, end, ino, offset);
-    for (const [start, tarOffset, length] of extents) {
+    for (const extent of extents) {
+      const [start = 0, tarOffset = 0, length = 0] = extent.map((value) =>
+        integerOf(`a part of an extent of inode ${ino}`, value),
+      );
       const from = Math.max(start, at);
       const to = Math.min(start + length, end);
       if (to <= from) continue;
@@ -228,23 +256,47 @@ export class LayerIndex implements Disposable {
 
   #dataSegment(ino: number, tarOffset: number, length: number): Segment {
     if (!(tarOffset >= 0 && tarOffset + length <= this.info.tarSize)) {
-      throw this.#corrupt(`the content of inode ${ino} lies outside the layer`);
+      throw new IndexDamage(
+        `the content of inode ${ino} lies at bytes ${tarOffset} to ${tarOffset + length} of the tar, expected ones within its ${this.info.tarSize}`,
+      );
     }
     return { kind: 'data', tarOffset, length };
   }
 
   /** A row of the listing table; the last one is remembered. */
   #listing(number: number): Buffer | undefined {
-    if (number !== this.#page.number)
-      this.#page = { number, bytes: this.#get(this.#sql.listing, number)?.[0] };
+    if (number !== this.#page.number) {
+      const row = this.#get(this.#sql.listing, number);
+      const bytes =
+        row && this.#checked(() => bytesOf(`page ${number} of the listings`, row[0], 1, MAX_PAGE));
+      this.#page = { number, bytes };
+    }
     return this.#page.bytes;
+  }
+
+  #inode(row: InodeRow | undefined): Inode | undefined {
+    return row && this.#checked(() => toInode(row));
+  }
+
+  /** What reaches beyond a page is found by the bounds of its memory. */
+  #inListing<T>(ino: number, read: () => T): T {
+    return this.#checked(() => {
+      try {
+        return read();
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+        throw new IndexDamage(
+          `the listing of directory ${ino} is damaged (${error.message}), expected whole entries`,
+        );
+      }
+    });
   }
 
   #checked<T>(read: () => T): T {
     try {
       return read();
     } catch (error) {
-      throw damagedIndex(this.#path, error);
+      throw damagedIndex(this.name, error);
     }
   }
 
@@ -255,68 +307,26 @@ export class LayerIndex implements Disposable {
   #all<Row>(statement: RowStatement<Row>, ...values: unknown[]): Row[] {
     return this.#checked(() => statement.all(...values));
   }
-
-  #corrupt(why: string): SiphonError {
-    return new SiphonError('corrupt', `Cannot read index "${this.#path}": ${why}`);
-  }
 }
 
-function readInfo(database: BetterSqlite3.Database): LayerInfo {
-  const rows = database.prepare('SELECT * FROM layer LIMIT 2').all() as LayerRow[];
-  const [row] = rows;
-  if (row !== undefined && !(row.prefetch_end >= 0 && row.prefetch_end <= row.tar_size))
-    throw new SiphonError(
-      'corrupt',
-      `Cannot read index: what is read first ends at ${row.prefetch_end}, expected at most ${row.tar_size}`,
-    );
-  if (row === undefined || rows.length !== 1)
-    throw new SiphonError(
-      'corrupt',
-      `Cannot read index: it describes ${rows.length} layers, expected one`,
-    );
-  return {
-    formatVersion: FORMAT_VERSION,
-    compression: oneOf(COMPRESSIONS, row.compression, 'compression'),
-    format: oneOf(LAYER_FORMATS, row.format, 'format'),
-    formatReason: row.format_reason,
-    digestOf: oneOf(DIGEST_SUBJECTS, row.digest_of, 'digest subject'),
-    blobDigest: parseDigest(row.blob_digest),
-    blobSize: row.blob_size,
-    diffId: parseDiffId(row.diff_id),
-    tarSize: row.tar_size,
-    spanSize: row.span_size,
-    spanCount: row.span_count,
-    entryCount: row.entry_count,
-    inodeCount: row.inode_count,
-    hasXattrs: row.has_xattrs !== 0,
-    hasRootEntry: row.has_root_entry !== 0,
-    prefetchEnd: row.prefetch_end,
-  };
-}
-
-function oneOf<T extends string>(known: readonly T[], value: string, what: string): T {
-  const found = known.find((one) => one === value);
-  if (found !== undefined) return found;
-  throw new SiphonError(
-    'corrupt',
-    `Cannot read index: its ${what} is "${value}", expected ${known.join(', ')}`,
+/** A name that a directory lists, as anything but the kernel needs it checked. */
+function nameIn(directory: number, name: Buffer): Buffer {
+  const isName = name.length > 0 && !name.includes('/') && !name.includes(0);
+  if (isName && !IMPOSSIBLE_NAMES.has(name.toString('latin1'))) return name;
+  throw new IndexDamage(
+    `directory ${directory} lists the name ${shown(name.toString('latin1'))}, expected one that a file can have`,
   );
 }
 
-interface LayerRow {
-  compression: string;
-  format: string;
-  format_reason: string;
-  digest_of: string;
-  blob_digest: Digest;
-  blob_size: number;
-  diff_id: DiffId;
-  tar_size: number;
-  span_size: number;
-  span_count: number;
-  entry_count: number;
-  inode_count: number;
-  has_xattrs: number;
-  has_root_entry: number;
-  prefetch_end: number;
+const IMPOSSIBLE_NAMES: ReadonlySet<string> = new Set(['.', '..']);
+const MAX_DEEP_PATH = MAX_DEPTH * (MAX_NAME + 1);
+
+function implicitDirectory(ino: unknown, value: unknown): ImplicitDirectory {
+  const path = bytesOf('the path of an implicit directory', value, 0, MAX_DEEP_PATH);
+  const text = path.toString('latin1');
+  if (components(text).join('/') !== text || text.includes('\0'))
+    throw new IndexDamage(
+      `the path of an implicit directory is ${shown(text)}, expected names from the root`,
+    );
+  return { ino: integerOf('the number of an implicit directory', ino, 1, MAX_INO), path };
 }

@@ -29,11 +29,13 @@ const FIXED = 10;
 const KIND = 24;
 const TIME = 12;
 const LARGEST = FIXED + 4 + KIND + TIME + 255;
+/** Bytes of the largest page. */
+export const MAX_PAGE = HEAD + PAGE_ENTRIES * LARGEST;
 const TWO_32 = 2 ** 32;
 
 /** Packs the entries of one page after another. */
 export class ListingPacker {
-  readonly #buffer = Buffer.alloc(HEAD + PAGE_ENTRIES * LARGEST);
+  readonly #buffer = Buffer.alloc(MAX_PAGE);
   #length = HEAD;
   #count = 0;
   #last: Inode = blankInode;

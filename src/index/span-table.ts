@@ -4,7 +4,7 @@
  */
 
 import type BetterSqlite3 from 'better-sqlite3';
-import { SiphonError } from '../common/errors.js';
+import { IndexDamage, bytesOf, integerOf } from './index-damage.js';
 import type { Compression, DigestSubject, Span } from './layer-model.js';
 import { MAX_GROUP_SIZE, MAX_SPAN_SIZE } from './span-limits.js';
 
@@ -37,12 +37,11 @@ export class SpanTable {
   readonly #skips: Float64Array;
   readonly #digests: Buffer;
 
-  /** @throws SiphonError `corrupt` where the spans are not one after another within blob and tar */
+  /** @throws IndexDamage where the spans are not one after another within blob and tar */
   constructor(database: BetterSqlite3.Database, layer: Layer) {
     if (layer.digestOf === 'none' && layer.compression !== 'none')
-      throw new SiphonError(
-        'corrupt',
-        `Cannot read index: the spans of a ${layer.compression} layer have no digests, expected one each`,
+      throw new IndexDamage(
+        `the spans of a ${layer.compression} layer have no digests, expected one each`,
       );
     const count = checkCount(database, layer);
     this.bounds = new Float64Array(count + 1);
@@ -124,15 +123,15 @@ export class SpanTable {
     expected: number,
     layer: Layer,
   ): void {
-    const fits =
-      number === expected &&
-      isWithin(tarOffset, 0, layer.tarSize) &&
-      isWithin(blobOffset, 0, layer.blobSize) &&
-      isWithin(blobLength, 1, layer.blobSize - blobOffset) &&
-      isWithin(bits, 0, 7) &&
-      isWithin(skip, 0, MAX_GROUP_SIZE) &&
-      digest.length === (layer.digestOf === 'none' ? 0 : DIGEST_SIZE);
-    if (!fits) throw badSpan(expected, 'lies outside the layer');
+    const of = (what: string): string => `the ${what} of span ${expected}`;
+    integerOf(`the number after span ${expected - 1}`, number, expected, expected);
+    integerOf(of('tar_offset'), tarOffset, 0, layer.tarSize);
+    integerOf(of('blob_offset'), blobOffset, 0, layer.blobSize);
+    integerOf(of('blob_length'), blobLength, 1, layer.blobSize - blobOffset);
+    integerOf(of('bits'), bits, 0, 7);
+    integerOf(of('skip'), skip, 0, MAX_GROUP_SIZE);
+    const digestSize = layer.digestOf === 'none' ? 0 : DIGEST_SIZE;
+    bytesOf(of('digest'), digest, digestSize, digestSize);
     this.bounds[number] = tarOffset;
     this.#blobOffsets[number] = blobOffset;
     this.#blobLengths[number] = blobLength;
@@ -181,19 +180,15 @@ function checkCount(database: BetterSqlite3.Database, layer: Layer): number {
   // No span is empty.
   if (count === layer.spanCount && (count > 0 || layer.tarSize === 0) && count <= layer.tarSize)
     return count;
-  throw new SiphonError(
-    'corrupt',
-    `Cannot read index: it has ${count} spans, expected ${layer.spanCount}`,
-  );
+  throw new IndexDamage(`it has ${count} spans, expected ${layer.spanCount}`);
 }
 
-function isWithin(value: unknown, low: number, high: number): boolean {
-  return Number.isSafeInteger(value) && (value as number) >= low && (value as number) <= high;
+function isWithin(value: number, low: number, high: number): boolean {
+  return value >= low && value <= high;
 }
 
-function badSpan(number: number, why: string): SiphonError {
-  return new SiphonError(
-    'corrupt',
-    `Cannot read index: span ${number} ${why}, expected spans that follow one another within the layer`,
+function badSpan(number: number, why: string): IndexDamage {
+  return new IndexDamage(
+    `span ${number} ${why}, expected spans that follow one another within the layer`,
   );
 }

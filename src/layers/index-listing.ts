@@ -1,7 +1,9 @@
 /** What an index holds, as plain rows for people and programs to look at. */
 
-import { SiphonError } from '../common/errors.js';
+import { MAX_DEPTH } from '../index/byte-path.js';
+import { depthFirst } from '../index/depth-first.js';
 import { type Inode, LayerIndex, rootIno } from '../index/layer-index.js';
+import { isDirectory } from '../index/modes.js';
 
 export interface ListedEntry {
   /** From the root, without a leading slash; what is not UTF-8 is replaced. The root is `.`. */
@@ -32,25 +34,29 @@ export interface ListedSpan {
 }
 
 /** Entries of one look into a folder. */
-const PAGE = 256;
+const PAGE = 128;
+
 /**
  * The whole tree, each folder before what is in it, names in order.
- * @throws SiphonError `corrupt` where there are more entries than the index says, since it goes round
+ * @throws SiphonError `corrupt` where there are more entries than the index says, or some are deeper than an
+ * entry of a layer can be, since it goes round
  */
 export function* listTree(indexPath: string): Generator<ListedEntry, undefined> {
   using index = LayerIndex.open(indexPath);
   const { entryCount } = index.info;
   const root = index.inode(rootIno);
   if (root === undefined) return undefined;
+  yield describe(index, root, '.');
   let count = 0;
-  for (const entry of listEntry(index, root, [])) {
-    if (count++ > entryCount) {
-      throw new SiphonError(
-        'corrupt',
-        `Cannot list index "${indexPath}": it has more entries than the ${entryCount} that it says`,
-      );
-    }
-    yield entry;
+  const all = depthFirst(entriesIn(index, root.ino, ''), ({ inode, path }) =>
+    isDirectory(inode.mode) ? entriesIn(index, inode.ino, `${path}/`) : undefined,
+  );
+  for (const { node, depth } of all) {
+    if (++count > entryCount)
+      throw index.damage(`it has more entries than the ${entryCount} that it says`);
+    if (depth > MAX_DEPTH)
+      throw index.damage(`it is more than ${MAX_DEPTH} folders deep, expected at most that`);
+    yield describe(index, node.inode, node.path);
   }
   return undefined;
 }
@@ -64,28 +70,26 @@ export function* listSpans(indexPath: string): Generator<ListedSpan, undefined> 
   return undefined;
 }
 
-function* listEntry(
+function* entriesIn(
   index: LayerIndex,
-  inode: Inode,
-  path: readonly string[],
-): Generator<ListedEntry, undefined> {
-  yield describe(index, inode, path);
+  ino: number,
+  prefix: string,
+): Generator<{ inode: Inode; path: string }, undefined> {
   for (let after = 0; ;) {
-    const entries = index.readdir(inode.ino, after, PAGE);
-    for (const entry of entries)
-      yield* listEntry(index, entry.inode, [...path, entry.name.toString()]);
+    const entries = index.readdir(ino, after, PAGE);
+    for (const { name, inode } of entries) yield { inode, path: `${prefix}${name.toString()}` };
     const last = entries.at(-1);
     if (last === undefined) return undefined;
     after = last.position;
   }
 }
 
-function describe(index: LayerIndex, inode: Inode, path: readonly string[]): ListedEntry {
+function describe(index: LayerIndex, inode: Inode, path: string): ListedEntry {
   const { ino, mode, nlink, uid, gid, size } = inode;
   const target = index.readlink(ino)?.toString();
   const xattrs = index.xattrNames(ino).map(String);
   return {
-    path: path.length === 0 ? '.' : path.join('/'),
+    path,
     ino,
     mode,
     nlink,

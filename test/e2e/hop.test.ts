@@ -170,7 +170,7 @@ describe('an uncompressed layer of an image', () => {
         });
     });
     expect(await complaints(sandbox)).toEqual([
-      expect.stringMatching(/Cannot trust index: row \d+ of its \w+ table/),
+      expect.stringMatching(/Cannot trust index .*: row \d+ of its \w+ table/),
     ]);
   }, 60_000);
 

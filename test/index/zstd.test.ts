@@ -232,14 +232,16 @@ describe('spans that share a place in a gzip member', () => {
     ['begin before their entry point', 'UPDATE span SET skip = -1 WHERE number = 0'],
     ['lie too far from it', 'UPDATE span SET skip = 1 << 40 WHERE number = 2'],
     ['end at several places', 'UPDATE span SET blob_length = 100 WHERE number = 2'],
-    ['are not compressed', "UPDATE layer SET compression = 'none'"],
+    ['are not compressed', "UPDATE layer SET compression = 'none', blob_size = tar_size"],
     ['have digests of the blob', "UPDATE layer SET digest_of = 'blob'"],
     [
       'begin within a byte of zstd',
       "UPDATE span SET bits = 1; UPDATE layer SET compression = 'zstd'",
     ],
   ])('are refused where they %s', (_, change) => {
-    expect(() => LayerIndex.open(grouped(change))).toThrow(/Cannot read index: span/);
+    expect(() => LayerIndex.open(grouped(change))).toThrow(
+      /Cannot read index .*: (?:the \w+ of )?span \d/,
+    );
   });
 
   test('are not taken where they lie beyond the end', async () => {

@@ -170,7 +170,7 @@ describe('a zTOC that lies', () => {
     ],
     ['checkpoints', cut(3), 'its checkpoints have 3 bytes'],
     ['a place in the blob', at(12, -1n), 'a checkpoint lies at -1'],
-    ['a place behind the blob', at(12 + 17 + 32768, 10n ** 12n), 'lies outside the layer'],
+    ['a place behind the blob', at(12 + 17 + 32768, 10n ** 12n), 'the blob_length of span'],
     ['the order of checkpoints', at(12 + 8, 1000n), 'does not begin at byte 0'],
     [
       'the size of a file',
