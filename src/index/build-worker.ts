@@ -22,7 +22,8 @@ let unfinished: IndexBuilder | undefined;
 
 new IndexJobs<BuildJob, ToBuilder, BlockTaken>(
   (data, job) => {
-    const builder = new IndexBuilder({ ...data, decoder: decoderFor(data) });
+    const { checkWanted } = job;
+    const builder = new IndexBuilder({ ...data, decoder: decoderFor(data), checkWanted });
     unfinished = builder;
     /** Offsets of the last blocks, which the decoder may not be done with. */
     const lagging: number[] = [];
@@ -41,8 +42,8 @@ new IndexJobs<BuildJob, ToBuilder, BlockTaken>(
     };
   },
   async () => {
-    await decoderThread?.end();
     unfinished?.abort();
+    await decoderThread?.end();
   },
 ).listen();
 

@@ -18,23 +18,31 @@ export interface DecodedSpan {
   decoded: number;
 }
 
+interface DecodeOptions {
+  /** What to throw where a span cannot be decoded. */
+  damaged: (span: Span, cause: unknown) => SiphonError;
+  /** Is called every few milliseconds, and throws to end the work. */
+  checkWanted: () => void;
+}
+
 /**
  * @param spans of one group, in order
  * @param decoder at the entry point
- * @param damaged what to throw where a span cannot be decoded
  * @throws also what the decoder's source throws
  */
 export async function* decodeSpans(
   spans: readonly Span[],
   decoder: StreamDecoder,
-  damaged: (span: Span, cause: unknown) => SiphonError,
+  { damaged, checkWanted }: DecodeOptions,
 ): AsyncGenerator<DecodedSpan> {
   let at = 0;
   for (const span of spans) {
     const plain = Buffer.allocUnsafeSlow(span.tarLength);
     try {
-      await drop(decoder, span.skip - at);
+      await drop(decoder, span.skip - at, checkWanted);
+      checkWanted();
       await fill(decoder, plain);
+      checkWanted();
     } catch (error) {
       throw errorCode(error) === 'corrupt' ? damaged(span, error) : error;
     }
@@ -44,10 +52,16 @@ export async function* decodeSpans(
   }
 }
 
-async function drop(decoder: StreamDecoder, length: number): Promise<void> {
+async function drop(
+  decoder: StreamDecoder,
+  length: number,
+  checkWanted: () => void,
+): Promise<void> {
   const scratch = Buffer.allocUnsafeSlow(Math.min(SCRATCH_SIZE, length));
-  for (let left = length; left > 0; left -= scratch.length)
+  for (let left = length; left > 0; left -= scratch.length) {
+    checkWanted();
     await fill(decoder, scratch.subarray(0, left));
+  }
 }
 
 async function fill(decoder: StreamDecoder, output: Buffer): Promise<void> {

@@ -12,6 +12,8 @@ import { OUTPUT_SIZE } from './decoder-model.js';
 export interface DecoderLink {
   orders: SharedArrayBuffer;
   events: SharedArrayBuffer;
+  /** Of the worker, which says there which thread it is. */
+  life: SharedArrayBuffer;
   port: MessagePort;
 }
 
@@ -25,7 +27,7 @@ export interface DecoderJob {
 }
 
 /** Records to the worker: what, and its bytes' offset and length in the arena. */
-export const ORDER = { begin: 0, push: 1, finish: 2 } as const;
+export const ORDER = { begin: 0, push: 1, finish: 2, close: 3 } as const;
 
 /**
  * Records from the worker. Output: offset and length in the arena. Checkpoint: its offset in the blob, bits,

@@ -7,14 +7,13 @@ import { MessageChannel, Worker, receiveMessageOnPort } from 'node:worker_thread
 import { DECODER_LAG, type DecoderListener, type SpanDecoder } from './decoder-model.js';
 import { type DecoderJob, type DecoderLink, EVENT, ORDER } from './decoder-protocol.js';
 import { type Failure, errorFrom } from './thread-failure.js';
+import { LIFE_BYTES, ThreadLife } from './thread-life.js';
 import { RING_BYTES, type RingRecord, ThreadRing } from './thread-ring.js';
-
-/** Milliseconds; more than any machine needs for what it is asked for at a time. */
-const PATIENCE = 60_000;
 
 export class DecoderThread {
   readonly #orders: ThreadRing;
   readonly #events: ThreadRing;
+  readonly #life: ThreadLife;
   readonly #worker: Worker;
   readonly #port;
 
@@ -23,8 +22,10 @@ export class DecoderThread {
     const link: DecoderLink = {
       orders: new SharedArrayBuffer(RING_BYTES),
       events: new SharedArrayBuffer(RING_BYTES),
+      life: new SharedArrayBuffer(LIFE_BYTES),
       port: port2,
     };
+    this.#life = new ThreadLife(link.life);
     this.#orders = new ThreadRing(link.orders);
     this.#events = new ThreadRing(link.events);
     this.#port = port1;
@@ -47,7 +48,7 @@ export class DecoderThread {
     this.#orders.write([ORDER.begin]);
     return new RemoteDecoder(job.arena, listener, {
       order: (record) => this.#orders.write(record),
-      takeEvent: (perform) => this.#events.takeNext(perform, PATIENCE),
+      takeEvent: (perform) => this.#events.takeNext(perform, () => this.#life.check()),
       failure: () => this.#failure(),
     });
   }
@@ -82,6 +83,7 @@ class RemoteDecoder implements SpanDecoder {
   /** Pieces of the blob that the thread has not done with. */
   #pending = 0;
   #end: number | undefined;
+  #isClosed = false;
 
   constructor(arena: SharedArrayBuffer, listener: DecoderListener, link: Link) {
     this.#arena = arena;
@@ -102,8 +104,11 @@ class RemoteDecoder implements SpanDecoder {
     return this.#end;
   }
 
+  /** The thread keeps nothing of the layer. */
   close(): void {
-    // The thread closes its decoder when the next layer begins, or when it ends.
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#link.order([ORDER.close]);
   }
 
   #takeEvent(): void {

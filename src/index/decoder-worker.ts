@@ -13,10 +13,12 @@ import {
 } from './decoder-protocol.js';
 import { spanDecoder } from './span-decoder.js';
 import { failureOf } from './thread-failure.js';
+import { announceThread } from './thread-life.js';
 import { type RingRecord, RingStopped, ThreadRing } from './thread-ring.js';
 
 // Written by DecoderThread, in this very package.
 const link = workerData as DecoderLink;
+announceThread(link.life);
 const port: MessagePort = link.port;
 const orders = new ThreadRing(link.orders);
 const events = new ThreadRing(link.events);
@@ -43,7 +45,8 @@ class Pieces {
   }
 }
 
-let arena: SharedArrayBuffer;
+/** Of the layer that is being decoded. */
+let arena: SharedArrayBuffer | undefined;
 let decoder: SpanDecoder | undefined;
 
 try {
@@ -52,7 +55,7 @@ try {
   // The thread ends with this; its owner may have no more use for it.
   if (!(error instanceof RingStopped)) throw error;
 } finally {
-  decoder?.close();
+  close();
   port.close();
 }
 
@@ -73,16 +76,26 @@ function perform([what, offset = 0, length = 0]: RingRecord): void {
       begin();
       break;
     case ORDER.push:
-      decoder?.push(Buffer.from(arena, offset, length));
+      if (arena !== undefined) decoder?.push(Buffer.from(arena, offset, length));
       events.write([EVENT.taken]);
+      break;
+    case ORDER.close:
+      close();
       break;
     default:
       events.write([EVENT.finished, decoder?.finish() ?? 0]);
   }
 }
 
-function begin(): void {
+/** Gives back what the layer took: a window of up to 128 MiB, and memory that is shared. */
+function close(): void {
   decoder?.close();
+  decoder = undefined;
+  arena = undefined;
+}
+
+function begin(): void {
+  close();
   const received: { message: DecoderJob } | undefined = receiveMessageOnPort(port);
   if (received === undefined) throw new Error('The decoder has no job');
   const job = received.message;

@@ -18,7 +18,7 @@ import { type LayerDigests, RunningDigests } from './layer-digests.js';
 import type { Compression, LayerInfo } from './layer-model.js';
 import { type ExpectedLayer, checkExpected } from './expected-layer.js';
 import { spanDecoder } from './span-decoder.js';
-import { DEFAULT_SPAN_SIZE } from './span-limits.js';
+import { DEFAULT_SPAN_SIZE, checkInflated } from './span-limits.js';
 import { SpanRecorder, type UnhashedSpan } from './span-recorder.js';
 import { TarReader } from './tar-reader.js';
 import { TreeBuilder } from './tree-builder.js';
@@ -42,6 +42,8 @@ export interface IndexBuilderOptions {
   decoder?: DecoderFactory;
   /** Why a table of contents that the layer has was not used. */
   because?: string | undefined;
+  /** Is called at each piece of the tar, and throws to end the work. */
+  checkWanted?: () => void;
 }
 
 export class IndexBuilder {
@@ -71,10 +73,15 @@ export class IndexBuilder {
     this.#writer = new IndexWriter(this.#path, this.#stagingPath);
     this.#tree = new TreeBuilder(this.#writer.tree);
     this.#tar = new TarReader((entry, dataOffset) => this.#tree.add(entry, dataOffset));
+    const { checkWanted } = options;
     this.#recorder = new SpanRecorder(
       this.#digests,
       (span, window) => this.#writer.addWindow(span, window),
-      (bytes) => this.#tar.push(bytes),
+      (bytes) => {
+        checkWanted?.();
+        checkInflated(this.#recorder.tarSize, this.#blobSize);
+        this.#tar.push(bytes);
+      },
     );
   }
 

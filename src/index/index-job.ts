@@ -1,6 +1,7 @@
 /** A thread that makes indexes, from its own side. */
 
 import { parentPort } from 'node:worker_threads';
+import { SiphonError } from '../common/errors.js';
 import type { LayerInfo } from './layer-model.js';
 import { type Failure, failureOf } from './thread-failure.js';
 
@@ -12,17 +13,40 @@ export const LEAVE = 'leave';
 
 /** What a thread is sent: a job, and then whatever that takes, until it is done and the next one comes. */
 export type ToThread<Job, In> =
-  { kind: 'begin'; job: Job } | { kind: 'message'; message: In } | typeof LEAVE;
+  | { kind: 'begin'; job: Job; unwanted: SharedArrayBuffer }
+  | { kind: 'message'; message: In }
+  | typeof LEAVE;
+
+/** Memory that tells a job that nobody wants it any more, also while it is at work and hears nothing. */
+export function unwantedFlag(): SharedArrayBuffer {
+  return new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+}
+
+export function setUnwanted(flag: SharedArrayBuffer): void {
+  Atomics.store(new Int32Array(flag), 0, 1);
+}
 
 /** What the work on one index tells the one who asked for it. */
 export class IndexJob<Request> {
   readonly #path: string;
+  readonly #unwanted: Int32Array;
   #ended = false;
 
   /** @param path of the index file that is written */
-  constructor(path: string) {
+  constructor(path: string, unwanted: SharedArrayBuffer) {
     this.#path = path;
+    this.#unwanted = new Int32Array(unwanted);
   }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** To be called every few milliseconds of work. @throws SiphonError `cancelled` once nobody wants it any more */
+  readonly checkWanted = (): void => {
+    if (Atomics.load(this.#unwanted, 0) === 0) return;
+    throw new SiphonError('cancelled', 'Cannot index layer: the work was cancelled');
+  };
 
   /** Does some of the work, and reports what it throws; the other side then ends this thread and removes the files. */
   attempt<T>(action: () => T): T | undefined {
@@ -77,14 +101,18 @@ export class IndexJobs<Job extends { path: string }, In, Request> {
     port().on('message', (sent: ToThread<Job, In>) => {
       if (sent === LEAVE) void this.#leave().finally(() => process.exit());
       else if (sent.kind === 'message') this.#take(sent.message);
-      else this.#start(sent.job);
+      else this.#start(sent.job, sent.unwanted);
     });
   }
 
-  #start(data: Job): void {
-    const job = new IndexJob<Request>(data.path);
+  #start(data: Job, unwanted: SharedArrayBuffer): void {
+    const job = new IndexJob<Request>(data.path, unwanted);
     const take = job.attempt(() => this.#begin(data, job));
-    this.#take = (message) => job.attempt(() => take?.(message));
+    this.#take = (message) => {
+      job.attempt(() => take?.(message));
+      // A thread that rests holds nothing of its last job.
+      if (job.ended) this.#take = () => undefined;
+    };
   }
 }
 
@@ -93,12 +121,18 @@ export class IndexJobs<Job extends { path: string }, In, Request> {
  * native code on other threads, and that does not bear that this one goes.
  */
 export class AsyncIndexJobs<Job extends { path: string }> extends IndexJobs<Job, never, never> {
-  /** @param stop asks the one at work to end soon */
-  constructor(work: (data: Job) => Promise<LayerInfo>, stop: () => void = () => undefined) {
+  /**
+   * @param work calls `checkWanted` every few milliseconds
+   * @param stop asks the one at work to end soon
+   */
+  constructor(
+    work: (data: Job, checkWanted: () => void) => Promise<LayerInfo>,
+    stop: () => void = () => undefined,
+  ) {
     let atWork: Promise<void> = Promise.resolve();
     super(
       (data, job) => {
-        atWork = work(data).then(
+        atWork = work(data, job.checkWanted).then(
           (info) => job.done(info),
           (error: unknown) => job.fail(error),
         );

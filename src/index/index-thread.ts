@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads';
 import { renameDurably, temporaryName } from '../common/atomic-file.js';
 import { SiphonError } from '../common/errors.js';
 import { keepIdle, takeIdle } from './idle-threads.js';
-import { type IndexOutcome, LEAVE, type ToThread } from './index-job.js';
+import { type IndexOutcome, LEAVE, type ToThread, setUnwanted, unwantedFlag } from './index-job.js';
 import type { LayerInfo } from './layer-model.js';
 import { errorFrom } from './thread-failure.js';
 
@@ -51,6 +51,7 @@ export class IndexThread<Request = never> {
   readonly #onMessage: (message: FromThread<Request>) => void;
   readonly #onError: (error: unknown) => void;
   readonly #onExit: () => void;
+  readonly #unwanted = unwantedFlag();
   #isDone = false;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = (): void => this.fail(cancelled(this.#signal));
@@ -78,7 +79,7 @@ export class IndexThread<Request = never> {
     this.#onError = (error) => this.#fail(error);
     this.#onExit = () => this.#fail(new Error('A thread ended before its index was made'));
     this.#worker.on('message', this.#onMessage).on('error', this.#onError).on('exit', this.#onExit);
-    this.#send({ kind: 'begin', job });
+    this.#send({ kind: 'begin', job, unwanted: this.#unwanted });
     // Seen by whoever waits at that moment; nobody may.
     this.finished.catch(() => undefined);
     signal?.addEventListener('abort', this.#onAbort, { once: true });
@@ -98,6 +99,7 @@ export class IndexThread<Request = never> {
   async end(): Promise<void> {
     this.#signal?.removeEventListener('abort', this.#onAbort);
     const worker = this.#worker;
+    if (!this.#isDone) setUnwanted(this.#unwanted);
     if (worker.threadId === -1) return;
     worker.off('message', this.#onMessage).off('error', this.#onError).off('exit', this.#onExit);
     const rests = this.#isDone && keepIdle(this.#script, worker, () => void endThread(worker));

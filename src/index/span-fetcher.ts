@@ -168,8 +168,11 @@ export class SpanFetcher {
     const entry = { bits: first.bits, window: index.window(first.number) };
     using decoder = streamDecoder(compression, pieces, entry);
     const damaged = (span: Span, cause: unknown) => this.#mismatch(span, source, cause);
-    for await (const { span, plain, decoded } of decodeSpans(spans, decoder, damaged)) {
+    const checkWanted = () => {
       if (signal.aborted) throw cancelled('nobody waits for it');
+    };
+    const decoding = decodeSpans(spans, decoder, { damaged, checkWanted });
+    for await (const { span, plain, decoded } of decoding) {
       this.decodedBytes += decoded;
       await this.#store(span, plain, source);
       stored?.(span);

@@ -26,11 +26,15 @@ export function mostInflated(blobBytes: number): number {
  * @param tarSize of what `blobBytes` bytes of a blob have inflated to; what is not compressed never has more
  * @throws SiphonError `unsupported` where that is more than {@link mostInflated}
  */
-export function checkInflated(tarSize: number, blobBytes: number): void {
+export function checkInflated(
+  tarSize: number,
+  blobBytes: number,
+  verb: 'index' | 'unpack' = 'index',
+): void {
   const most = mostInflated(blobBytes);
   if (tarSize <= most) return;
   throw new SiphonError(
     'unsupported',
-    `Cannot index layer: the first ${blobBytes} bytes of it inflate to more than ${most}, expected at most that`,
+    `Cannot ${verb} layer: the first ${blobBytes} bytes of it inflate to more than ${most}, expected at most that`,
   );
 }

@@ -17,6 +17,9 @@ const STOPPED = 2;
 export const RING_BYTES =
   HEADER * Int32Array.BYTES_PER_ELEMENT + CAPACITY * FIELDS * Float64Array.BYTES_PER_ELEMENT;
 
+/** Milliseconds between two looks at the other thread. */
+const CHECK_INTERVAL = 500;
+
 export type RingRecord = readonly number[];
 
 /** Thrown to whoever waits at a ring, or comes to it, once it is stopped. */
@@ -53,19 +56,23 @@ export class ThreadRing {
       const done = Atomics.load(this.#counters, DONE);
       this.#checkGoing();
       if (((done - number) | 0) >= 0) return;
-      this.#wait(DONE, done, Number.POSITIVE_INFINITY);
+      this.#wait(DONE, done);
     }
   }
 
   /**
-   * Waits for the next record, and counts it as done when `perform` returns.
-   * @param patience milliseconds
-   * @throws Error where none came in that time; RingStopped; what `perform` throws
+   * Waits for the next record, however long it takes, and counts it as done when `perform` returns.
+   * @param checkOther is called while nothing comes, and throws where nothing will, since the other thread is gone
+   * @throws RingStopped; what `checkOther` and `perform` throw
    */
-  takeNext(perform: (record: RingRecord) => void, patience = Number.POSITIVE_INFINITY): void {
+  takeNext(perform: (record: RingRecord) => void, checkOther?: () => void): void {
     const number = Atomics.load(this.#counters, DONE);
     // A notification may come late, when what it tells of is done already.
-    while (this.written === number) this.#wait(WRITTEN, number, patience);
+    while (this.written === number) {
+      const comes = this.#wait(WRITTEN, number, checkOther && CHECK_INTERVAL);
+      // One may have come with the other thread's last breath.
+      if (!comes && this.written === number) checkOther?.();
+    }
     this.#checkGoing();
     const at = slotOf(number);
     perform([...this.#records.subarray(at, at + FIELDS)]);
@@ -82,9 +89,9 @@ export class ThreadRing {
     }
   }
 
-  #wait(counter: number, value: number, patience: number): void {
-    if (Atomics.wait(this.#counters, counter, value, patience) === 'timed-out')
-      throw new Error(`The other thread did nothing for ${patience} ms`);
+  /** Whether anything happened in that many milliseconds. */
+  #wait(counter: number, value: number, milliseconds = Number.POSITIVE_INFINITY): boolean {
+    return Atomics.wait(this.#counters, counter, value, milliseconds) !== 'timed-out';
   }
 
   #checkGoing(): void {

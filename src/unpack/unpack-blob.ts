@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { type DiffId, digestFromHash } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
 import { type ExpectedLayer, checkExpected } from '../index/expected-layer.js';
+import { checkInflated } from '../index/span-limits.js';
 import { TarReader } from '../index/tar-reader.js';
 import { decompress } from './decompress.js';
 import { TreeWriter } from './tree-writer.js';
@@ -34,6 +35,7 @@ export async function unpackBlob(
     for await (const piece of pieces) {
       hash.update(piece);
       tarSize += piece.length;
+      checkInflated(tarSize, blob.size, 'unpack');
       tar.push(piece);
     }
     tar.finish();
@@ -53,6 +55,11 @@ class MeteredBlob implements AsyncIterator<Buffer> {
   readonly #expected: ExpectedLayer;
   readonly #hash = createHash('sha256');
   #size = 0;
+
+  /** Bytes that have passed. */
+  get size(): number {
+    return this.#size;
+  }
 
   constructor(input: AsyncIterator<Buffer>, expected: ExpectedLayer) {
     this.#input = input;
