@@ -9,8 +9,10 @@
 
 import { isDigest } from '../../common/digest.js';
 import { SiphonError } from '../../common/errors.js';
+import { MAX_PATH } from '../byte-path.js';
 import { type TarEntry, type Xattr, boundTime, checkId } from '../tar-entry.js';
 import { type ByteString, printable } from '../tar-header.js';
+import { type JsonText, isJsonList, jsonElements, jsonMembers, jsonValue } from './json-members.js';
 import { parseRfc3339 } from './rfc3339.js';
 import { type TocChunk, type TocEntry, entryTypes } from './toc-model.js';
 
@@ -22,47 +24,67 @@ const MAX_UINT32 = 2 ** 32 - 1;
 /** A JSON object of the list, nothing of it believed. */
 type Fields = Readonly<Record<string, unknown>>;
 
+/** Bytes of one entry of the list: the xattrs of a file can be large, nothing else. */
+const MAX_ENTRY_SIZE = 4 << 20;
+
 /**
+ * The entries, read as they are asked for: a table can have more than fit into memory.
  * @throws SiphonError `invalid` where it is no such table; `unsupported` where chunks have no digest of
  * a kind known here, or names were lost
  */
-export function parseJsonToc(json: Buffer): TocEntry[] {
-  const entries: TocEntry[] = [];
-  const listed = listedEntries(json);
-  for (let at = 0; at < listed.length;) {
-    const fields = asFields(listed[at++]);
-    if (fields['type'] !== 'reg') {
-      entries.push({ entry: tarEntryOf(fields), chunks: [] });
+export function* parseJsonToc(json: Buffer): Generator<TocEntry, undefined> {
+  let parts: Fields[] = [];
+  for (const fields of listedEntries(json)) {
+    if (fields['type'] === 'chunk' && parts.length > 0) {
+      parts.push(fields);
       continue;
     }
-    const parts = [fields];
-    for (; isChunk(listed[at]); at++) parts.push(asFields(listed[at]));
-    const entry = tarEntryOf(fields);
-    entries.push({ entry, chunks: chunksOf(entry, parts) });
+    if (parts.length > 0) yield fileOf(parts);
+    parts = fields['type'] === 'reg' ? [fields] : [];
+    if (parts.length === 0) yield { entry: tarEntryOf(fields), chunks: [] };
   }
-  return entries;
+  if (parts.length > 0) yield fileOf(parts);
+  return undefined;
 }
 
-function listedEntries(json: Buffer): unknown[] {
-  let document: unknown;
+/** A file from its own entry and the chunks behind it. */
+function fileOf(parts: readonly Fields[]): TocEntry {
+  const entry = tarEntryOf(parts[0] ?? {});
+  return { entry, chunks: chunksOf(entry, parts) };
+}
+
+function* listedEntries(json: Buffer): Generator<Fields, undefined> {
   try {
-    document = JSON.parse(json.toString('utf8'));
+    const members = jsonMembers(json);
+    checkVersion(valueOf(json, members.get('version')));
+    const list = members.get('entries');
+    if (list === undefined || !isJsonList(json, list))
+      throw wrong('"entries"', valueOf(json, list), 'a list');
+    for (const place of jsonElements(json, list)) yield asFields(valueOf(json, place));
+    return undefined;
   } catch (cause) {
-    throw new SiphonError('invalid', 'Cannot read table of contents: it is not JSON', { cause });
-  }
-  const { version, entries } = asFields(document);
-  if (version !== VERSION) {
+    if (!(cause instanceof SyntaxError)) throw cause;
     throw new SiphonError(
-      'unsupported',
-      `Cannot read table of contents: its version is ${JSON.stringify(version)}, expected ${VERSION}`,
+      'invalid',
+      'Cannot read table of contents: it is no JSON, expected an object with a list',
+      { cause },
     );
   }
-  if (!Array.isArray(entries)) throw wrong('"entries"', entries, 'a list');
-  return entries;
 }
 
-function isChunk(value: unknown): boolean {
-  return asFields(value ?? {})['type'] === 'chunk';
+function valueOf(json: Buffer, place: JsonText | undefined): unknown {
+  if (place === undefined) return undefined;
+  if (place.end - place.start <= MAX_ENTRY_SIZE) return jsonValue(json, place);
+  const size = place.end - place.start;
+  throw wrong('the size of an entry', size, `at most ${MAX_ENTRY_SIZE} bytes`);
+}
+
+function checkVersion(version: unknown): void {
+  if (version === VERSION) return;
+  throw new SiphonError(
+    'unsupported',
+    `Cannot read table of contents: its version is ${shown(version)}, expected ${VERSION}`,
+  );
 }
 
 function asFields(value: unknown): Fields {
@@ -75,7 +97,7 @@ function tarEntryOf(fields: Fields): TarEntry {
   const path = bytesOf(fields, 'name');
   const type = entryTypes.get(fields['type']);
   if (type === undefined) {
-    throw wrong(`the type of "${printable(path)}"`, fields['type'], 'a kind of file');
+    throw wrong(`the type of ${named(path)}`, fields['type'], 'a kind of file');
   }
   const time = timeOf(fields, path);
   return {
@@ -126,7 +148,7 @@ function isHole(part: Fields): boolean {
   if (kind === 'zeros') return true;
   throw new SiphonError(
     'unsupported',
-    `Cannot read table of contents: a chunk is of type ${JSON.stringify(kind)}, expected data or "zeros"`,
+    `Cannot read table of contents: a chunk is of type ${shown(kind)}, expected data or "zeros"`,
   );
 }
 
@@ -137,7 +159,7 @@ function digestOf(part: Fields, isWhole: boolean, entry: TarEntry): Buffer {
   }
   throw new SiphonError(
     'unsupported',
-    `Cannot read table of contents: a chunk of "${printable(entry.path)}" has the digest ${JSON.stringify(digest)}, expected a sha256 digest to check it by`,
+    `Cannot read table of contents: a chunk of ${named(entry.path)} has the digest ${shown(digest)}, expected a sha256 digest to check it by`,
   );
 }
 
@@ -145,7 +167,7 @@ function xattrsOf(fields: Fields, path: ByteString): Xattr[] {
   const { xattrs } = fields;
   if (xattrs === undefined || xattrs === null) return [];
   return Object.entries(asFields(xattrs)).map(([name, value]) => {
-    if (typeof value !== 'string') throw wrong(`an xattr of "${printable(path)}"`, value, 'base64');
+    if (typeof value !== 'string') throw wrong(`an xattr of ${named(path)}`, value, 'base64');
     return { name: utf8Bytes(name), value: Buffer.from(value, 'base64').toString('latin1') };
   });
 }
@@ -155,7 +177,7 @@ function timeOf(fields: Fields, path: ByteString): { seconds: number; nanosecond
   if (modtime === undefined || modtime === null || modtime === '')
     return { seconds: 0, nanoseconds: 0 };
   const time = typeof modtime === 'string' ? parseRfc3339(modtime) : undefined;
-  if (time === undefined) throw wrong(`the time of "${printable(path)}"`, modtime, 'RFC 3339');
+  if (time === undefined) throw wrong(`the time of ${named(path)}`, modtime, 'RFC 3339');
   return boundTime(time);
 }
 
@@ -181,23 +203,32 @@ function utf8Bytes(text: string): ByteString {
   if (!bytes.includes(REPLACED)) return bytes;
   throw new SiphonError(
     'unsupported',
-    `Cannot believe table of contents: of the name ${JSON.stringify(text)} bytes were lost that are no UTF-8`,
+    `Cannot believe table of contents: of the name ${shown(text)} bytes were lost that are no UTF-8`,
   );
 }
 
 function gap(entry: TarEntry, at: number): SiphonError {
   return new SiphonError(
     'invalid',
-    `Cannot read table of contents: the chunks of "${printable(entry.path)}" do not meet at byte ${at}, expected ${entry.size} bytes without a gap`,
+    `Cannot read table of contents: the chunks of ${named(entry.path)} do not meet at byte ${at}, expected ${entry.size} bytes without a gap`,
+  );
+}
+
+function wrong(what: string, value: unknown, expected: string): SiphonError {
+  return new SiphonError(
+    'invalid',
+    `Cannot read table of contents: ${what} is ${shown(value)}, expected ${expected}`,
   );
 }
 
 const MAX_SHOWN = 64;
 
-function wrong(what: string, value: unknown, expected: string): SiphonError {
-  const shown = (JSON.stringify(value) ?? 'missing').slice(0, MAX_SHOWN);
-  return new SiphonError(
-    'invalid',
-    `Cannot read table of contents: ${what} is ${shown}, expected ${expected}`,
-  );
+/** A value for messages, which are not for the whole of it. */
+function shown(value: unknown): string {
+  return (JSON.stringify(value) ?? 'missing').slice(0, MAX_SHOWN);
+}
+
+/** A path for messages. */
+function named(path: ByteString): string {
+  return `"${printable(path.slice(0, MAX_PATH))}"`;
 }

@@ -26,7 +26,7 @@ import {
   type TocLayer,
   type ZstdChunkedToc,
 } from './packed-toc.js';
-import type { TocEntry } from './toc-model.js';
+import type { TocChunk, TocEntry } from './toc-model.js';
 import { gzipSpans, lacksFirstCheckpoint, tarSpans } from './zinfo.js';
 import { parseZtoc } from './ztoc.js';
 
@@ -39,14 +39,18 @@ export interface TocJob {
 
 /**
  * Writes the index; on failure nothing is left of it.
+ * @param checkWanted is called every few milliseconds, and throws to end the work
  * @throws SiphonError `corrupt` where the table is not the one that its digest names or not of this
  * layer, `invalid` where it contradicts itself, `unsupported` where it does not say enough
  */
-export async function buildTocIndex({ path, toc, layer }: TocJob): Promise<LayerInfo> {
+export async function buildTocIndex(
+  { path, toc, layer }: TocJob,
+  checkWanted: () => void = () => undefined,
+): Promise<LayerInfo> {
   const staging = `${path}.staging`;
   const writer = new IndexWriter(path, staging);
   try {
-    const facts = await describe(toc, layer, writer);
+    const facts = await describe(toc, layer, { writer, checkWanted });
     const info = writer.finish({ ...facts, ...layer });
     // Bounds are checked where every index has them checked.
     LayerIndex.open(path, layer).close();
@@ -60,13 +64,20 @@ export async function buildTocIndex({ path, toc, layer }: TocJob): Promise<Layer
   }
 }
 
+/** What an index is made with. */
+interface Making {
+  writer: IndexWriter;
+  /** Is called at each entry, and throws to end the work. */
+  checkWanted: () => void;
+}
+
 type TocFacts = Omit<LayerFacts, keyof TocLayer>;
 
-async function describe(toc: PackedToc, layer: TocLayer, writer: IndexWriter): Promise<TocFacts> {
+async function describe(toc: PackedToc, layer: TocLayer, making: Making): Promise<TocFacts> {
   switch (toc.format) {
     case 'estargz':
       return {
-        ...fromEntries(parseJsonToc(stargzJson(toc)), toc.payloadEnd, writer),
+        ...fromJson(stargzJson(toc), toc.payloadEnd, making),
         format: 'estargz',
         formatReason: 'eStargz footer; the manifest names the digest of its table of contents',
         compression: 'gzip',
@@ -74,14 +85,14 @@ async function describe(toc: PackedToc, layer: TocLayer, writer: IndexWriter): P
       };
     case 'zstd-chunked':
       return {
-        ...fromEntries(parseJsonToc(await zstdJson(toc)), toc.payloadEnd, writer),
+        ...fromJson(await zstdJson(toc), toc.payloadEnd, making),
         format: 'zstd-chunked',
         formatReason: 'zstd:chunked; the manifest names the digest of its table of contents',
         compression: 'zstd',
         digestOf: 'tar',
       };
     case 'soci':
-      return fromZtoc(toc, layer, writer);
+      return fromZtoc(toc, layer, making);
   }
 }
 
@@ -110,18 +121,26 @@ async function zstdJson({ bytes, size }: ZstdChunkedToc): Promise<Buffer> {
   );
 }
 
-function fromEntries(
-  entries: readonly TocEntry[],
+/** Goes through the entries twice, first for the chunks: those are all that is held of them. */
+function fromJson(
+  json: Buffer,
   payloadEnd: number,
-  writer: IndexWriter,
+  { writer, checkWanted }: Making,
 ): Pick<TocFacts, 'tarSize' | 'spanSize' | 'spanCount' | 'hasRootEntry' | 'prefetchEnd'> {
-  const chunks = entries.flatMap((one) => one.chunks);
+  const chunks: TocChunk[] = [];
+  for (const one of parseJsonToc(json)) {
+    checkWanted();
+    for (const chunk of one.chunks) chunks.push(chunk);
+  }
   const laidOut = chunkSpans(chunks, payloadEnd);
   for (const span of laidOut.spans) writer.addSpan(span, undefined);
   const tree = new TreeBuilder(writer.tree);
   let prefetchEnd = 0;
-  for (const one of entries) {
-    const path = components(one.entry.path).join('/');
+  let at = 0;
+  for (const { entry, chunks: again } of parseJsonToc(json)) {
+    checkWanted();
+    const one = { entry, chunks: chunks.slice(at, (at += again.length)) };
+    const path = components(entry.path).join('/');
     if (path === PREFETCH_LANDMARK) prefetchEnd = startOf(one, laidOut);
     if (!TOC_MARKS.has(path)) addTo(tree, one, laidOut);
   }
@@ -156,7 +175,7 @@ function startOf({ chunks: [first] }: TocEntry, { tarOffsets }: ChunkSpans): num
   return first === undefined ? 0 : (tarOffsets.get(first) ?? 0);
 }
 
-function fromZtoc(toc: SociToc, layer: TocLayer, writer: IndexWriter): TocFacts {
+function fromZtoc(toc: SociToc, layer: TocLayer, { writer, checkWanted }: Making): TocFacts {
   const ztoc = parseZtoc(Buffer.from(toc.bytes));
   const { compression, tarSize, blobSize } = ztoc;
   if (blobSize !== layer.blobSize) {
@@ -169,12 +188,16 @@ function fromZtoc(toc: SociToc, layer: TocLayer, writer: IndexWriter): TocFacts 
   let spanCount = 0;
   let spanSize = 0;
   for (const { span, window } of compression === 'gzip' ? gzipSpans(ztoc) : tarSpans(ztoc)) {
+    checkWanted();
     writer.addSpan(span, window);
     spanCount += 1;
     spanSize = Math.max(spanSize, span.blobLength);
   }
   const tree = new TreeBuilder(writer.tree);
-  for (const { entry, dataOffset } of ztoc.entries) tree.add(entry, dataOffset);
+  for (const { entry, dataOffset } of ztoc.entries) {
+    checkWanted();
+    tree.add(entry, dataOffset);
+  }
   const formatReason = 'SOCI: a zTOC of the layer is published for the image';
   const { hasRootEntry } = tree;
   const spans = { spanSize, spanCount, tarSize, digestOf: 'blob', prefetchEnd: 0 } as const;

@@ -113,7 +113,7 @@ export function fuzzTarget(name: (typeof FUZZ_TARGETS)[number], folder: string):
 }
 
 function readTable(input: Buffer): void {
-  const chunks = parseJsonToc(input).flatMap((one) => one.chunks);
+  const chunks = [...parseJsonToc(input)].flatMap((one) => one.chunks);
   const { spans } = chunkSpans(chunks, 1000);
   for (const { blobOffset, blobLength } of spans) {
     if (blobLength < 1 || blobOffset + blobLength > 1000) throw new Error('a span lies outside');

@@ -9,7 +9,7 @@ const digest = digestOf('chunk');
 const raw = Buffer.from(digest.slice(7), 'hex');
 
 function parse(...entries: unknown[]): TocEntry[] {
-  return parseJsonToc(Buffer.from(JSON.stringify({ version: 1, entries })));
+  return [...parseJsonToc(Buffer.from(JSON.stringify({ version: 1, entries })))];
 }
 
 describe('parseJsonToc', () => {
@@ -170,17 +170,42 @@ describe('parseJsonToc', () => {
   });
 
   it.each([
-    ['', 'it is not JSON'],
+    ['', 'expected an object'],
     ['null', 'expected an object'],
+    ['[]', 'expected an object'],
+    ['{"version":1,"entries":[]} x', 'it is no JSON'],
+    ['{"version":1,"entries":[}', 'it is no JSON'],
+    ['{"version":1,"entries":[{"type":"dir"},]}', 'it is no JSON'],
+    ['{"version":1,"entries":[{"type":"dir"} {"type":"dir"}]}', 'it is no JSON'],
+    ['{"version":1,"entries":[{"type":"dir}', 'it is no JSON'],
+    ['{"version":1,"entries":[{"type":dir}]}', 'it is no JSON'],
+    ['{"version":1,"entries":{}}', 'expected a list'],
     ['{"version":2,"entries":[]}', 'its version is 2, expected 1'],
     ['{"version":1}', 'expected a list'],
   ])('refuses %j', (json, message) => {
-    expect(() => parseJsonToc(Buffer.from(json))).toThrow(message);
+    expect(() => [...parseJsonToc(Buffer.from(json))]).toThrow(message);
+  });
+
+  it('reads a table in any order and with any spaces', () => {
+    const json =
+      ' { "a" : [ "\\"]}" , {"b":[[]]} ] , "entries" : [ {"type":"dir","name":"x"} , {"type":"dir","name":"y\\"]"} ]\n,"version":1 }\n';
+    const paths = [...parseJsonToc(Buffer.from(json))].map(({ entry }) => entry.path);
+    expect(paths).toEqual(['x', 'y"]']);
+  });
+
+  it('reads entries as they are asked for, and none that is larger than any can be', () => {
+    const entries = parseJsonToc(
+      Buffer.from('{"version":1,"entries":[{"type":"dir","name":"a"},{"type":"no"}]}'),
+    );
+    expect(entries.next().value?.entry.path).toBe('a');
+    expect(() => entries.next()).toThrow('expected a kind of file');
+    const large = `{"version":1,"entries":[{"type":"dir","name":"${'a'.repeat(5 << 20)}"}]}`;
+    expect(() => [...parseJsonToc(Buffer.from(large))]).toThrow('expected at most 4194304 bytes');
   });
 
   it('refuses JSON whose names are no UTF-8', () => {
     const json = Buffer.from('{"version":1,"entries":[{"type":"dir","name":"\xff"}]}', 'latin1');
-    expect(() => parseJsonToc(json)).toThrow('bytes were lost');
+    expect(() => [...parseJsonToc(json)]).toThrow('bytes were lost');
   });
 
   it('answers any JSON with entries or an error of its own, and covers files exactly', () => {
@@ -217,7 +242,7 @@ describe('parseJsonToc', () => {
 
 function parsedOrRefused(entries: unknown): TocEntry[] {
   try {
-    return parseJsonToc(Buffer.from(JSON.stringify({ version: 1, entries })));
+    return [...parseJsonToc(Buffer.from(JSON.stringify({ version: 1, entries })))];
   } catch (error) {
     expect(error).toBeInstanceOf(SiphonError);
     return [];

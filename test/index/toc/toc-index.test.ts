@@ -193,6 +193,20 @@ describe('a table of contents that lies', () => {
     ],
     ['a negative inner offset', first({ innerOffset: -1 }), '"innerOffset" is -1'],
     [
+      'hard links to each other',
+      (entries) => [
+        ...entries,
+        { type: 'hardlink', name: 'h', linkName: 'i' },
+        { type: 'hardlink', name: 'i', linkName: 'h' },
+      ],
+      'its target "i" is not there',
+    ],
+    [
+      'a path that is longer than any',
+      (entries) => [...entries, { type: 'dir', name: 'a/'.repeat(100_000) }],
+      'expected at most 4096',
+    ],
+    [
       'a link to nothing',
       (entries) => [...entries, { type: 'hardlink', name: 'h', linkName: 'x' }],
       'its target "x" is not there',
