@@ -20,7 +20,8 @@ export interface TreeLayer {
     limit: number,
   ): { name: Buffer; position: number; inode: Inode }[];
   xattr(ino: number, name: Buffer): Buffer | undefined;
-  implicitDirectories(): { ino: number }[];
+  /** Whether a lower layer knows a directory's attributes better. */
+  isImplicit(ino: number): boolean;
 }
 
 /** An inode of one layer; `layer` counts from the top. */
@@ -43,8 +44,6 @@ const emptyRoot: Inode = { ...blankInode, ino: rootIno, mode: directoryType | 0o
 
 export class MergedTree {
   readonly #layers: readonly TreeLayer[];
-  /** Directories, by layer, whose attributes a lower layer knows better. */
-  readonly #implicit: readonly ReadonlySet<number>[];
   /** What each layer's inode numbers begin at, so that no two are the same. */
   readonly #firstNumber: number[] = [];
   readonly root: MergedNode;
@@ -52,7 +51,6 @@ export class MergedTree {
   /** @param layers topmost first; of none the union is an empty directory */
   constructor(layers: readonly TreeLayer[]) {
     this.#layers = layers;
-    this.#implicit = layers.map((layer) => new Set(layer.implicitDirectories().map((d) => d.ino)));
     let next = 0;
     for (const { info } of layers) {
       this.#firstNumber.push(next);
@@ -110,7 +108,8 @@ export class MergedTree {
   /** Attributes; `ino` is unique in the union. A merged directory has one link, as on overlay. */
   attributes(node: MergedNode): Inode {
     const own =
-      node.find(({ layer, inode }) => this.#implicit[layer]?.has(inode.ino) !== true) ?? node[0];
+      node.find(({ layer, inode }) => this.#layers[layer]?.isImplicit(inode.ino) !== true) ??
+      node[0];
     const ino = this.#number(node[0]);
     return { ...own.inode, ino, nlink: node.length > 1 ? 1 : node[0].inode.nlink };
   }

@@ -27,12 +27,19 @@ export function linkTarget(from: readonly ByteString[], target: ByteString): Byt
   return components(target.startsWith('/') ? target : `${from.join('/')}/${target}`);
 }
 
-/** Everything but the last component, and the last component; both empty for the root. */
-export function splitPath(path: readonly ByteString[]): {
-  directory: ByteString[];
+/** A file's directory, and its name there; the root has none. */
+export interface SplitPath {
+  /** Empty for the root. Of a path that begins there (`/a`, `../a`), with a slash in front. */
+  directory: ByteString;
   name: ByteString | undefined;
-} {
-  return { directory: path.slice(0, -1), name: path.at(-1) };
+}
+
+/** Cleans the path of an entry as {@link components} does. */
+export function splitPath(path: ByteString): SplitPath {
+  const names = components(path);
+  const name = names.pop();
+  const isFromRoot = names.length > 0 && (path.startsWith('/') || path.startsWith('../'));
+  return { directory: `${isFromRoot ? '/' : ''}${names.join('/')}`, name };
 }
 
 export function toBytes(text: ByteString): Buffer {

@@ -32,6 +32,12 @@ export function prepareStatements(database: BetterSqlite3.Database) {
     xattrNames: sql<[name: unknown]>('SELECT name FROM xattr WHERE ino = ? ORDER BY name'),
     xattr: sql<[value: unknown]>('SELECT value FROM xattr WHERE ino = ? AND name = ?'),
     window: sql<[data: unknown]>('SELECT data FROM window WHERE span = ?'),
-    implicit: sql<[ino: unknown, path: unknown]>('SELECT ino, path FROM implicit ORDER BY ino'),
+    implicit: sql<[ino: unknown]>(
+      'SELECT ino FROM implicit WHERE ino > ? AND NOT described ORDER BY ino LIMIT 1024',
+    ),
+    isImplicit: sql<[number]>('SELECT 1 FROM implicit WHERE ino = ? AND NOT described'),
+    implicitName: sql<[parent: unknown, name: unknown]>(
+      'SELECT i.parent, m.name FROM implicit m CROSS JOIN inode i ON i.ino = m.ino WHERE m.ino = ?',
+    ),
   };
 }

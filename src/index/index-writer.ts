@@ -103,7 +103,13 @@ function copyTree(database: BetterSqlite3.Database, isDense: boolean): void {
     INSERT INTO main.xattr SELECT ${renumbered('x.ino')}, name, value FROM staging.xattr x ORDER BY x.ino, x.name;
     INSERT INTO main.extent SELECT ${renumbered('x.ino')}, file_offset, tar_offset, length
       FROM staging.extent x ORDER BY x.ino, x.file_offset;
-    INSERT INTO main.implicit SELECT ${renumbered('n.ino')}, implicit_path FROM staging.node n WHERE implicit_path IS NOT NULL ORDER BY n.ino;
+    INSERT INTO main.implicit
+      WITH RECURSIVE above(ino) AS (
+        SELECT ino FROM staging.node WHERE implicit
+        UNION SELECT n.parent FROM above a CROSS JOIN staging.node n ON n.ino = a.ino WHERE n.parent IS NOT NULL
+      )
+      SELECT ${renumbered('n.ino')}, n.name, 1 - n.implicit
+      FROM above a CROSS JOIN staging.node n ON n.ino = a.ino ORDER BY n.ino;
   `);
   writeListings(database);
 }

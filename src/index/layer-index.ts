@@ -10,6 +10,7 @@
 import type BetterSqlite3 from 'better-sqlite3';
 import type { SiphonError } from '../common/errors.js';
 import { type ExpectedLayer, checkExpected } from './expected-layer.js';
+import { ImplicitPaths } from './implicit-paths.js';
 import {
   IndexDamage,
   bytesOf,
@@ -30,7 +31,7 @@ import {
   type Span,
   rootIno,
 } from './layer-model.js';
-import { MAX_DEPTH, MAX_NAME, MAX_PATH, components } from './byte-path.js';
+import type { ByteString } from './tar-header.js';
 import { isDirectory, isRegular } from './modes.js';
 import { type InodeRow, toInode } from './inode-row.js';
 import { type ListedEntry, ListingCursor, MAX_PAGE } from './listing-page.js';
@@ -45,8 +46,8 @@ export type { DirectoryEntry, Inode, LayerInfo, Segment, Span } from './layer-mo
 /** A directory without an entry in the tar. */
 export interface ImplicitDirectory {
   ino: number;
-  /** From the root, without a leading slash. */
-  path: Buffer;
+  /** From the root, without a leading slash; the root is empty. */
+  path: ByteString;
 }
 
 /** XATTR_SIZE_MAX of Linux. */
@@ -217,9 +218,23 @@ export class LayerIndex implements Disposable {
    * Directories that no entry of the tar describes, parents first. Where a lower layer has such a
    * directory, its attributes count; here they are 0755, root and the epoch.
    */
-  implicitDirectories(): ImplicitDirectory[] {
-    const rows = this.#all(this.#sql.implicit);
-    return this.#checked(() => rows.map(([ino, path]) => implicitDirectory(ino, path)));
+  *implicitDirectories(): Generator<ImplicitDirectory> {
+    const paths = new ImplicitPaths((ino) => this.#get(this.#sql.implicitName, ino));
+    for (let last = 0; ;) {
+      const rows = this.#all(this.#sql.implicit, last);
+      for (const [value] of rows) {
+        last = this.#checked(() =>
+          integerOf('the number of an implicit directory', value, 1, MAX_INO),
+        );
+        yield { ino: last, path: this.#checked(() => paths.of(last)) };
+      }
+      if (rows.length === 0) return;
+    }
+  }
+
+  /** Whether a directory is one of {@link implicitDirectories}. */
+  isImplicit(ino: number): boolean {
+    return this.#get(this.#sql.isImplicit, ino) !== undefined;
   }
 
   /** An error that says what is wrong with this index. */
@@ -319,14 +334,3 @@ function nameIn(directory: number, name: Buffer): Buffer {
 }
 
 const IMPOSSIBLE_NAMES: ReadonlySet<string> = new Set(['.', '..']);
-const MAX_DEEP_PATH = MAX_DEPTH * (MAX_NAME + 1);
-
-function implicitDirectory(ino: unknown, value: unknown): ImplicitDirectory {
-  const path = bytesOf('the path of an implicit directory', value, 0, MAX_DEEP_PATH);
-  const text = path.toString('latin1');
-  if (components(text).join('/') !== text || text.includes('\0'))
-    throw new IndexDamage(
-      `the path of an implicit directory is ${shown(text)}, expected names from the root`,
-    );
-  return { ino: integerOf('the number of an implicit directory', ino, 1, MAX_INO), path };
-}

@@ -9,6 +9,9 @@ export const S_IF = {
   IFO: 0o010000,
 } as const;
 
+/** What is made in a directory with this bit gets the directory's group. */
+export const S_ISGID = 0o2000;
+
 export function isDirectory(mode: number): boolean {
   return (mode & S_IF.MT) === S_IF.DIR;
 }

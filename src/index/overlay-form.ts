@@ -41,19 +41,17 @@ export function meaningOf(name: ByteString): NameMeaning {
   return { kind: 'whiteout', hidden };
 }
 
-/** Namespaces that file systems store as they are (xattr(7)), on any type of file. */
-const ANY_FILE = ['security.', 'system.'];
-/** `user.` is for files and directories only. */
-const PLAIN_FILE = ['user.'];
+/** The access lists of POSIX: all that file systems of layers have in `system.` (xattr(7)). */
+const ACCESS_LISTS = new Set(['system.posix_acl_access', 'system.posix_acl_default']);
 
 /**
  * Whether an xattr of a tar is kept. `trusted.` is not an archive's to set, overlay's own names would
  * change what the merged tree shows, and other namespaces no file system takes.
  */
 export function keepsXattr(name: ByteString, isFileOrDirectory: boolean): boolean {
-  if (name.startsWith('user.overlay.')) return false;
-  const namespaces = isFileOrDirectory ? [...ANY_FILE, ...PLAIN_FILE] : ANY_FILE;
-  return namespaces.some(
-    (namespace) => name.startsWith(namespace) && name.length > namespace.length,
-  );
+  if (name.startsWith('security.')) return name.length > 'security.'.length;
+  if (name.startsWith('system.')) return ACCESS_LISTS.has(name);
+  // On links and devices, this namespace is not to be had.
+  if (!isFileOrDirectory || name.startsWith(USER_OVERLAY_XATTRS)) return false;
+  return name.startsWith('user.') && name.length > 'user.'.length;
 }

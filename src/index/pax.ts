@@ -15,7 +15,8 @@ export interface PaxTime {
   nanoseconds: number;
 }
 
-const MAX_LENGTH_DIGITS = 10;
+/** Of a number, zeros in front not counted. */
+const MAX_DIGITS = 20;
 const NANOSECOND_DIGITS = 9;
 const BILLION = 1_000_000_000;
 
@@ -25,6 +26,7 @@ export const SPARSE = {
   minor: 'GNU.sparse.minor',
   name: 'GNU.sparse.name',
   size: 'GNU.sparse.size',
+  count: 'GNU.sparse.numblocks',
   realSize: 'GNU.sparse.realsize',
   map: 'GNU.sparse.map',
   offset: 'GNU.sparse.offset',
@@ -60,34 +62,58 @@ export function parsePaxRecords(data: Buffer): PaxRecords {
 export function sparseVersion(records: PaxRecords): '0.x' | '1.0' | undefined {
   const version = `${records.get(SPARSE.major) ?? ''}.${records.get(SPARSE.minor) ?? ''}`;
   if (version === '1.0') return '1.0';
-  const isOld = version === '.' ? records.has(SPARSE.map) : /^0\.[01]$/.test(version);
+  const isOld =
+    version === '.' ? (records.get(SPARSE.map) ?? '') !== '' : /^0\.[01]$/.test(version);
   return isOld ? '0.x' : undefined;
 }
 
-/** `[-]digits[.digits]`; digits past the ninth are cut. `undefined` where it is anything else. */
+/**
+ * `[sign]digits[.digits]`; digits past the ninth are cut. Seconds beyond 2^53 are inexact. `undefined` where it
+ * is anything else, or takes more than 64 bits.
+ */
 export function parsePaxTime(value: ByteString): PaxTime | undefined {
-  const match = /^(-?)(\d+)(?:\.(\d*))?$/.exec(value);
+  const match = /^([+-]?)(\d+)(?:\.(\d*))?$/.exec(value);
   if (match === null) return undefined;
   const [, sign = '', whole = '', fraction = ''] = match;
-  const seconds = Number(whole);
+  const seconds = parsePaxNumber(`${sign}${whole}`);
+  if (seconds === undefined) return undefined;
   const nanoseconds = Number(fraction.slice(0, NANOSECOND_DIGITS).padEnd(NANOSECOND_DIGITS, '0'));
-  if (!Number.isSafeInteger(seconds)) return undefined;
-  if (sign === '') return { seconds, nanoseconds };
-  if (nanoseconds === 0) return { seconds: 0 - seconds, nanoseconds };
-  return { seconds: -seconds - 1, nanoseconds: BILLION - nanoseconds };
+  if (sign !== '-' || nanoseconds === 0) return { seconds: 0 + seconds, nanoseconds };
+  return { seconds: seconds - 1, nanoseconds: BILLION - nanoseconds };
 }
 
-/** A decimal number that may have a sign, as PAX has sizes and ids. */
+/**
+ * A decimal number that may have a sign, as PAX has times and sizes: the nearest to what it says.
+ * `undefined` where it is anything else, or takes more than 64 bits.
+ */
 export function parsePaxNumber(value: ByteString): number | undefined {
-  if (!/^-?\d+$/.test(value)) return undefined;
+  if (!/^[+-]?\d+$/.test(value)) return undefined;
   const parsed = Number(value);
-  return Number.isSafeInteger(parsed) ? parsed : undefined;
+  if (Number.isSafeInteger(parsed)) return parsed;
+  return exact(value) === undefined ? undefined : parsed;
+}
+
+/** The low 32 bits of such a number, which are what a system call takes of an owner's. */
+export function parsePaxId(value: ByteString): number | undefined {
+  const parsed = parsePaxNumber(value);
+  if (parsed === undefined) return undefined;
+  if (Number.isSafeInteger(parsed)) return parsed >>> 0;
+  return Number(BigInt.asUintN(32, exact(value) ?? 0n));
+}
+
+/** `undefined` where it takes more than 64 bits. */
+function exact(value: ByteString): bigint | undefined {
+  const digits = value.replace(/^[+-]?0*/, '');
+  if (digits.length > MAX_DIGITS) return undefined;
+  const magnitude = BigInt(digits);
+  const signed = value.startsWith('-') ? -magnitude : magnitude;
+  return signed === BigInt.asIntN(64, signed) ? signed : undefined;
 }
 
 /** Offsets and lengths come in turns. */
 function addSparse(list: ByteString[], key: ByteString, value: ByteString): void {
   const expected = list.length % 2 === 0 ? SPARSE.offset : SPARSE.length;
-  if (key === expected && /^\d+$/.test(value)) {
+  if (key === expected && !value.includes(',')) {
     list.push(value);
     return;
   }
@@ -99,21 +125,13 @@ function addSparse(list: ByteString[], key: ByteString, value: ByteString): void
 
 function recordEnd(data: Buffer, offset: number): number {
   const blank = data.indexOf(0x20, offset);
-  const digits =
-    blank === -1
-      ? ''
-      : data.toString('latin1', offset, Math.min(blank, offset + MAX_LENGTH_DIGITS + 1));
+  const digits = data.toString('latin1', offset, Math.max(blank, offset));
   const end = offset + Number(digits);
   // The least record is a blank, a key of one byte, "=" and the line's end.
-  if (
-    !/^\d{1,10}$/.test(digits) ||
-    end > data.length ||
-    end < blank + 4 ||
-    data[end - 1] !== 0x0a
-  ) {
+  if (!/^\+?\d+$/.test(digits) || end > data.length || end < blank + 4 || data[end - 1] !== 0x0a) {
     throw new SiphonError(
       'corrupt',
-      `Cannot read PAX record at byte ${offset}: its length is "${printable(digits)}", expected one that ends at a line's end`,
+      `Cannot read PAX record at byte ${offset}: its length is "${printable(digits.slice(0, 64))}", expected one that ends at a line's end`,
     );
   }
   return end;

@@ -9,8 +9,8 @@
  *   packed (listing-page.ts); the number is {@link listingNumber}. So a listing goes on from any position,
  *   and needs one row for many entries.
  * - `extent`: the stored pieces of sparse files; what no extent covers is a hole.
- * - `implicit`: directories that exist only because something lies in them, with their paths from the
- *   root.
+ * - `implicit`: directories that exist only because something lies in them, and, `described` by an entry, those
+ *   that they lie in; with their names, so that paths follow without each being stored.
  * - `span`, `window`: checkpoints, in blob order. `window` holds, as raw deflate, the bytes before the
  *   entry point; one without starts a gzip member (its header or its deflate data), starts a zstd frame,
  *   or is not compressed. Of spans that share an entry point the first has the window.
@@ -20,7 +20,7 @@
 
 /** "Siph", in the database header; tells the file from any other SQLite database. */
 export const APPLICATION_ID = 0x53697068;
-export const FORMAT_VERSION = 3;
+export const FORMAT_VERSION = 4;
 /** Entries of a page of a directory's listing; the last page has fewer. */
 export const PAGE_ENTRIES = 128;
 /** A directory has fewer pages. */
@@ -85,7 +85,7 @@ export const TABLES = [
   length INTEGER NOT NULL,
   PRIMARY KEY(ino, file_offset)
 ) STRICT, WITHOUT ROWID`,
-  `CREATE TABLE implicit(ino INTEGER PRIMARY KEY, path BLOB NOT NULL) STRICT`,
+  `CREATE TABLE implicit(ino INTEGER PRIMARY KEY, name BLOB NOT NULL, described INTEGER NOT NULL) STRICT`,
   `CREATE TABLE span(
   number INTEGER PRIMARY KEY,
   tar_offset INTEGER NOT NULL,

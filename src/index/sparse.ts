@@ -58,7 +58,7 @@ export function sparseMapOf(
     case '1.0':
       return new LeadingMap(realSize(pax) ?? header.size);
     case '0.x':
-      return recordedMap(pax.get(SPARSE.map) ?? '', realSize(pax) ?? header.size);
+      return recordedMap(pax, realSize(pax) ?? header.size);
     case undefined:
       return undefined;
   }
@@ -152,9 +152,12 @@ class LeadingMap implements SparseMap {
   }
 }
 
-function recordedMap(list: string, size: number): SparseMap {
+function recordedMap(pax: PaxRecords, size: number): SparseMap {
+  const list = pax.get(SPARSE.map) ?? '';
   const numbers = list === '' ? [] : list.split(',').map(decimal);
-  if (numbers.length % 2 !== 0) throw corrupt('its map has an offset without a length');
+  const count = decimal(pax.get(SPARSE.count) ?? '');
+  if (numbers.length !== 2 * count)
+    throw corrupt(`its map has ${numbers.length} numbers for ${count} pieces`);
   const pieces: StoredPiece[] = [];
   for (let i = 0; i < numbers.length; i += 2)
     pieces.push({ offset: numbers[i] ?? 0, length: numbers[i + 1] ?? 0 });
@@ -162,20 +165,24 @@ function recordedMap(list: string, size: number): SparseMap {
 }
 
 function realSize(pax: PaxRecords): number | undefined {
-  const value = pax.get(SPARSE.size) ?? pax.get(SPARSE.realSize);
+  const value = pax.get(SPARSE.size) || pax.get(SPARSE.realSize) || undefined;
   return value === undefined ? undefined : decimal(value);
 }
 
 function decimal(text: string): number {
   const value = text.length > 20 ? undefined : parsePaxNumber(text);
-  if (value !== undefined && value >= 0) return value;
+  if (value !== undefined && isSize(value)) return value;
   throw corrupt(`its map has "${printable(text.slice(0, 32))}" in place of a number`);
 }
 
 function numberAt(block: Buffer, at: number): number {
   const value = parseTarNumber(block.subarray(at, at + NUMBER_SIZE));
-  if (value !== undefined && value >= 0) return value;
+  if (value !== undefined && isSize(value)) return value;
   throw corrupt(`byte ${at} of its header begins no number`);
+}
+
+function isSize(value: number): boolean {
+  return value >= 0 && Number.isSafeInteger(value);
 }
 
 function tooLong(): SiphonError {

@@ -7,7 +7,7 @@
 import type BetterSqlite3 from 'better-sqlite3';
 import { toBytes } from './byte-path.js';
 import { rootIno } from './layer-model.js';
-import { S_IF, isDirectory } from './modes.js';
+import { S_IF, S_ISGID, isDirectory } from './modes.js';
 import type { StoredPiece } from './sparse.js';
 import { type ByteString, printable } from './tar-header.js';
 import { SiphonError } from '../common/errors.js';
@@ -29,8 +29,8 @@ export interface NewNode extends NodeAttributes {
   dataOffset: number | null;
   /** Of a symlink. */
   target: ByteString | null;
-  /** Path from the root where no entry of the tar describes the directory. */
-  implicitPath: ByteString | null;
+  /** Whether it is a directory that no entry of the tar describes. */
+  isImplicit: boolean;
 }
 
 export interface Child {
@@ -50,7 +50,7 @@ export const IMPLICIT_DIRECTORY: NewNode = {
   devMinor: 0,
   dataOffset: null,
   target: null,
-  implicitPath: '',
+  isImplicit: true,
 };
 
 /** The kernel counts links in 32 bits and file systems allow 65,000; more is an attack. */
@@ -59,7 +59,7 @@ const MAX_LINKS = 1_000_000;
 const TABLES = `
 CREATE TABLE staging.node(ino INTEGER PRIMARY KEY, mode INTEGER, nlink INTEGER, uid INTEGER, gid INTEGER, size INTEGER,
   mtime INTEGER, mtime_nsec INTEGER, rdev_major INTEGER, rdev_minor INTEGER, parent INTEGER, data_offset INTEGER, target BLOB,
-  implicit_path BLOB) STRICT;
+  implicit INTEGER, name BLOB) STRICT;
 CREATE TABLE staging.child(parent INTEGER, name BLOB, ino INTEGER, PRIMARY KEY(parent, name)) STRICT, WITHOUT ROWID;
 CREATE TABLE staging.extent(ino INTEGER, file_offset INTEGER, tar_offset INTEGER, length INTEGER,
   PRIMARY KEY(ino, file_offset)) STRICT, WITHOUT ROWID;
@@ -77,7 +77,7 @@ export class StagingTree {
     this.#database = database;
     database.exec(TABLES);
     this.#sql = prepare(database);
-    const root = this.#newNode(IMPLICIT_DIRECTORY, null);
+    const root = this.#newNode(IMPLICIT_DIRECTORY, { parent: null, name: '' });
     if (root !== rootIno) throw new Error(`The root is inode ${root}, expected ${rootIno}`);
   }
 
@@ -96,14 +96,26 @@ export class StagingTree {
     return row === undefined ? undefined : { ino: row[0], mode: row[1] };
   }
 
+  /** @throws TypeError where there is none */
+  node(ino: number): Child {
+    const [mode] = this.#sql.group.get(ino) as [number, number];
+    return { ino, mode };
+  }
+
   target(ino: number): ByteString {
     const row = this.#sql.target.get(ino) as [Buffer | null] | undefined;
     return row?.[0]?.toString('latin1') ?? '';
   }
 
+  /** Group of what is made in a directory: that of root, unless the directory hands on its own. */
+  inheritedGroup(directory: number): number {
+    const [mode, gid] = this.#sql.group.get(directory) as [number, number];
+    return (mode & S_ISGID) === 0 ? 0 : gid;
+  }
+
   /** Adds a new inode under a name that must be free; returns its number. */
   add(parent: number, name: ByteString, node: NewNode): number {
-    const ino = this.#newNode(node, isDirectory(node.mode) ? parent : null);
+    const ino = this.#newNode(node, isDirectory(node.mode) ? { parent, name } : undefined);
     this.#sql.addChild.run(parent, toBytes(name), ino);
     return ino;
   }
@@ -161,7 +173,8 @@ export class StagingTree {
     return this.#database.prepare('SELECT count(*) FROM staging.child').pluck().get() as number;
   }
 
-  #newNode(node: NewNode, parent: number | null): number {
+  /** @param place of a directory, which has just one */
+  #newNode(node: NewNode, place: { parent: number | null; name: ByteString } | undefined): number {
     const ino = ++this.#lastIno;
     this.#nodes += 1;
     this.#sql.addNode.run(
@@ -174,10 +187,11 @@ export class StagingTree {
       node.mtimeNanoseconds,
       node.devMajor,
       node.devMinor,
-      parent,
+      place?.parent ?? null,
       node.dataOffset,
       node.target === null ? null : toBytes(node.target),
-      node.implicitPath === null ? null : toBytes(node.implicitPath),
+      node.isImplicit ? 1 : 0,
+      place === undefined ? null : toBytes(place.name),
     );
     return ino;
   }
@@ -204,13 +218,14 @@ function prepare(database: BetterSqlite3.Database) {
     find: sql(
       'SELECT c.ino, n.mode FROM staging.child c CROSS JOIN staging.node n ON n.ino = c.ino WHERE c.parent = ? AND c.name = ?',
     ).raw(),
+    group: sql('SELECT mode, gid FROM staging.node WHERE ino = ?').raw(),
     target: sql('SELECT target FROM staging.node WHERE ino = ?').raw(),
-    addNode: sql('INSERT INTO staging.node VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'),
+    addNode: sql('INSERT INTO staging.node VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'),
     addChild: sql('INSERT INTO staging.child VALUES (?, ?, ?)'),
     changeLinks: sql('UPDATE staging.node SET nlink = nlink + ? WHERE ino = ?'),
     links: sql('SELECT nlink FROM staging.node WHERE ino = ?').raw(),
     setAttributes: sql(
-      'UPDATE staging.node SET mode = ?, uid = ?, gid = ?, mtime = ?, mtime_nsec = ?, implicit_path = NULL WHERE ino = ?',
+      'UPDATE staging.node SET mode = ?, uid = ?, gid = ?, mtime = ?, mtime_nsec = ?, implicit = 0 WHERE ino = ?',
     ),
     setXattr: sql('INSERT OR REPLACE INTO staging.xattr VALUES (?, ?, ?)'),
     children: sql(

@@ -4,7 +4,7 @@
  */
 
 import { SiphonError } from '../common/errors.js';
-import { parsePaxRecords } from './pax.js';
+import { type PaxRecords, parsePaxRecords } from './pax.js';
 import { type SparseMap, sparseMapOf, storedPieces } from './sparse.js';
 import { type HeaderOverrides, type TarEntry, tarEntry } from './tar-entry.js';
 import { BLOCK_SIZE, type TarHeader, parseTarHeader, printable, untilNul } from './tar-header.js';
@@ -12,20 +12,24 @@ import { BLOCK_SIZE, type TarHeader, parseTarHeader, printable, untilNul } from 
 /** Called for each entry, with the tar offset of its content. */
 export type EntryListener = (entry: TarEntry, dataOffset: number) => void;
 
-/**
- * Called with each piece of content as it comes, valid during the call: that of the last entry, or of a
- * global PAX header, which belongs to none.
- */
+/** Called with each piece of the last entry's content as it comes, valid during the call. */
 export type ContentListener = (bytes: Buffer) => void;
 
 /** Payload of a PAX or long-name header; more is an attack. Go's archive/tar has the same limit. */
 const MAX_METADATA_SIZE = 1 << 20;
 
-type MetadataType = 'x' | 'L' | 'K';
+type MetadataType = 'x' | 'g' | 'L' | 'K';
 
 type State =
   | { kind: 'header' }
-  | { kind: 'metadata'; type: MetadataType; payload: Buffer; filled: number; padding: number }
+  | {
+      kind: 'metadata';
+      type: MetadataType;
+      header: TarHeader;
+      payload: Buffer;
+      filled: number;
+      padding: number;
+    }
   /** The map of a sparse file: whole blocks before its content. */
   | { kind: 'sparse map'; map: SparseMap; entry: TarEntry }
   | { kind: 'content'; left: number; padding: number; path: string }
@@ -84,7 +88,7 @@ export class TarReader {
     const state = this.#state;
     const cut =
       (state.kind === 'header' && this.#blockFilled > 0 && 'a header') ||
-      (state.kind === 'metadata' && 'an extended header') ||
+      (state.kind === 'metadata' && state.filled < state.payload.length && 'an extended header') ||
       (state.kind === 'sparse map' && `the map of "${printable(state.entry.path)}"`) ||
       (state.kind === 'content' && state.left > 0 && `the content of "${printable(state.path)}"`);
     if (!cut) return;
@@ -145,8 +149,8 @@ export class TarReader {
       state.filled === state.payload.length &&
       state.padding === 0
     ) {
-      this.#onMetadata(state.type, state.payload);
       this.#state = { kind: 'header' };
+      this.#onMetadata(state.type, state.payload, state.header);
     } else if (state.kind === 'content' && state.left === 0 && state.padding === 0) {
       this.#state = { kind: 'header' };
     }
@@ -167,19 +171,18 @@ export class TarReader {
     }
     switch (header.type) {
       case 'x':
+      case 'g':
       case 'L':
       case 'K':
-        this.#beginMetadata(header.type, header.size);
-        break;
-      case 'g':
-        this.#skip(header.size, 'a global PAX header');
+        this.#beginMetadata(header.type, header);
         break;
       default:
         this.#onEntryHeader(header);
     }
   }
 
-  #beginMetadata(type: MetadataType, size: number): void {
+  #beginMetadata(type: MetadataType, header: TarHeader): void {
+    const { size } = header;
     if (size < 0 || size > MAX_METADATA_SIZE) {
       throw new SiphonError(
         'corrupt',
@@ -189,6 +192,7 @@ export class TarReader {
     this.#state = {
       kind: 'metadata',
       type,
+      header,
       payload: Buffer.alloc(size),
       filled: 0,
       padding: paddingOf(size),
@@ -196,10 +200,34 @@ export class TarReader {
     this.#settle();
   }
 
-  #onMetadata(type: MetadataType, payload: Buffer): void {
-    if (type === 'x') this.#overrides.pax = parsePaxRecords(payload);
-    else if (type === 'L') this.#overrides.longName = untilNul(payload.toString('latin1'));
-    else this.#overrides.longLink = untilNul(payload.toString('latin1'));
+  #onMetadata(type: MetadataType, payload: Buffer, header: TarHeader): void {
+    switch (type) {
+      case 'x':
+        this.#overrides.pax = parsePaxRecords(payload);
+        break;
+      case 'g':
+        this.#onGlobal(header, parsePaxRecords(payload));
+        break;
+      case 'L':
+        this.#overrides.longName = untilNul(payload.toString('latin1'));
+        break;
+      case 'K':
+        this.#overrides.longLink = untilNul(payload.toString('latin1'));
+    }
+  }
+
+  /**
+   * An entry like any other to Go's archive/tar: what came before it is said of it, not of the next one, and
+   * of its own records the name counts.
+   */
+  #onGlobal(header: TarHeader, pax: PaxRecords): void {
+    this.#overrides = {};
+    const path = pax.get('path') ?? '';
+    const pathRecord: PaxRecords = path === '' ? new Map() : new Map([['path', path]]);
+    this.#onEntry(
+      tarEntry({ ...header, uid: 0, gid: 0, size: 0 }, { pax: pathRecord }),
+      this.#offset,
+    );
   }
 
   #onEntryHeader(header: TarHeader): void {
@@ -207,7 +235,7 @@ export class TarReader {
     const entry = tarEntry(header, this.#overrides);
     this.#overrides = {};
     const map = inEntry(entry, () => sparseMapOf(this.#block, header, pax));
-    if (map !== undefined && entry.type !== 'file')
+    if (map !== undefined && entry.type !== 'file' && entry.type !== 'unknown')
       throw new SiphonError(
         'corrupt',
         `Cannot read tar entry "${printable(entry.path.slice(0, 512))}": a ${entry.type} has the map of a sparse file, expected a file`,
@@ -233,11 +261,6 @@ export class TarReader {
   }
 
   #skip(size: number, path: string): void {
-    if (size < 0)
-      throw new SiphonError(
-        'corrupt',
-        `Cannot read tar: ${path} has ${size} bytes, expected 0 or more`,
-      );
     this.#state = { kind: 'content', left: size, padding: paddingOf(size), path };
     this.#settle();
   }

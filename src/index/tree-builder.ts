@@ -7,23 +7,22 @@
  */
 
 import { SiphonError } from '../common/errors.js';
-import { MAX_NAME, MAX_PATH, components, linkTarget, splitPath } from './byte-path.js';
+import { MAX_NAME, MAX_PATH, splitPath } from './byte-path.js';
 import { rootIno } from './layer-model.js';
 import { S_IF, isDirectory, isRegular, isSymlink } from './modes.js';
 import { HAS_WHITEOUTS_XATTR, OPAQUE_XATTR, keepsXattr, meaningOf } from './overlay-form.js';
 import { type Child, IMPLICIT_DIRECTORY, type NewNode, type StagingTree } from './staging.js';
-import type { EntryType, TarEntry } from './tar-entry.js';
+import { StagingPaths } from './staging-paths.js';
+import { type FileType, MAX_DEVICE, type TarEntry, unknownType } from './tar-entry.js';
 import { type ByteString, printable } from './tar-header.js';
+import { xattrProblem } from './xattr-rules.js';
 
-/** As containerd and the kernel's users limit it; a loop of links ends there. */
-const MAX_SYMLINKS = 255;
-/** Parent paths whose directory is remembered. */
-const MAX_REMEMBERED = 4096;
-/** XATTR_NAME_MAX and XATTR_SIZE_MAX of Linux. */
-const MAX_XATTR_NAME = 255;
-const MAX_XATTR_SIZE = 65536;
-
-const MODE_OF: Record<Exclude<EntryType, 'hardlink'>, number> = {
+/**
+ * Directories that are made for want of an entry, at most: so many, and so many more for each entry. A path of
+ * 4,096 bytes needs 2,047, so that a few headers could make an index of gigabytes.
+ */
+const IMPLIED = { atFirst: 32_768, perEntry: 16 } as const;
+const MODE_OF: Record<FileType, number> = {
   file: S_IF.REG,
   directory: S_IF.DIR,
   symlink: S_IF.LNK,
@@ -34,12 +33,14 @@ const MODE_OF: Record<Exclude<EntryType, 'hardlink'>, number> = {
 
 export class TreeBuilder {
   readonly #tree: StagingTree;
-  /** Directory of each parent path seen lately; emptied when a directory or symlink goes. */
-  readonly #remembered = new Map<ByteString, number>();
+  readonly #paths: StagingPaths;
   #hasRootEntry = false;
+  #entries = 0;
+  #implied = 0;
 
   constructor(tree: StagingTree) {
     this.#tree = tree;
+    this.#paths = new StagingPaths(tree);
   }
 
   get hasRootEntry(): boolean {
@@ -51,15 +52,15 @@ export class TreeBuilder {
    * @throws SiphonError `invalid` where containerd could not create it either
    */
   add(entry: TarEntry, dataOffset: number): void {
-    if (entry.path.length > MAX_PATH)
-      throw cannot(entry, `its path has ${entry.path.length} bytes, expected at most ${MAX_PATH}`);
-    const { directory, name } = splitPath(components(entry.path));
+    this.#entries += 1;
+    const { directory, name } = splitPath(entry.path);
     if (name === undefined) {
       this.#addRoot(entry);
       return;
     }
-    const parent = this.#parentDirectory(directory, entry);
-    const meaning = meaningOf(name);
+    const meaning = inEntry(entry, () => meaningOf(name));
+    const last = meaning.kind === 'whiteout' ? meaning.hidden : name;
+    const parent = this.#parentDirectory(directory, entry, last);
     switch (meaning.kind) {
       case 'opaque':
         this.#tree.setXattr(parent, OPAQUE_XATTR.name, OPAQUE_XATTR.value);
@@ -89,14 +90,29 @@ export class TreeBuilder {
       }
       this.#remove(parent, name, existing);
     }
-    if (entry.type === 'hardlink') {
-      this.#addLink(parent, name, entry);
-      return;
+    switch (entry.type) {
+      case 'global':
+        return;
+      case 'unknown':
+        throw unknownType(entry);
+      case 'hardlink':
+        this.#addLink(parent, name, entry);
+        return;
+      default:
+        this.#addNew({ parent, name, type: MODE_OF[entry.type] }, entry, dataOffset);
     }
-    if (entry.type === 'symlink') checkTarget(entry);
-    const ino = this.#tree.add(parent, name, newNode(entry, MODE_OF[entry.type], dataOffset));
+  }
+
+  #addNew(
+    place: { parent: number; name: ByteString; type: number },
+    entry: TarEntry,
+    dataOffset: number,
+  ): void {
+    const { parent, name, type } = place;
+    if (isSymlink(type)) checkTarget(entry);
+    const ino = this.#tree.add(parent, name, newNode(entry, type, dataOffset));
     if (entry.pieces !== undefined) this.#tree.setExtents(ino, entry.pieces, dataOffset);
-    this.#setXattrs(ino, entry, MODE_OF[entry.type]);
+    this.#setXattrs(ino, entry, type);
   }
 
   /** The header of a hard link describes its file anew. */
@@ -111,20 +127,13 @@ export class TreeBuilder {
     this.#describe(target.ino, entry, target.mode & S_IF.MT);
   }
 
-  /** The last component of a hard link's target is not followed. */
   #linkedFile(entry: TarEntry): Child {
-    const { directory, name } = splitPath(components(entry.linkPath));
-    const parent = this.#walk(directory, entry);
-    const target =
-      parent.missing.length === 0 && name !== undefined
-        ? this.#tree.find(parent.ino, name)
-        : undefined;
-    if (target === undefined)
-      throw cannot(
-        entry,
-        `its target "${printable(entry.linkPath)}" is not there, expected an earlier entry`,
-      );
-    return target;
+    const target = inEntry(entry, () => this.#paths.linked(entry.linkPath));
+    if (target !== undefined) return target;
+    throw cannot(
+      entry,
+      `its target "${printable(entry.linkPath.slice(0, 512))}" is not there, expected an earlier entry`,
+    );
   }
 
   /** A name that the layer itself has hides the lower one anyway; only a directory would merge. */
@@ -156,85 +165,48 @@ export class TreeBuilder {
 
   #setXattrs(ino: number, entry: TarEntry, type: number): void {
     for (const { name, value } of entry.xattrs) {
-      if (!keepsXattr(name, isDirectory(type) || isRegular(type))) continue;
-      if (name.length > MAX_XATTR_NAME || value.length > MAX_XATTR_SIZE || name.includes('\0')) {
-        throw cannot(
-          entry,
-          `its xattr "${printable(name.slice(0, MAX_XATTR_NAME))}" is longer than Linux allows`,
-        );
-      }
-      this.#tree.setXattr(ino, name, value);
+      const isFileOrDirectory = isDirectory(type) || isRegular(type);
+      const problem = xattrProblem(name, value, isFileOrDirectory);
+      if (problem !== undefined)
+        throw cannot(entry, `its xattr "${printable(name.slice(0, MAX_NAME))}" ${problem}`);
+      if (keepsXattr(name, isFileOrDirectory)) this.#tree.setXattr(ino, name, value);
     }
   }
 
   #remove(parent: number, name: ByteString, child: Child): void {
     this.#tree.remove(parent, name, child);
-    if (isDirectory(child.mode) || isSymlink(child.mode)) this.#remembered.clear();
+    if (isDirectory(child.mode) || isSymlink(child.mode)) this.#paths.forget();
   }
 
-  #parentDirectory(path: readonly ByteString[], entry: TarEntry): number {
-    if (path.length === 0) return rootIno;
-    const key = path.join('/');
-    const remembered = this.#remembered.get(key);
-    if (remembered !== undefined) return remembered;
-    const directory = this.#makeDirectories(this.#walk(path, entry), entry);
-    if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear();
-    this.#remembered.set(key, directory);
-    return directory;
+  /** What is missing of the path that `name` is to be in is made. */
+  #parentDirectory(path: ByteString, entry: TarEntry, name: ByteString): number {
+    if (path === '') return rootIno;
+    const place = inEntry(entry, () => this.#paths.find(path));
+    if (place.length + 1 + name.length > MAX_PATH)
+      throw cannot(
+        entry,
+        `its path has ${place.length + 1 + name.length} bytes once links are followed, expected at most ${MAX_PATH}`,
+      );
+    if (place.missing.length === 0) return place.ino;
+    return this.#makeDirectories(place.ino, place.missing, entry);
   }
 
-  #makeDirectories(from: Walk, entry: TarEntry): number {
-    let { ino, path } = from;
-    for (const name of from.missing) {
+  #makeDirectories(from: number, names: readonly ByteString[], entry: TarEntry): number {
+    this.#implied += names.length;
+    const limit = IMPLIED.atFirst + IMPLIED.perEntry * this.#entries;
+    if (this.#implied > limit)
+      throw cannot(
+        entry,
+        `with it, ${this.#implied} directories are needed that no entry describes, expected at most ${limit} so far`,
+      );
+    let ino = from;
+    for (const name of names) {
       checkName(name, entry);
-      path = path === '' ? name : `${path}/${name}`;
-      ino = this.#tree.add(ino, name, { ...IMPLICIT_DIRECTORY, implicitPath: path });
+      const group = this.#tree.inheritedGroup(ino);
+      ino = this.#tree.add(ino, name, { ...IMPLICIT_DIRECTORY, gid: group, isImplicit: true });
     }
     return ino;
   }
-
-  /** Follows `path` as far as it exists; symlinks resolve inside the root. */
-  #walk(path: readonly ByteString[], entry: TarEntry): Walk {
-    let rest = path;
-    let ino = rootIno;
-    let links = 0;
-    for (let i = 0; i < rest.length;) {
-      const name = rest[i] ?? '';
-      const child = this.#tree.find(ino, name);
-      if (child === undefined) {
-        return { ino, path: rest.slice(0, i).join('/'), missing: rest.slice(i) };
-      }
-      if (isSymlink(child.mode)) {
-        if (++links > MAX_SYMLINKS)
-          throw cannot(entry, `its parent leads through more than ${MAX_SYMLINKS} symlinks`);
-        rest = [
-          ...linkTarget(rest.slice(0, i), this.#tree.target(child.ino)),
-          ...rest.slice(i + 1),
-        ];
-        if (rest.length > MAX_PATH)
-          throw cannot(entry, `its parent leads through symlinks longer than ${MAX_PATH} names`);
-        i = 0;
-        ino = rootIno;
-      } else if (isDirectory(child.mode)) {
-        ino = child.ino;
-        i += 1;
-      } else {
-        throw cannot(
-          entry,
-          `"${printable(rest.slice(0, i + 1).join('/'))}" is a file, expected a directory`,
-        );
-      }
-    }
-    return { ino, path: rest.join('/'), missing: [] };
-  }
-}
-
-/** How far a path exists. */
-interface Walk {
-  /** The last directory that exists, and its path from the root without symlinks. */
-  ino: number;
-  path: ByteString;
-  missing: ByteString[];
 }
 
 function newNode(entry: TarEntry, type: number, dataOffset: number): NewNode {
@@ -247,21 +219,23 @@ function newNode(entry: TarEntry, type: number, dataOffset: number): NewNode {
     mtimeSeconds: entry.mtimeSeconds,
     mtimeNanoseconds: entry.mtimeNanoseconds,
     size: isLink ? entry.linkPath.length : entry.size,
-    // containerd cuts them to 32 bits too.
-    devMajor: isDevice ? entry.devMajor >>> 0 : 0,
-    devMinor: isDevice ? entry.devMinor >>> 0 : 0,
+    devMajor: isDevice ? entry.devMajor & MAX_DEVICE.major : 0,
+    devMinor: isDevice ? entry.devMinor & MAX_DEVICE.minor : 0,
     dataOffset: type === S_IF.REG && entry.pieces === undefined ? dataOffset : null,
     target: isLink ? entry.linkPath : null,
-    implicitPath: null,
+    isImplicit: false,
   };
 }
 
 function checkName(name: ByteString, entry: TarEntry): void {
+  if (name.includes('\0')) throw cannot(entry, 'a name in it has a NUL, expected none');
   if (name.length > MAX_NAME)
     throw cannot(entry, `a name in it has ${name.length} bytes, expected at most ${MAX_NAME}`);
 }
 
 function checkTarget(entry: TarEntry): void {
+  if (entry.linkPath.includes('\0'))
+    throw cannot(entry, 'its link target has a NUL, expected none');
   const length = entry.linkPath.length;
   if (length === 0 || length >= MAX_PATH)
     throw cannot(entry, `its link target has ${length} bytes, expected 1 to ${MAX_PATH - 1}`);
@@ -272,4 +246,18 @@ function cannot(entry: TarEntry, why: string): SiphonError {
     'invalid',
     `Cannot index tar entry "${printable(entry.path.slice(0, 512))}": ${why}`,
   );
+}
+
+/** Names the entry in whatever is wrong with its path. */
+function inEntry<T>(entry: TarEntry, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (!(error instanceof SiphonError)) throw error;
+    throw new SiphonError(
+      error.code,
+      `${error.message} (tar entry "${printable(entry.path.slice(0, 512))}")`,
+      { cause: error },
+    );
+  }
 }

@@ -29,53 +29,45 @@ export async function makeImpliedDirectories(
   indexPaths: readonly string[],
   folder: string,
 ): Promise<boolean> {
-  const stack: LayerView[] = [];
+  const stack: LayerIndex[] = [];
   try {
-    for (const path of indexPaths) stack.push(viewOf(LayerIndex.open(path)));
+    for (const path of indexPaths) stack.push(LayerIndex.open(path));
     const wanted = impliedDirectories(stack);
     if (wanted.size > 0) await makeFolder(folder, wanted);
     return wanted.size > 0;
   } finally {
-    for (const { index } of stack) index.close();
+    for (const index of stack) index.close();
   }
 }
 
-/** A layer, and which of its directories it does not describe. */
-interface LayerView {
-  index: LayerIndex;
-  implicit: ReadonlySet<Path>;
-}
-
-function viewOf(index: LayerIndex): LayerView {
-  const paths = index.implicitDirectories().map(({ path }) => path.toString('latin1'));
-  return { index, implicit: new Set(paths) };
-}
-
 /** The directories of the folder with what describes them; parents of others may have nothing. */
-function impliedDirectories(stack: readonly LayerView[]): Map<Path, Description | undefined> {
+function impliedDirectories(stack: readonly LayerIndex[]): Map<Path, Description | undefined> {
   const wanted = new Map<Path, Description | undefined>();
-  for (const path of new Set(stack.flatMap(({ implicit }) => [...implicit]))) {
-    if (!isImpliedOnTop(stack, path) || descriptionOf(stack, path) === undefined) continue;
-    for (const one of withParents(path)) wanted.set(one, descriptionOf(stack, one));
+  for (const layer of stack) {
+    for (const { path } of layer.implicitDirectories()) {
+      if (wanted.get(path) !== undefined) continue;
+      if (!isImpliedOnTop(stack, path) || descriptionOf(stack, path) === undefined) continue;
+      for (const one of withParents(path)) wanted.set(one, descriptionOf(stack, one));
+    }
   }
   return wanted;
 }
 
 /** Whether the topmost layer that has something there has the directory without describing it. */
-function isImpliedOnTop(stack: readonly LayerView[], path: Path): boolean {
-  for (const { index, implicit } of stack) {
+function isImpliedOnTop(stack: readonly LayerIndex[], path: Path): boolean {
+  for (const index of stack) {
     const { found, isOther, isOpaque } = findDirectory(index, path);
-    if (found !== undefined) return implicit.has(path);
+    if (found !== undefined) return index.isImplicit(found.ino);
     if (isOther || isOpaque) return false;
   }
   return false;
 }
 
 /** What the topmost layer that describes a merged directory says of it. */
-function descriptionOf(stack: readonly LayerView[], path: Path): Description | undefined {
-  for (const { index, implicit } of stack) {
+function descriptionOf(stack: readonly LayerIndex[], path: Path): Description | undefined {
+  for (const index of stack) {
     const { found, isOther, isOpaque } = findDirectory(index, path, maxSymlinks);
-    if (found !== undefined && !implicit.has(path))
+    if (found !== undefined && !index.isImplicit(found.ino))
       return { inode: found, xattrs: xattrsOf(index, found.ino) };
     if (isOther || isOpaque) return undefined;
   }

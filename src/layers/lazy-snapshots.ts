@@ -11,7 +11,8 @@ import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
 import { type Image, type ImageLayer, openImage } from '../content/image.js';
 import type { ReadOrder } from '../content/manifest-image.js';
-import { LayerIndex } from '../index/layer-index.js';
+import { type ImplicitDirectory, LayerIndex } from '../index/layer-index.js';
+import type { ByteString } from '../index/tar-header.js';
 import { parseReference } from '../remote/reference.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import { isUnreachable } from '../remote/remote-error.js';
@@ -174,10 +175,8 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
 
   async writeImplied(number: number, { target, parents }: ImpliedPlace): Promise<void> {
     const indexPath = this.#options.layers.indexPath(number);
-    const index = LayerIndex.open(indexPath);
-    const implicit = index.implicitDirectories();
-    index.close();
-    const directories = implicit.map(({ path }) => path.toString('latin1'));
+    using index = LayerIndex.open(indexPath);
+    const directories = pathsOf(index.implicitDirectories());
     const below = this.#lowerLayers(parents);
     await writeImpliedFolder({ target, layer: { index: indexPath }, directories, parents: below });
   }
@@ -419,4 +418,8 @@ function hasCause(error: unknown, matches: (error: unknown) => boolean): boolean
     if (matches(one)) return true;
   }
   return false;
+}
+
+function* pathsOf(directories: Iterable<ImplicitDirectory>): Generator<ByteString> {
+  for (const { path } of directories) yield path;
 }

@@ -22,8 +22,10 @@ import { toBytes } from '../index/byte-path.js';
 import { S_IF, isDirectory, isRegular, isSymlink } from '../index/modes.js';
 import { keepsXattr } from '../index/overlay-form.js';
 import type { TarEntry } from '../index/tar-entry.js';
-import type { ByteString } from '../index/tar-header.js';
+import { type ByteString, printable } from '../index/tar-header.js';
+import { xattrProblem } from '../index/xattr-rules.js';
 import type { Directory } from './rooted-directories.js';
+import { cannotUnpack } from './unpack-error.js';
 
 /** Permission bits that every way of making a file takes; set-id bits come last, by chmod. */
 export const MADE_WITH = 0o777;
@@ -79,8 +81,12 @@ export class Attributes {
   }
 
   #setXattrs(entry: TarEntry, mode: number, set: (name: ByteString, value: Buffer) => void): void {
+    const isFileOrDirectory = isDirectory(mode) || isRegular(mode);
     for (const { name, value } of entry.xattrs) {
-      if (!keepsXattr(name, isDirectory(mode) || isRegular(mode))) continue;
+      const problem = xattrProblem(name, value, isFileOrDirectory);
+      if (problem !== undefined)
+        throw cannotUnpack(entry, `its xattr "${printable(name.slice(0, 255))}" ${problem}`);
+      if (!keepsXattr(name, isFileOrDirectory)) continue;
       try {
         set(name, toBytes(value));
       } catch (error) {

@@ -20,7 +20,7 @@ export interface ImpliedFolderOptions {
   target: string;
   layer: LowerLayer;
   /** Its implicit directories: paths from the root, one character a byte; the root is empty. */
-  directories: readonly ByteString[];
+  directories: Iterable<ByteString>;
   /** The layers below, nearest first; each may have such a folder directly above it. */
   parents: readonly LowerLayer[];
 }
@@ -36,7 +36,7 @@ const BATCH = 64;
  */
 export async function writeImpliedFolder(options: ImpliedFolderOptions): Promise<boolean> {
   const { target, directories, parents } = options;
-  if (directories.length === 0 || parents.length === 0) return false;
+  if (parents.length === 0) return false;
   using layer = new LowerLayers([options.layer]);
   using below = new LowerLayers(parents);
   const changed = await changedDirectories(directories, { layer, below });
@@ -58,7 +58,7 @@ export async function writeImpliedFolder(options: ImpliedFolderOptions): Promise
 
 /** The directories that look otherwise below, each with how. */
 async function changedDirectories(
-  directories: readonly ByteString[],
+  directories: Iterable<ByteString>,
   { layer, below }: { layer: LowerLayers; below: LowerLayers },
 ): Promise<Map<ByteString, LowerDirectory>> {
   const changed = new Map<ByteString, LowerDirectory>();
@@ -108,9 +108,10 @@ function make(root: number, path: ByteString): void {
   }
 }
 
-async function* inTurns<T>(items: readonly T[]): AsyncGenerator<T> {
-  for (const [n, item] of items.entries()) {
-    if (n % BATCH === BATCH - 1) await setImmediate();
+async function* inTurns<T>(items: Iterable<T>): AsyncGenerator<T> {
+  let n = 0;
+  for (const item of items) {
+    if (++n % BATCH === 0) await setImmediate();
     yield item;
   }
 }

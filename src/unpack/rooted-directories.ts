@@ -22,7 +22,7 @@ import {
   xattrOf,
 } from '../ffi/at-calls.js';
 import { SystemError } from '../ffi/libc.js';
-import { linkTarget } from '../index/byte-path.js';
+import { hardLinkPath, rootPath } from '../index/root-path.js';
 import { isDirectory, isSymlink } from '../index/modes.js';
 import type { ByteString } from '../index/tar-header.js';
 
@@ -51,13 +51,10 @@ export const BENEATH = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICL
 /** Mode of directories that no entry describes. */
 const IMPLICIT_MODE = 0o755;
 const MAX_OPEN = 128;
-/** As the kernel's users limit it; a loop of links ends there. */
-const MAX_SYMLINKS = 255;
-/** Components of a path whose links are resolved; PATH_MAX bytes hold no more. */
-const MAX_COMPONENTS = 4096;
 const S_ISGID = 0o2000;
 const DEFAULT_ACL = 'system.posix_acl_default';
-const ELOOP = 40;
+/** What openat2(2) says where a path ends, or leaves the root by a symlink. */
+const NOT_THERE = new Set(['ENOENT', 'EXDEV']);
 const ENOTDIR = 20;
 
 export class RootedDirectories {
@@ -80,16 +77,15 @@ export class RootedDirectories {
     });
   }
 
-  /** The directory at `path` (components from the root); what is missing is made. */
-  ensure(path: readonly ByteString[]): Directory {
-    const key = path.join('/');
-    return this.#open.get(key) ?? this.#tryOpen(key, key) ?? this.#walked(path, key, true);
+  /** The directory at `path`, as {@link SplitPath.directory} has it; what is missing is made. */
+  ensure(path: ByteString): Directory {
+    return this.#known(path) ?? this.#walked(path, true);
   }
 
-  /** @throws SystemError `ENOENT` where there is none */
-  existing(path: readonly ByteString[]): Directory {
-    const key = path.join('/');
-    return this.#open.get(key) ?? this.#tryOpen(key, key) ?? this.#walked(path, key, false);
+  /** Where the target of a hard link is. @throws SystemError `ENOENT` where its directory is not there */
+  linked(target: ByteString): { directory: Directory; name: ByteString } {
+    const { directory, name = '.' } = hardLinkPath(target, (names) => this.#linkAt(names));
+    return { directory: this.#known(directory) ?? this.#walked(directory, false), name };
   }
 
   /** As {@link existing}, by a path as {@link Directory.path} has it. */
@@ -105,9 +101,16 @@ export class RootedDirectories {
   }
 
   /** `undefined` where the path needs a walk. */
-  #tryOpen(path: ByteString, key: ByteString): Directory | undefined {
+  #known(path: ByteString): Directory | undefined {
+    const plain = path.replace(/^\/+/, '');
+    const open = this.#open.get(plain);
+    if (open?.path === plain) return open;
+    return this.#open.get(path) ?? this.#tryOpen(plain);
+  }
+
+  #tryOpen(path: ByteString): Directory | undefined {
     try {
-      return this.#openStrictly(path, key);
+      return this.#openStrictly(path, path);
     } catch (error) {
       const code = systemCode(error);
       if (code === 'ENOENT' || code === 'ELOOP') return undefined;
@@ -127,15 +130,15 @@ export class RootedDirectories {
     return directory;
   }
 
-  #walked(path: readonly ByteString[], key: ByteString, make: boolean): Directory {
-    const { found, missing } = this.#walk(path);
+  #walked(path: ByteString, make: boolean): Directory {
+    const { found, missing } = this.#split(rootPath(path, (names) => this.#linkAt(names)));
     if (make) {
       for (const name of missing) {
         this.#make(found.join('/'), name);
         found.push(name);
       }
     } else found.push(...missing);
-    return this.#openStrictly(found.join('/'), key);
+    return this.#openStrictly(found.join('/'), path);
   }
 
   #make(parent: ByteString, name: ByteString): void {
@@ -145,35 +148,29 @@ export class RootedDirectories {
     this.#listener.made(path === '' ? name : `${path}/${name}`);
   }
 
-  /** Follows the path as far as it exists. The results are names to try, not promises. */
-  #walk(path: readonly ByteString[]): { found: ByteString[]; missing: ByteString[] } {
-    let rest = [...path];
-    let links = 0;
-    for (let i = 0; i < rest.length;) {
-      const at = rest.slice(0, i + 1).join('/');
-      const step = this.#look(at);
-      if (step === undefined) return { found: rest.slice(0, i), missing: rest.slice(i) };
-      if (step.target === undefined) {
-        i += 1;
-        continue;
-      }
-      rest = [...linkTarget(rest.slice(0, i), step.target), ...rest.slice(i + 1)];
-      if (++links > MAX_SYMLINKS || rest.length > MAX_COMPONENTS)
-        throw new SystemError('openat2', ELOOP, 'a path through symlinks');
-      i = 0;
-    }
-    return { found: rest, missing: [] };
+  /** How far a path without links exists. The results are names to try, not promises. */
+  #split(names: readonly ByteString[]): { found: ByteString[]; missing: ByteString[] } {
+    let count = 0;
+    while (count < names.length && this.#look(names.slice(0, count + 1)) === 'directory')
+      count += 1;
+    return { found: names.slice(0, count), missing: names.slice(count) };
   }
 
-  /** A directory, or where a symlink points to; `undefined` where there is nothing. */
-  #look(path: ByteString): { target: ByteString | undefined } | undefined {
-    const fd = this.#openPath(path);
+  #linkAt(names: readonly ByteString[]): ByteString | undefined {
+    const found = this.#look(names, false);
+    return typeof found === 'object' ? found.target : undefined;
+  }
+
+  /** As lstat(2) finds it, but that nothing is outside the root. @param strict whether it must be a directory */
+  #look(names: readonly ByteString[], strict = true): Found | undefined {
+    const fd = this.#openPath(names.join('/'));
     if (fd === undefined) return undefined;
     try {
       const { mode } = statusAt(fd, '');
       if (isSymlink(mode)) return { target: readLinkOf(fd) };
-      if (isDirectory(mode)) return { target: undefined };
-      throw new SystemError('openat2', ENOTDIR, 'a file in place of a folder');
+      if (isDirectory(mode)) return 'directory';
+      if (strict) throw new SystemError('openat2', ENOTDIR, 'a file in place of a folder');
+      return 'file';
     } finally {
       closeDescriptor(fd);
     }
@@ -181,10 +178,13 @@ export class RootedDirectories {
 
   #openPath(path: ByteString): number | undefined {
     try {
-      return openAt(this.#root, path, O.PATH | O.NOFOLLOW, 0, BENEATH);
+      return openAt(this.#root, path, O.PATH | O.NOFOLLOW, 0, RESOLVE.BENEATH);
     } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
+      if (NOT_THERE.has(systemCode(error) ?? '')) return undefined;
       throw error;
     }
   }
 }
+
+/** What is at a path. */
+type Found = 'directory' | 'file' | { target: ByteString };

@@ -19,11 +19,11 @@ import {
   openAt,
   statusAt,
 } from '../ffi/at-calls.js';
-import { components, splitPath } from '../index/byte-path.js';
+import { splitPath } from '../index/byte-path.js';
 import { S_IF, isDirectory, isSymlink } from '../index/modes.js';
 import { meaningOf } from '../index/overlay-form.js';
 import type { StoredPiece } from '../index/sparse.js';
-import type { TarEntry } from '../index/tar-entry.js';
+import { type TarEntry, unknownType } from '../index/tar-entry.js';
 import { type ByteString, printable } from '../index/tar-header.js';
 import { Attributes, MADE_WITH, clearXattrs } from './attributes.js';
 import { DirectoryLedger } from './directory-ledger.js';
@@ -128,7 +128,7 @@ export class TreeWriter {
   }
 
   #apply(entry: TarEntry): void {
-    const { directory, name } = splitPath(components(entry.path));
+    const { directory, name } = splitPath(entry.path);
     if (name === undefined) {
       if (entry.type === 'directory' && this.#job.rootEntry) this.#describeRoot(entry);
       return;
@@ -176,6 +176,12 @@ export class TreeWriter {
       case 'block':
       case 'fifo':
         this.#addNode(parent, name, entry, DEVICE_TYPE[entry.type]);
+        break;
+      case 'global':
+        this.#makeWay(parent, name);
+        return;
+      case 'unknown':
+        throw unknownType(entry);
     }
     this.#rules.claim(pathIn(parent, name));
   }
@@ -216,10 +222,9 @@ export class TreeWriter {
    * whose form is the merged one, leaves the file as its own header says.
    */
   #link(parent: Directory, name: ByteString, entry: TarEntry): void {
-    const target = splitPath(components(entry.linkPath));
     try {
-      const from = this.#directories.existing(target.directory);
-      linkAt(from.fd, target.name ?? '.', parent.fd, name);
+      const from = this.#directories.linked(entry.linkPath);
+      linkAt(from.directory.fd, from.name, parent.fd, name);
     } catch (error) {
       const code = systemCode(error);
       const text = `"${printable(entry.linkPath)}"`;
@@ -279,6 +284,14 @@ export class TreeWriter {
     }
     this.#remove(parent, name);
     return make(this.#directories.at(parent.path));
+  }
+
+  #makeWay(parent: Directory, name: ByteString): void {
+    try {
+      this.#remove(parent, name);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error;
+    }
   }
 
   /** Afterwards `parent` may be closed. */

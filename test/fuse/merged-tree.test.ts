@@ -45,8 +45,7 @@ function layerOf(tree: Tree, uid: number): TreeLayer {
     inode: (ino) => nodes[ino - 1]?.inode,
     readdir: (ino, after, limit) => (children.get(ino) ?? []).slice(after, after + limit),
     xattr: (ino) => (has(ino, opaque) ? Buffer.from('y') : undefined),
-    implicitDirectories: () =>
-      nodes.filter(({ inode }) => has(inode.ino, implicit)).map(({ inode }) => inode),
+    isImplicit: (ino) => has(ino, implicit),
   };
 }
 

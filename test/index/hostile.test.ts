@@ -1,6 +1,6 @@
 /** Layers and indexes that were made to do harm: an error in time, in little memory, never a wrong byte. */
 
-import { writeFileSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -12,7 +12,15 @@ import { SpanReader } from '#src/index/span-reader.js';
 import { TarReader } from '#src/index/tar-reader.js';
 import { listTree } from '#src/layers/index-listing.js';
 import { allEntries, indexOf, memorySource, temporaryFolder } from './support/layers.js';
-import { dir, file, headerBytes, symlink, tarOf } from './support/tar-bytes.js';
+import {
+  dir,
+  file,
+  hardlink,
+  headerBytes,
+  pieceBytes,
+  symlink,
+  tarOf,
+} from './support/tar-bytes.js';
 
 /** A gzip layer of several spans. */
 const CONTENT = Buffer.from(Array.from({ length: 400_000 }, (_, i) => (i * 7919) >> (i % 11)));
@@ -150,6 +158,81 @@ test.each([
   ['to themselves', [symlink('a', 'a'), file('a/f')]],
 ])('links %s end in an error', (_, pieces) => {
   expect(() => indexOf(tarOf(...pieces))).toThrow(/symlinks/);
+});
+
+describe('paths made to cost much more than their bytes', () => {
+  /** Feeds headers to a builder until it has enough; @returns its error and the bytes of its files. */
+  function failing(headers: Iterable<Buffer>): { message: string; bytes: number } {
+    const path = join(temporaryFolder(), 'index');
+    const builder = new IndexBuilder({ path });
+    onTestFinished(() => builder.abort());
+    try {
+      for (const header of headers) builder.push(header);
+    } catch (error) {
+      const bytes = statSync(path).size + statSync(`${path}.staging`).size;
+      return { message: String(error), bytes };
+    }
+    throw new Error('nothing was refused');
+  }
+  const deep = (n: number) =>
+    pieceBytes(file('', '', { pax: { path: `${n}/${'a/'.repeat(2040)}f` } }));
+  const chain = Array.from({ length: 40 }, (_, n) =>
+    pieceBytes({
+      ...symlink(`l${n}`, ''),
+      pax: { linkpath: `${'d/../'.repeat(800)}l${n + 1}` },
+    }),
+  );
+
+  test('2,047 folders, one in the other, that no entry describes', () => {
+    const index = indexOf(tarOf(file('', '', { pax: { path: `${'a/'.repeat(2047)}f` } })));
+    const paths = [...index.implicitDirectories()].map(({ path }) => path);
+    expect(paths).toHaveLength(2048);
+    expect(paths.at(-1)).toBe('a/'.repeat(2047).slice(0, -1));
+    expect(index.info.entryCount).toBe(2048);
+  });
+
+  test('an index is in proportion to the tar, whatever its gzip', () => {
+    const bomb = gzipSync(Buffer.concat(Array.from({ length: 1000 }, (_, n) => deep(n))));
+    expect(bomb.length).toBeLessThan(100_000);
+    const { message, bytes } = failing([bomb]);
+    expect(message).toMatch(/directories are needed that no entry describes, expected at most \d+/);
+    expect(bytes).toBeLessThan(16 << 20);
+  });
+
+  test('folders that are made and replaced again and again', () => {
+    const headers = function* () {
+      for (;;) yield* [deep(0), pieceBytes({ path: '0', type: 'g' })];
+    };
+    expect(failing(headers()).message).toMatch(/directories are needed that no entry describes/);
+  });
+
+  test('hard links through links that are costly to follow', () => {
+    const headers = function* () {
+      yield pieceBytes(file('f'));
+      yield* chain;
+      for (let n = 0; ; n++) yield pieceBytes(hardlink(`h${n}`, 'l0/../f'));
+    };
+    expect(failing(headers()).message).toMatch(/took \d+ look-ups, expected fewer/);
+  });
+
+  test('a link on the way that is made anew before each entry', () => {
+    const headers = function* () {
+      yield pieceBytes(dir('l40/d'));
+      yield* chain;
+      for (let n = 0; ; n++) {
+        yield pieceBytes(symlink('x', 'y'));
+        yield pieceBytes(file(`l0/d/f${n}`));
+      }
+    };
+    const { message, bytes } = failing(headers());
+    expect(message).toMatch(/took \d+ look-ups, expected fewer \(tar entry "l0\/d\/f\d+"\)/);
+    expect(bytes).toBeLessThan(64 << 20);
+  });
+
+  test('names of a mebibyte that are short once they are clean', () => {
+    const path = `${'a/../'.repeat(200_000)}f`;
+    expect(indexOf(tarOf(file('', 'x', { pax: { path } }))).info.entryCount).toBe(1);
+  });
 });
 
 test('an index that is no database at all but says so', () => {

@@ -18,11 +18,12 @@ describe('parseTarNumber', () => {
     ['', 0],
     ['644\x00  ', 0o644],
     ['644\x00rest', 0o644],
+    [' \x00 644 \x00 ', 0o644],
   ])('reads the octal field %j', (field, value) => {
     expect(parseTarNumber(Buffer.from(field, 'latin1'))).toBe(value);
   });
 
-  test.each(['9', '12x', '-1', '1 2', '0x10'])('refuses %j', (field) => {
+  test.each(['9', '12x', '-1', '1 2', '0x10', '1 \x00 2', '+1'])('refuses %j', (field) => {
     expect(parseTarNumber(Buffer.from(field, 'latin1'))).toBeUndefined();
   });
 
@@ -34,8 +35,11 @@ describe('parseTarNumber', () => {
     );
   });
 
-  test('refuses what a double cannot hold', () => {
-    expect(parseTarNumber(base256(2n ** 60n, 12))).toBeUndefined();
+  test('reads what a double cannot hold as the nearest that it can, up to 64 bits', () => {
+    expect(parseTarNumber(base256(2n ** 63n - 1n, 12))).toBe(2 ** 63);
+    expect(parseTarNumber(base256(-(2n ** 63n), 12))).toBe(-(2 ** 63));
+    expect(parseTarNumber(base256(2n ** 63n, 12))).toBeUndefined();
+    expect(parseTarNumber(base256(-(2n ** 63n) - 1n, 12))).toBeUndefined();
   });
 });
 
@@ -88,6 +92,40 @@ describe('parseTarHeader', () => {
     expect(
       parseTarHeader(headerBytes({ path: 'b', magic: 'ustar  \0', prefix: '00001' }))?.name,
     ).toBe('b');
+  });
+
+  test('has the prefix that early Go wrote into GNU headers, where it is no time', () => {
+    const nameOf = (prefix: string) =>
+      parseTarHeader(headerBytes({ path: 'b', magic: 'ustar  \0', prefix }))?.name;
+    expect(nameOf('early/go')).toBe('early/go/b');
+    expect(nameOf('\xe9')).toBe('b');
+  });
+
+  test('takes no more than v7 has of what has another magic', () => {
+    for (const magic of ['', 'ustar   ', 'ustarX00', 'USTAR\x0000']) {
+      const header = headerBytes({ path: 'b', magic, prefix: 'a', major: 5 });
+      expect(parseTarHeader(header)).toMatchObject({ name: 'b', devMajor: 0 });
+    }
+  });
+
+  test('has the low 32 bits of owners and modes, however long they are', () => {
+    const edit = (header: Buffer) => {
+      base256(-1n, 8).copy(header, 100);
+      base256(2n ** 60n + 5n, 8).copy(header, 108);
+      base256(2n ** 32n, 8).copy(header, 116);
+    };
+    expect(parseTarHeader(headerBytes({ path: 'a', edit }))).toMatchObject({
+      mode: 0xffffffff,
+      uid: 5,
+      gid: 0,
+    });
+  });
+
+  test('refuses a checksum that is not octal', () => {
+    const header = headerBytes({ path: 'a' });
+    const sum = parseTarNumber(header.subarray(148, 156)) ?? 0;
+    base256(BigInt(sum), 8).copy(header, 148);
+    expect(() => parseTarHeader(header)).toThrow(/checksum does not match/);
   });
 
   test('takes the shorter prefix of star', () => {

@@ -14,6 +14,17 @@ import {
 
 const listing = (...pieces: TarPiece[]) => listingOf(indexOf(tarOf(...pieces)));
 const tree = (...pieces: TarPiece[]) => treeOf(indexOf(tarOf(...pieces)));
+const xattrs = (name: string, value: string) =>
+  file('a', '', { pax: { [`SCHILY.xattr.${name}`]: value } });
+const sparseNamed = (name: string) =>
+  file('a', '', {
+    pax: {
+      'GNU.sparse.major': '0',
+      'GNU.sparse.minor': '1',
+      'GNU.sparse.numblocks': '0',
+      'GNU.sparse.name': name,
+    },
+  });
 const withEnd = (...parts: Buffer[]) => Buffer.concat([...parts, Buffer.alloc(1024)]);
 
 describe('names', () => {
@@ -71,7 +82,7 @@ describe('the root', () => {
     const index = indexOf(tarOf(dir('./', { mode: 0o1777, uid: 5, mtime: 7 })));
     expect(index.inode(1)).toMatchObject({ mode: 0o41777, uid: 5, mtimeSeconds: 7 });
     expect(index.info.hasRootEntry).toBe(true);
-    expect(index.implicitDirectories()).toEqual([]);
+    expect([...index.implicitDirectories()]).toEqual([]);
   });
 
   test('is nothing else than a directory', () => {
@@ -135,6 +146,35 @@ describe('symlinks in the parent part', () => {
     expect(listing(...pieces)).toEqual(expected);
   });
 
+  test.each<[string, TarPiece[], string]>([
+    // Go's RootPath takes ".." off the path as it is written, but for the target of a first or last link.
+    ['first, relative', [symlink('x', 't/u'), symlink('l', 'x/../y'), file('l/f')], 't/y/f'],
+    ['first, from the root', [symlink('x', 't/u'), symlink('l', 'x/../y'), file('/l/f')], 'y/f'],
+    ['last, absolute', [symlink('x', 't/u'), symlink('d/l', '/x/../y'), file('d/l/f')], 't/y/f'],
+    [
+      'behind another link',
+      [dir('t/u'), symlink('m', 't/u'), symlink('l', 'm'), symlink('t/u/k', '../z'), file('l/k/f')],
+      'z/f',
+    ],
+  ])('with ".." in the target of one that is %s', (_, pieces, expected) => {
+    expect([...tree(...pieces).keys()]).toContain(expected);
+  });
+
+  test('are followed 255 times, and 40 times on the way to another', () => {
+    const chain = (count: number) =>
+      Array.from({ length: count }, (__, n) => symlink(`l${n}`, `l${n + 1}`));
+    expect(listing(...chain(255), file('l0/f'))).toContain('100644 l255/f');
+    expect(() => listing(...chain(256), file('l0/f'))).toThrow(/more than 255 symlinks/);
+    expect(listing(...chain(40), file('l0/d/f'))).toContain('100644 l40/d/f');
+    expect(() => listing(...chain(60), file('l0/d/f'))).toThrow(/more than 40 nested symlinks/);
+  });
+
+  test('may not lead to a path over 4,096 bytes', () => {
+    const long = symlink('l', '');
+    const pieces = [{ ...long, pax: { linkpath: 'a/'.repeat(2045) } }, file('l/name-of-16-bytes')];
+    expect(() => listing(...pieces)).toThrow(/once links are followed, expected at most 4096/);
+  });
+
   test('are seen anew after they change', () => {
     const pieces = [
       dir('d'),
@@ -177,6 +217,23 @@ describe('hard links', () => {
   test('to a symlink link the symlink', () => {
     const found = tree(symlink('s', 'x'), hardlink('t', 's'));
     expect(found.get('t')).toMatchObject({ target: 'x', nlink: 2, mode: 0o120777 });
+  });
+
+  test.each([
+    ['s', 't 120777'],
+    ['s/', 't 100644'],
+    ['s/.', 't 100644'],
+    ['l/../f', 't 100600'],
+    ['d/../f', 't 100644'],
+  ])('to %s follow symlinks but in the last name', (target, expected) => {
+    const found = tree(
+      file('f'),
+      file('far/f', '', { mode: 0o600 }),
+      symlink('s', 'f'),
+      symlink('l', 'far/away'),
+      hardlink('t', target, { mode: target.startsWith('l') ? 0o600 : 0o644 }),
+    );
+    expect(`t ${found.get('t')?.mode.toString(8)}`).toBe(expected);
   });
 
   test('keep the file when the first name is replaced', () => {
@@ -271,18 +328,49 @@ describe('attributes', () => {
         'trusted.x',
         'user.overlay.opaque',
         'odd',
-        'user.',
-        'security.capability',
+        'system.odd',
+        'security.odd',
       ].map((name) => [`SCHILY.xattr.${name}`, 'y']),
     );
-    expect(tree(dir('d', { pax })).get('d')?.xattrs).toEqual({ 'security.capability': 'y' });
+    expect(tree(dir('d', { pax })).get('d')?.xattrs).toEqual({ 'security.odd': 'y' });
   });
 
-  test('times out of range become the epoch', () => {
-    expect(tree(file('a', '', { pax: { mtime: '99999999999.5' } })).get('a')).toMatchObject({
-      mtimeSeconds: 0,
-      mtimeNanoseconds: 0,
-    });
+  test.each(['99999999999.5', '9007199254740993', '9223372036854775807', '-9223372036854775808'])(
+    'the time %s, out of range, becomes the epoch',
+    (mtime) => {
+      expect(tree(file('a', '', { pax: { mtime } })).get('a')).toMatchObject({
+        mtimeSeconds: 0,
+        mtimeNanoseconds: 0,
+      });
+    },
+  );
+
+  test('owners are cut to 32 bits, and the one that means nobody is root', () => {
+    const found = tree(file('a', '', { pax: { uid: '-1', gid: '4294967301' } }));
+    expect(found.get('a')).toMatchObject({ uid: 0, gid: 5 });
+  });
+
+  test('what is said of a global header is not said of the next entry', () => {
+    const blob = withEnd(
+      paxHeader({ path: 'renamed' }),
+      gnuLong('L', 'renamed'),
+      paxHeader({ comment: 'x' }, 'g'),
+      pieceBytes(file('a')),
+    );
+    expect(listingOf(indexOf(blob))).toEqual(['100644 a']);
+  });
+
+  test('a global header takes the place of what has its name', () => {
+    const blob = withEnd(
+      pieceBytes(file('d/old')),
+      pieceBytes({ path: 'd/old', type: 'g', content: '' }),
+      pieceBytes({ path: 'e/f', type: 'g', content: '' }),
+    );
+    expect(listingOf(indexOf(blob))).toEqual(['40755 d', '40755 e']);
+  });
+
+  test('a whiteout is one whatever its type', () => {
+    expect(listing(file('.wh.a', '', { type: 'Z' }))).toEqual(['20000 a']);
   });
 
   test('devices and fifos', () => {
@@ -304,12 +392,22 @@ describe('attributes', () => {
 
   test('directories without an entry are listed, others not', () => {
     const index = indexOf(tarOf(file('a/b/f'), dir('a/b'), symlink('l', 'x/y'), file('l/g')));
-    expect(index.implicitDirectories().map((directory) => directory.path.toString())).toEqual([
-      '',
-      'a',
-      'x',
-      'x/y',
-    ]);
+    const implicit = [...index.implicitDirectories()];
+    expect(implicit.map(({ path }) => path)).toEqual(['', 'a', 'x', 'x/y']);
+    expect(implicit.every(({ ino }) => index.isImplicit(ino))).toBe(true);
+    expect(index.isImplicit(index.lookup(1, Buffer.from('l'))?.ino ?? 0)).toBe(false);
+  });
+
+  test('directories without an entry are named by those with one that they lie in', () => {
+    const index = indexOf(tarOf(dir('a/b'), dir('a'), file('a/b/c/d/f'), dir('a/b/c/d')));
+    const paths = [...index.implicitDirectories()].map(({ path }) => path);
+    expect(paths).toEqual(['', 'a/b/c']);
+  });
+
+  test('directories without an entry get the group that their parent hands on', () => {
+    const found = tree(dir('d', { mode: 0o2755, gid: 7 }), file('d/new/f'), file('d/new/deep/f'));
+    expect(found.get('d/new')).toMatchObject({ mode: 0o40755, gid: 7 });
+    expect(found.get('d/new/deep')).toMatchObject({ mode: 0o40755, gid: 0 });
   });
 });
 
@@ -319,10 +417,16 @@ describe('what cannot be indexed', () => {
     [
       'a path over 4,096 bytes',
       file('a', '', { pax: { path: 'a/'.repeat(2100) } }),
-      /expected at most 4096/,
+      /expected at most 4096 \(tar entry "a\/a/,
     ],
+    ['a GNU.sparse.name with a NUL', sparseNamed('a\0b'), /a name in it has a NUL/],
     ['a symlink to nothing', symlink('a', ''), /link target has 0 bytes/],
-    ['a uid below zero', file('a', '', { pax: { uid: '-1' } }), /its uid is -1/],
+    ['a size beyond 2^53', file('a', '', { pax: { size: '9007199254740993' } }), /its size is/],
+    ['a time that is none', file('a', '', { pax: { atime: 'x' } }), /PAX record atime of "a"/],
+    ['a size that is none, of a folder', dir('a', { pax: { size: 'x' } }), /PAX record size/],
+    ['a capability that is none', xattrs('security.capability', 'y'), /is no capability/],
+    ['an xattr without a name', xattrs('user.', 'y'), /has no name/],
+    ['an xattr over 255 bytes', xattrs(`user.${'n'.repeat(251)}`, ''), /longer than Linux allows/],
     [
       'an xattr over 64 KiB',
       file('a', '', { pax: { 'SCHILY.xattr.user.a': 'x'.repeat(65537) } }),

@@ -3,6 +3,7 @@
  * containerd. Where siphon gives something else on purpose, the case says what and why.
  */
 
+import { createHash } from 'node:crypto';
 import { sparseFile } from '../index/support/sparse-bytes.js';
 import {
   type TarPiece,
@@ -44,6 +45,8 @@ const stack = (name: string, ...layers: (TarPiece | Buffer)[][]): TreeCase => ({
   name,
   layers: layers.map((pieces) => layer(...pieces)),
 });
+const chain = (count: number): TarPiece[] =>
+  Array.from({ length: count }, (_, n) => ({ ...symlink(`l${n}`, `l${n + 1}`), mtime: 1 }));
 /** A file or folder with an mtime, so that it is not taken for one of the epoch. */
 const at = (mtime: number, more: Partial<TarPiece> = {}): Partial<TarPiece> => ({ mtime, ...more });
 const pax = (records: Record<string, string>): Partial<TarPiece> => ({ pax: records });
@@ -57,11 +60,25 @@ const changing =
       Object.entries(theirs).map(([path, entry]) => [path, { ...entry, ...changes[path] }]),
     );
 
+/** What `file('a', 'x', at(1))` gives. */
+const OWN_FILE: Tree[string] = {
+  mode: '100644',
+  owner: '0:0',
+  size: 1,
+  mtime: '1000000000',
+  digest: createHash('sha256').update('x').digest('hex'),
+  xattrs: {},
+};
 const CAPABILITY = '\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0';
 const ACL =
   '\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x04\0\x05\0\0\0\x04\0\x04\0\xff\xff\xff\xff\x10\0\x06\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff';
 const LONG_NAME = '\xe9'.repeat(255);
 const LONG_PATH = Array.from({ length: 37 }, (_, n) => `${n}-${'p'.repeat(96)}`).join('/');
+
+function starTimes(header: Buffer, time: string): void {
+  header.write(time, 476, 'latin1');
+  header.write('tar\0', 508, 'latin1');
+}
 
 /** Base-256 in a field of `length` bytes. */
 function base256(header: Buffer, offset: number, length: number, value: bigint): void {
@@ -124,6 +141,62 @@ const headers: TreeCase[] = [
     ...pax({ linkpath: 'x'.repeat(4095) }),
   }),
   one('a link to nothing', symlink('s', '')),
+  one(
+    'a prefix in a GNU header, as early Go wrote it',
+    { path: 'f', magic: 'ustar  \0', prefix: 'early/go', mtime: 1 },
+    { path: 'g', magic: 'ustar  \0', prefix: '00000000001\x0000000000002\0', mtime: 1 },
+    { path: 'h', magic: 'ustar  \0', prefix: 'caf\xe9', mtime: 1 },
+  ),
+  one(
+    'magics that are none',
+    { path: 'a', magic: 'ustar   ', prefix: 'x', mtime: 1 },
+    { path: 'b', magic: 'ustarX00', prefix: 'x', type: '3', major: 1, minor: 3, mtime: 1 },
+    { path: 'c', magic: 'ustar\x00XX', prefix: 'x', mtime: 1 },
+  ),
+  one(
+    'star',
+    file('a', 'x', at(1, { edit: (h) => h.write('pre', 345) + h.write('tar\0', 508) })),
+    file('b', 'x', at(1)),
+  ),
+  one('times of star that are none', file('a', 'x', { edit: (h) => starTimes(h, 'zz') })),
+  one(
+    'numbers of 63 bits',
+    file('a', 'x', { edit: (h) => base256(h, 136, 12, 2n ** 56n) }),
+    file('b', 'x', { edit: (h) => base256(h, 136, 12, 2n ** 63n - 1n) }),
+    file('c', 'x', at(1, { edit: (h) => base256(h, 108, 8, 2n ** 60n + 5n) })),
+    file('d', 'x', at(1, { edit: (h) => base256(h, 116, 8, -1n) })),
+    file('e', 'x', at(1, { edit: (h) => base256(h, 100, 8, 2n ** 61n + 0o4711n) })),
+  ),
+  one('a number of 64 bits', file('a', 'x', { edit: (h) => base256(h, 136, 12, 2n ** 63n) })),
+  one(
+    'octal numbers with blanks within',
+    file('a', 'x', { edit: (h) => h.write('1 \x00 3', 108) }),
+  ),
+  one('a size below zero', file('a', '', { edit: (h) => base256(h, 124, 12, -1n) })),
+  one(
+    'a size below zero of what has none',
+    dir('d', at(1, { edit: (h) => base256(h, 124, 12, -1n) })),
+  ),
+  one(
+    'devices whose numbers have too many bits',
+    { path: 'a', type: '3', major: 5000, minor: 3, mtime: 1 },
+    { path: 'b', type: '4', major: 8, minor: 0x12_3456, mtime: 1 },
+  ),
+  one('a whiteout of an unknown type', file('.wh.a', '', { type: 'Z' }), file('b', 'x', at(1))),
+  one('the root, of an unknown type', file('./', '', { type: 'Z' }), file('b', 'x', at(1))),
+  { name: 'one block of zeros', layers: [layer(file('a', 'x', at(1))).subarray(0, 1536)] },
+  { name: 'no block of zeros', layers: [layer(file('a', 'x', at(1))).subarray(0, 1024)] },
+  { name: 'an end within the padding', layers: [layer(file('a', 'x', at(1))).subarray(0, 600)] },
+  {
+    name: 'an end within the padding of records',
+    layers: [
+      Buffer.concat([pieceBytes(file('a', 'x', at(1))), paxHeader({ a: 'b' }).subarray(0, 600)]),
+    ],
+  },
+  {
+    name: 'garbage behind the end',
+    layers: [Buffer.concat([layer(file('a', 'x', at(1))), Buffer.from('garbage'.repeat(200))])],
+  },
 ];
 
 const records: TreeCase[] = [
@@ -132,6 +205,37 @@ const records: TreeCase[] = [
     paxHeader({ path: 'other', mtime: '5', uid: '7' }, 'g'),
     file('a', 'x', at(1)),
   ),
+  one(
+    'a global record takes away what was said before, and what has its name',
+    paxHeader({ path: 'renamed' }),
+    gnuLong('L', 'renamed'),
+    paxHeader({ comment: 'x' }, 'g'),
+    file('a', 'x', at(1)),
+    file('d/old', 'x', at(1)),
+    { path: 'd/old', type: 'g' },
+    paxHeader({ path: 'new/folder/none' }, 'g'),
+  ),
+  one('a global record that is none', pieceBytes({ path: 'g', type: 'g', content: 'x' })),
+  one(
+    'numbers with signs, and beyond 32 bits',
+    file('a', 'x', at(1, pax({ uid: '+5', gid: '-1' }))),
+    file('b', 'x', at(1, pax({ uid: '4294967301', gid: '9223372036854775807' }))),
+    file('c', 'x', pax({ mtime: '+5.25', size: '+1' })),
+  ),
+  one('a number beyond 64 bits', file('a', 'x', pax({ uid: '9223372036854775808' }))),
+  one('a time of access that is none', file('a', 'x', pax({ atime: '1e3' }))),
+  one('a size that is none, of a folder', dir('a', pax({ size: 'x' }))),
+  one(
+    'a length with a sign',
+    pieceBytes({ path: 'x', type: 'x', content: '+6 a=\n' }),
+    file('a', 'x', at(1)),
+  ),
+  one(
+    'a length with NULs behind',
+    pieceBytes({ path: 'x', type: 'x', content: '5 a=\n\0' }),
+    file('a'),
+  ),
+  one('a name with a NUL', file('a', 'x', pax({ path: 'a\0b' }))),
   one(
     'all records of one entry',
     file(
@@ -192,8 +296,16 @@ const records: TreeCase[] = [
   one(
     'times that nanoseconds in 64 bits cannot hold',
     file('a', 'x', pax({ mtime: '9223372037' })),
+    file('b', 'x', pax({ mtime: '9007199254740993' })),
+    file('c', 'x', pax({ mtime: '9223372036854775807' })),
     dir('d', pax({ mtime: '99999999999.5' })),
   ),
+  one('attributes without a name', file('a', 'x', xattr('user.', 'x'))),
+  one('a capability that is none', file('a', 'x', xattr('security.capability', 'x'))),
+  one('attributes with names of 256 bytes', symlink('a', 'b'), {
+    ...symlink('c', 'd'),
+    ...xattr(`user.${'n'.repeat(251)}`, 'x'),
+  }),
   one(
     'extended attributes of any bytes',
     file('a', 'x', at(1, xattr('user.note', 'v\0\xff\n='))),
@@ -226,6 +338,11 @@ const sparseFiles: TreeCase[] = [
       inOtherWords: [layer(sparseFile('1.0', sparse), file('after', 'x', at(1)))],
     },
   },
+  one('sparse without a count', file('a', '', pax({ 'GNU.sparse.map': '0,0' }))),
+  one(
+    'sparse that is not',
+    file('a', 'x', at(1, pax({ 'GNU.sparse.map': '', 'GNU.sparse.name': 'b' }))),
+  ),
   one(
     'GNU sparse version of tomorrow',
     file('a', 'x', pax({ 'GNU.sparse.major': '2', 'GNU.sparse.minor': '0' })),
@@ -256,6 +373,30 @@ const names: TreeCase[] = [
     file('m/g', 'x', at(1)),
     { ...symlink('out', '../../new/place'), mtime: 1 },
     file('out/h', 'x', at(1)),
+  ),
+  one(
+    'below links whose targets have ..',
+    { ...symlink('x', 't/u'), mtime: 1 },
+    { ...symlink('l', 'x/../y'), mtime: 1 },
+    file('l/relative', 'x', at(1)),
+    file('/l/absolute', 'x', at(1)),
+    dir('t/u/v', at(1)),
+    { ...symlink('t/u/v/k', '../z'), mtime: 1 },
+    { ...symlink('m', 'x/v'), mtime: 1 },
+    { ...symlink('n', 'm'), mtime: 1 },
+    file('n/k/f', 'x', at(1)),
+  ),
+  one('below 255 links', ...chain(255), file('l0/f', 'x', at(1))),
+  one('below 256 links', ...chain(256), file('l0/f', 'x')),
+  one('far below 60 links', ...chain(60), file('l0/d/f', 'x')),
+  one(
+    'names that are long only as they are written',
+    file('x', 'x', at(1, pax({ path: `${'a/../'.repeat(1000)}f` }))),
+  ),
+  one(
+    'folders by need, in one that hands on its group',
+    dir('d', at(1, { mode: 0o2755, gid: 7 })),
+    file('d/new/deep/f', 'x', at(1)),
   ),
   one('below a loop', symlink('a', 'b'), symlink('b', 'a'), file('a/f', 'x')),
   one('below a link to itself', symlink('a', 'a'), file('a/f', 'x')),
@@ -339,6 +480,20 @@ const links: TreeCase[] = [
     symlink('s', 'd'),
     hardlink('t', 's/f', at(1)),
   ),
+  one(
+    'whose targets end in no name',
+    file('f', 'x', at(1)),
+    file('far/f', 'y', at(1)),
+    { ...symlink('s', 'f'), mtime: 1 },
+    { ...symlink('l', 'far/away'), mtime: 1 },
+    hardlink('t', 's/', at(1)),
+    hardlink('u', 'l/../f', at(1)),
+    hardlink('v', 'none/../f', at(1)),
+    hardlink('w', 's', at(1)),
+  ),
+  one('to the root', hardlink('a', '/')),
+  one('to a folder’s folder', dir('d/e'), hardlink('a', 'd/e/..')),
+  one('in a loop', hardlink('a', 'b'), hardlink('b', 'a')),
   one(
     'absolute, and leading out',
     file('a', 'x', at(1)),
@@ -453,6 +608,13 @@ const whiteouts: TreeCase[] = [
     file('d/.wh.b', '', at(1)),
     file('c', 'x', at(1)),
   ),
+  {
+    ...one('of what the only layer has brought before', file('a', 'x', at(1)), file('.wh.a')),
+    differs: {
+      why: 'containerd removes files of the lowest layer itself; the image specification lets whiteouts hide what is in lower layers only',
+      expected: (theirs) => ({ ...theirs, a: OWN_FILE }),
+    },
+  },
   one('.wh.', file('.wh.')),
   one('.wh..', file('.wh..')),
   one('.wh...', file('.wh...')),

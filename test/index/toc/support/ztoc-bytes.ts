@@ -48,6 +48,9 @@ const TYPES: Readonly<Record<TarEntry['type'], string>> = {
   character: 'char',
   block: 'block',
   fifo: 'fifo',
+  // Whatever becomes no file.
+  global: '',
+  unknown: '',
 };
 const GZIP_HEADER = 10;
 
