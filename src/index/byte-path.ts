@@ -5,8 +5,8 @@ import type { ByteString } from './tar-header.js';
 /** NAME_MAX and PATH_MAX of Linux. */
 export const MAX_NAME = 255;
 export const MAX_PATH = 4096;
-/** Most names from the root to an entry: the parent that symlinks lead to has at most {@link MAX_PATH}. */
-export const MAX_DEPTH = MAX_PATH + 1;
+/** Most names from the root to an entry: each takes two bytes of its path. */
+export const MAX_DEPTH = MAX_PATH / 2;
 
 /**
  * The components of `path` seen from the root: no empty ones, no `.`; `..` goes up lexically and stops

@@ -10,6 +10,7 @@
 import type BetterSqlite3 from 'better-sqlite3';
 import type { SiphonError } from '../common/errors.js';
 import { type ExpectedLayer, checkExpected } from './expected-layer.js';
+import { MAX_NAME, MAX_PATH } from './byte-path.js';
 import { ImplicitPaths } from './implicit-paths.js';
 import {
   IndexDamage,

@@ -135,7 +135,7 @@ async function damageOf(action: () => unknown): Promise<string | undefined> {
 /** Everything that a mount, a listing or a read asks of an index. */
 async function useAll(path: string, readsAll: boolean): Promise<void> {
   using index = LayerIndex.open(path);
-  index.implicitDirectories();
+  Array.from(index.implicitDirectories());
   for (const entry of listTree(path)) lookAt(index, entry.ino);
   for (let ino = 1; ino <= index.info.inodeCount && ino < 20; ino++) lookAt(index, ino);
   if (!readsAll) return;
