@@ -161,11 +161,7 @@ sys.stdin.readline()`;
     const siphon = new URL('../../bin/siphon', import.meta.url).pathname;
     const preload =
       '--import=data:text/javascript,console.log("here");await new Promise(()=>setTimeout(()=>0,1e5))';
-    const { child } = await startUntilReady(
-      [...group.enter, process.execPath, preload, siphon],
-      /here/,
-      patience,
-    );
+    await startUntilReady([...group.enter, process.execPath, preload, siphon], /here/, patience);
     const meter = await startProcessMeter(group);
     expect((await meter.stop()).map(({ name }) => name)).toEqual(['siphon']);
   });
