@@ -85,7 +85,7 @@ async function measure(place: Place, keeper: number): Promise<void> {
     signal.throwIfAborted();
     await prepareImage(place, number);
   }
-  await delay(5000);
+  await delay(15_000); // Threads that indexed have gone by then.
   report(`${values.images} images mounted`, keeper);
   const rounds: number[] = [];
   for (let round = 1; round <= Number(values.rounds); round += 1) {

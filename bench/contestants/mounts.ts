@@ -42,8 +42,7 @@ export const MOUNT_CONTESTANTS: readonly MountContestant[] = [
   folder,
   siphonMount('kernel', 'siphon mount'),
   siphonMount('libfuse', 'siphon mount, fuse-native'),
-  // It locks itself up where it answers several calls at once.
-  archive('archivemount', (layer, path) => [layer, path, '-s', '-o', 'readonly']),
+  archive('archivemount', (layer, path) => [layer, path, '-o', 'readonly']),
   archive('ratarmount', (layer, path) => ['--index-file', ':memory:', layer, path]),
 ];
 

@@ -36,13 +36,13 @@ export async function takeTurns<C, T>(
   for (let round = 1; round <= rounds; round += 1) {
     for (const contestant of rotated(contestants, round - 1)) {
       signal.throwIfAborted();
-      const limit = AbortSignal.timeout(turnTimeout);
-      const turn = { round, signal: AbortSignal.any([signal, limit]) };
-      const result = await work(contestant, turn).catch((error: unknown) => {
-        signal.throwIfAborted();
-        const late = `it was ended: not done after ${turnTimeout / 1000} s`;
-        return failedRun(round, limit.aborted ? late : error);
-      });
+      const limit = new AbortController();
+      const late = new Error(`it was ended: not done after ${turnTimeout / 1000} s`);
+      const timer = setTimeout(() => limit.abort(late), turnTimeout);
+      const turn = { round, signal: AbortSignal.any([signal, limit.signal]) };
+      const result = await work(contestant, turn)
+        .catch((error: unknown) => failedRun(round, limit.signal.aborted ? late : error))
+        .finally(() => clearTimeout(timer));
       signal.throwIfAborted();
       results.get(contestant)?.push(result);
       await onTurn?.(results);
