@@ -4,6 +4,9 @@
  * compared with its digest, and the index by which the layer is served with what the blob gives: only now is it
  * known that an index from elsewhere told the truth about the tree. From then on the layer needs no registry.
  *
+ * A layer is begun where there is room for all that is missing of it, beside what those begun before still need:
+ * layers that filled the room together, and none to its end, would be of no use to anybody.
+ *
  * Wrong bytes are drawn anew, from another host where there is one. A layer that stays wrong, or whose index has
  * lied, is refused: whoever reads it gets errors instead of bytes that nothing vouches for.
  */
@@ -61,6 +64,8 @@ class WrongLayer extends SiphonError {
 export class BackgroundFill {
   readonly #options: BackgroundFillOptions;
   readonly #running = new Map<FilledLayer, Promise<void>>();
+  /** Bytes that are still to come of each layer that was begun. */
+  readonly #reserved = new Map<FilledLayer, () => number>();
   /** What kind of failure each layer met last: the log is told of another. */
   readonly #said = new WeakMap<FilledLayer, ReturnType<typeof errorCode>>();
   /** Settles with the last check that was begun: each keeps a core busy. */
@@ -117,10 +122,18 @@ export class BackgroundFill {
   }
 
   async #fill(layer: FilledLayer): Promise<boolean> {
+    try {
+      return await this.#bring(layer);
+    } finally {
+      this.#reserved.delete(layer);
+    }
+  }
+
+  async #bring(layer: FilledLayer): Promise<boolean> {
     const { signal } = layer.closing;
     const source = await layer.source.open();
     if (layer.completion !== undefined) {
-      if (!source.local) await this.#requireRoom(layer, layer.record.blobSize);
+      if (!source.local) await this.#requireRoom(layer, () => layer.record.blobSize);
       await layer.completion.wait(signal, 'fill');
       return true;
     }
@@ -144,7 +157,7 @@ export class BackgroundFill {
       signal.throwIfAborted();
       if (blob.present - seen >= ROOM_STEP) {
         seen = blob.present;
-        await this.#requireRoom(layer, blob.size - seen);
+        await this.#requireRoom(layer, () => blob.size - blob.present);
       }
     } while (await blob.fill(signal));
   }
@@ -218,14 +231,21 @@ export class BackgroundFill {
     return mine;
   }
 
-  /** @throws SiphonError `no-space` where `bytes` more would be more than may be kept, or leave too little on the disk */
-  async #requireRoom(layer: FilledLayer, bytes: number): Promise<void> {
-    const room = this.#options.room();
+  /**
+   * Reserves room for what is still to come of the layer, until its fill is over.
+   * @throws SiphonError `no-space` where that would be more than may be kept, or leave too little on the disk
+   */
+  async #requireRoom(layer: FilledLayer, rest: () => number): Promise<void> {
+    this.#reserved.delete(layer);
+    const others = [...this.#reserved.values()].reduce((sum, bytesOf) => sum + bytesOf(), 0);
+    const bytes = rest();
+    const room = this.#options.room() - others;
     if (bytes > room) {
       const problem = `${room} bytes of blobs may still be kept, expected ${bytes}`;
       throw noRoom(layer, problem);
     }
-    await this.#requireDisk(layer, bytes);
+    this.#reserved.set(layer, rest);
+    await this.#requireDisk(layer, bytes + others);
   }
 
   async #requireDisk(layer: FilledLayer, bytes: number): Promise<void> {

@@ -10,7 +10,7 @@ import { type Descriptor, describe } from './descriptor.js';
 import type { Endpoint } from './endpoint.js';
 import { expectStatus } from './http-answer.js';
 import { type HttpRequestBody, type HttpResponse, bufferBody } from './http-exchange.js';
-import { RemoteError } from './remote-error.js';
+import { RemoteError, codeForStatus } from './remote-error.js';
 import type { RepositoryHost } from './repository-host.js';
 import { type ManifestTarget, type UploadBody, formatTarget, targetPath } from './target.js';
 
@@ -170,7 +170,8 @@ async function resumed(
   const response = await host.send({ method: 'GET', target: location, access: 'push', signal });
   const offset = receivedBytes(response);
   const isUsable = response.status === 204 && offset !== undefined && offset <= descriptor.size;
-  if (response.status >= 500) await expectStatus(response, [204], task);
+  // What is only for now says nothing about the upload.
+  if (codeForStatus(response.status) === 'unavailable') await expectStatus(response, [204], task);
   response.discard();
   return isUsable ? { location: uploadLocation(response, task), chunk, offset } : undefined;
 }
@@ -205,16 +206,18 @@ async function sendChunk(
   const chunk = uploadBody(body, offset, end);
   const request = { method: 'PATCH', target: session.location, headers, body: chunk } as const;
   const response = await host.send({ ...request, access: 'push', signal });
-  if (response.status === 416) throw outOfStep(response, task);
-  await expectStatus(response, [202], task);
+  if (response.status !== 416) await expectStatus(response, [202], task);
   response.discard();
+  if (response.status === 416) throw outOfStep(response, task);
   session.location = uploadLocation(response, task);
-  session.offset = receivedBytes(response) ?? end;
+  const received = receivedBytes(response) ?? end;
+  // Else the same chunk would be sent for ever.
+  if (received <= offset || received > descriptor.size) throw outOfStep(response, task);
+  session.offset = received;
 }
 
 /** The registry has more or less of the upload than we know, and is to be asked. */
 function outOfStep(response: HttpResponse, task: string): RemoteError {
-  response.discard();
   const { host } = response.url;
   const message = `Cannot ${task}: "${host}" wants another chunk than the one that was sent`;
   return new RemoteError('unavailable', message, { status: response.status });

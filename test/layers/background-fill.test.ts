@@ -89,3 +89,21 @@ test('a layer for which there is no room is left, until there is', async () => {
   room = 2 * MIB;
   await expect.poll(() => source.present, { timeout: 15_000, interval: 200 }).toBe(2 * MIB);
 }, 20_000);
+
+test('of layers that do not fit together one comes whole, and the others wait for room', async () => {
+  const limit = 60 * MIB;
+  const sources: { readonly present: number }[] = [];
+  const room = (): number => limit - sources.reduce((sum, { present }) => sum + present, 0);
+  const { fill, layer } = await filling(room);
+  const layers = [];
+  for (const number of [1, 2]) {
+    const blob = Buffer.alloc(40 * MIB, number);
+    const read: BlobSource['read'] = (at, length) =>
+      Promise.resolve(Buffer.from(blob.subarray(at, at + length)));
+    layers.push(await layer(number, read, blob));
+  }
+  sources.push(...layers.map(({ source }) => source));
+  for (const { filled } of layers) fill.begin(filled);
+  const presentOf = (): number[] => sources.map(({ present }) => present).toSorted((a, b) => a - b);
+  await expect.poll(presentOf, { timeout: 8000 }).toEqual([0, 40 * MIB]);
+}, 20_000);

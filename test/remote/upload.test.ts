@@ -6,7 +6,7 @@ import { Registry } from '#src/remote/registry.js';
 import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { startRegistryProxy } from '../support/registry-proxy.js';
 import { startScriptedServer } from '../support/scripted-server.js';
-import { openRegistry, patient, randomBlob, signal } from './helpers.js';
+import { containing, failureOf, openRegistry, patient, randomBlob, signal } from './helpers.js';
 
 const CHUNK = 16 * 1024 * 1024;
 let server: DockerRegistry;
@@ -100,6 +100,54 @@ test('where the registry has more or less of an upload than it was told, it is a
     await registry.pushBlob(blob.descriptor, blob.bytes, signal());
     expect(patches).toBe(4);
     expect((await registry.fetchBlob(blob.descriptor, signal())).equals(blob.bytes)).toBe(true);
+  } finally {
+    await registry.close();
+  }
+}, 60_000);
+
+test.each([
+  ['nothing', '0-0'],
+  ['more than the blob', `0-${3 * CHUNK}`],
+])(
+  'a registry that takes a chunk and then has %s is asked a few times',
+  async (_, range) => {
+    const blob = randomBlob(CHUNK + 1000);
+    const server = await startScriptedServer((request, response) => {
+      request.resume().once('end', () => {
+        const { method } = request;
+        const status = method === 'HEAD' ? 404 : method === 'GET' ? 204 : 202;
+        response.writeHead(status, { location: '/v2/upload', range }).end();
+      });
+    });
+    const registry = openRegistry(server.host);
+    try {
+      const stop = AbortSignal.timeout(8000);
+      const error = await failureOf(registry.pushBlob(blob.descriptor, blob.bytes, stop));
+      expect(error).toMatchObject({ code: 'unavailable', message: containing('another chunk') });
+    } finally {
+      await registry.close();
+      await server.close();
+    }
+  },
+  20_000,
+);
+
+test('an upload is gone on with though the registry has no time to say where it stands', async () => {
+  await using proxy = await startRegistryProxy(server.host);
+  const registry = openRegistry(proxy.host);
+  const blob = randomBlob(2 * CHUNK + 1000);
+  const methods: string[] = [];
+  proxy.before = async (request) => {
+    const method = request.split(' ')[0] ?? '';
+    methods.push(method);
+    const asked = methods.filter((one) => one === method).length;
+    if (method === 'PATCH' && asked === 2) return 503;
+    return method === 'GET' && asked === 1 ? 429 : undefined;
+  };
+  try {
+    await registry.pushBlob(blob.descriptor, blob.bytes, signal());
+    expect(methods.filter((one) => one === 'POST')).toHaveLength(1);
+    expect(methods.filter((one) => one === 'PATCH')).toHaveLength(4);
   } finally {
     await registry.close();
   }
