@@ -11,7 +11,7 @@
  */
 
 import { SiphonError } from '../common/errors.js';
-import { type SplitPath, components } from './byte-path.js';
+import { type SplitPath, components, splitPath } from './byte-path.js';
 import type { ByteString } from './tar-header.js';
 
 /** As containerd limits it; a loop of links ends there. */
@@ -53,8 +53,7 @@ export function rootPath(path: ByteString, linkAt: LinkReader): ByteString[] {
 export function hardLinkPath(target: ByteString, linkAt: LinkReader): SplitPath {
   const slash = target.lastIndexOf('/');
   const name = target.slice(slash + 1);
-  if (name !== '' && !target.includes('..') && name !== '.')
-    return { directory: target.slice(0, Math.max(slash, 0)), name };
+  if (name !== '' && !target.includes('..') && name !== '.') return splitPath(target);
   const above = rootPath(target.slice(0, slash + 1), linkAt);
   const names = components(`${above.join('/')}/${name}`);
   const last = names.pop();

@@ -75,10 +75,12 @@ async function mountByCommand(
 
 /** The folder of the layer in the FUSE mount below the overlay of `siphon mount`. */
 async function layerOfMount(sandbox: Sandbox): Promise<string> {
-  const found = (await sandbox.mounts()).find((path) => path.startsWith(`${sandbox.root}/mounts/`));
-  const [layer] = found === undefined ? [] : await readdir(found);
-  if (found === undefined || layer === undefined) throw new Error('there is no layer');
-  return join(found, layer);
+  const ours = (path: string): boolean => path.startsWith(`${sandbox.root}/mounts/`);
+  for (const path of (await sandbox.mounts()).filter(ours)) {
+    const [layer] = await readdir(path);
+    if (layer !== undefined) return join(path, layer);
+  }
+  throw new Error('there is no layer');
 }
 
 async function bind(sandbox: Sandbox, source: string, name: string): Promise<string> {

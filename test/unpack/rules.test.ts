@@ -153,6 +153,16 @@ describe.skipIf(skip)('unpackLayer: needs root', () => {
     expect(layer.implicitDirectories).toEqual(['f']);
   });
 
+  it('keeps the time of a folder that a link names in another way', async () => {
+    const { target } = await unpackPieces([
+      dir('./d', { mtime: 7 }),
+      file('./d/a', 'x'),
+      hardlink('./d/b', './d/a'),
+      hardlink('./d/c', 'd//./a'),
+    ]);
+    expect(await readTree(target)).toMatchObject({ d: { mtime: '7000000000' } });
+  });
+
   it('describes a hard-linked file anew by the header of the link', async () => {
     const { target } = await unpackPieces([
       file('a', 'x', { mode: 0o644, mtime: 1 }),
