@@ -1,7 +1,7 @@
 /** Logging: structured lines on standard error (pino), one logger per part (`log.child`). */
 
 import { type Logger as PinoLogger, destination, pino } from 'pino';
-import { withoutSecrets } from './secrets.js';
+import { withoutSecretsInJson } from './secrets.js';
 
 export type Logger = PinoLogger;
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
@@ -17,7 +17,7 @@ export function createLogger(level: LogLevel): Logger {
       level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
-      hooks: { streamWrite: withoutSecrets },
+      hooks: { streamWrite: withoutSecretsInJson },
     },
     destination({ fd: 2, sync: true }),
   );

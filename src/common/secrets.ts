@@ -7,13 +7,24 @@
 const MAX_SECRETS = 512;
 /** Shorter ones may be ordinary words; only what others say is searched for them. */
 const TELLING_LENGTH = 8;
+/** Shorter ones may be words or numbers all the same: what they are part of is left. */
+const UNLIKELY_WORD = 12;
 
 export const HIDDEN = '…';
 
 /** How each may be written; used last is last. */
 const secrets = new Map<string, readonly string[]>();
 /** All that is looked for, the longest first, since one may be part of another; absent when it has changed. */
-let wanted: readonly string[] | undefined;
+let wanted: readonly Form[] | undefined;
+
+/** What is looked for; the patterns are of what may be a word. */
+interface Form {
+  form: string;
+  /** In text of our own. */
+  alone?: RegExp;
+  /** In text of others. */
+  apart?: RegExp;
+}
 
 /** From now on `text` is shown by nothing that asks here; empty text is no secret. */
 export function rememberSecret(text: string): void {
@@ -27,30 +38,54 @@ export function rememberSecret(text: string): void {
   if (secrets.size > MAX_SECRETS && oldest !== undefined) secrets.delete(oldest);
 }
 
-/** `text` of our own, without secrets that are long enough to be none of its words. */
+/** `text` of our own, without secrets; without those that may be words only where they stand alone. */
 export function withoutSecrets(text: string): string {
   let shown = text;
-  for (const form of allForms()) {
+  for (const { form, alone } of allForms()) {
     if (form.length < TELLING_LENGTH) break;
-    if (shown.includes(form)) shown = shown.replaceAll(form, HIDDEN);
+    if (shown.includes(form)) shown = shown.replaceAll(alone ?? form, HIDDEN);
   }
   return shown;
 }
 
-/** `text` of somebody else's, without any secret; short ones where they stand alone. */
+/** `json` with no secret in its strings; its names and numbers are our own. */
+export function withoutSecretsInJson(json: string): string {
+  return json.replaceAll(/"(?:[^"\\]|\\.)*"(:?)/g, (quoted, colon: string) => {
+    if (colon !== '') return quoted;
+    const text = JSON.parse(quoted) as string; // a string by the pattern
+    const shown = withoutSecrets(text);
+    return shown === text ? quoted : JSON.stringify(shown);
+  });
+}
+
+/** `text` of somebody else's, without any secret; those that may be words wherever they are no part of one. */
 export function withoutAnySecret(text: string): string {
-  const short = allForms().filter(({ length }) => length < TELLING_LENGTH);
-  let shown = withoutSecrets(text);
-  for (const form of short) {
-    const literal = form.replaceAll(/[\\^$.*+?()[\]{}|/-]/g, String.raw`\$&`);
-    shown = shown.replaceAll(new RegExp(String.raw`(?<!\w)${literal}(?!\w)`, 'g'), HIDDEN);
+  let shown = text;
+  for (const { form, apart } of allForms()) {
+    if (shown.includes(form)) shown = shown.replaceAll(apart ?? form, HIDDEN);
   }
   return shown;
 }
 
-function allForms(): readonly string[] {
-  wanted ??= [...new Set([...secrets.values()].flat())].toSorted((a, b) => b.length - a.length);
+function allForms(): readonly Form[] {
+  wanted ??= [...new Set([...secrets.values()].flat())]
+    .toSorted((a, b) => b.length - a.length)
+    .map(sought);
   return wanted;
+}
+
+/** Names of hosts and paths, and a word before its colon, are made of words that do not stand alone. */
+function sought(form: string): Form {
+  if (form.length >= UNLIKELY_WORD) return { form };
+  const literal = form.replaceAll(/[\\^$.*+?()[\]{}|/-]/g, String.raw`\$&`);
+  const [before, after] = [/^\w/.test(form), /\w$/.test(form)];
+  const between = (left: string, right: string): RegExp =>
+    new RegExp(`${before ? left : ''}${literal}${after ? right : ''}`, 'g');
+  return {
+    form,
+    alone: between(String.raw`(?<![\w./-])`, String.raw`(?![\w/-]|[.:]\w)`),
+    apart: between(String.raw`(?<!\w)`, String.raw`(?!\w)`),
+  };
 }
 
 /** As it is, in a URL, in a form, and in JSON. */

@@ -3,7 +3,7 @@
 import { SiphonError } from '../common/errors.js';
 import { parseContentRange } from './content-range.js';
 import { expectStatus } from './http-answer.js';
-import { type Exchange, type HttpResponse, openHttpClient } from './http-exchange.js';
+import { type Exchange, type HttpResponse, loginOf, openHttpClient } from './http-exchange.js';
 import { type RemoteTimeouts, type RetryPolicy, defaultRetry, defaultTimeouts } from './policy.js';
 import { type RangeListener, RangedBlob, responseValidator } from './ranged-blob.js';
 import { followingRedirects } from './redirects.js';
@@ -74,10 +74,9 @@ function parseTarget(text: string): Target {
       'Cannot read URL: it is malformed, expected http:// or https://',
     );
   }
-  const username = decodeURIComponent(url.username);
-  const password = decodeURIComponent(url.password);
+  const login = loginOf(url);
   const headers: Record<string, string> =
-    username === '' ? {} : { authorization: basicHeader({ username, password }) };
+    login.username === '' ? {} : { authorization: basicHeader(login) };
   url.username = '';
   url.password = '';
   url.hash = '';

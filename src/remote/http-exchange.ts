@@ -107,13 +107,24 @@ function openDispatcher(to: string | URL, timeouts: RemoteTimeouts, tls: TlsSett
     bodyTimeout: 0,
   };
   if (typeof to === 'string') return new Pool(to, { ...common, connect });
-  rememberSecret(decodeURIComponent(to.password));
-  rememberSecret(
-    Buffer.from(decodeURIComponent(`${to.username}:${to.password}`)).toString('base64'),
-  );
+  const { username, password } = loginOf(to);
+  rememberSecret(password);
+  rememberSecret(Buffer.from(`${username}:${password}`).toString('base64'));
   // Proxies tunnel to TLS ports only, as a rule; plain HTTP they pass on.
   const how = { proxyTls: { timeout }, requestTls: connect, proxyTunnel: false };
   return new ProxyAgent({ ...common, uri: to.href, ...how });
+}
+
+/** @throws SiphonError `usage`; its message shows nothing of the login */
+export function loginOf({ username, password, host }: URL): { username: string; password: string } {
+  try {
+    return { username: decodeURIComponent(username), password: decodeURIComponent(password) };
+  } catch {
+    throw new SiphonError(
+      'usage',
+      `Cannot use the login in the URL of "${host}": it is malformed, expected % as %25`,
+    );
+  }
 }
 
 function connectTls({ verify, authorities, clients }: TlsSettings): object {
@@ -186,11 +197,12 @@ function requestHeaders(request: HttpRequest): Record<string, string> {
   };
 }
 
-/** Headers that anybody may see; others come from a login or a hosts file. */
+/** Headers that anybody may see; others come from a login or a hosts file, where some name no more than a place. */
 const OPEN_HEADERS = /^(?:accept.*|content-.*|range|user-agent)$/;
+const SECRET_HEADERS = /auth|cookie|token|key|secret|passw|signature/;
 /** What siphon itself asks for in queries; the rest of them is of URLs that were given to it. */
 const OPEN_PARAMETERS = /^(?:account|artifacttype|digest|from|mount|ns|scope|service)$/i;
-/** Shorter values of given URLs are versions, dates and the like. */
+/** Shorter values of given URLs and headers are versions, dates, regions and the like. */
 const SIGNATURE_LENGTH = 16;
 
 /** What is sent to be let in: nobody is to be shown it, whoever quotes it. */
@@ -203,7 +215,8 @@ function rememberSecrets({ url, headers = {} }: HttpRequest): void {
     rememberSecret(pair.replace(/^[^:]*:/, ''));
   }
   for (const [name, text] of Object.entries(headers)) {
-    if (!OPEN_HEADERS.test(name)) rememberSecret(text);
+    const isTelling = text.length >= SIGNATURE_LENGTH || SECRET_HEADERS.test(name);
+    if (isTelling && !OPEN_HEADERS.test(name)) rememberSecret(text);
   }
   const given = [...url.searchParams].filter(([name]) => !OPEN_PARAMETERS.test(name));
   if (given.length > 0) rememberSecret(url.search);

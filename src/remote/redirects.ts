@@ -1,6 +1,6 @@
 /** Redirects of reads, as registries use them to hand out blobs from a storage service. */
 
-import { SiphonError } from '../common/errors.js';
+import { SiphonError, errorCode } from '../common/errors.js';
 import type { Exchange, HttpRequest, HttpResponse } from './http-exchange.js';
 
 const MAX_REDIRECTS = 5;
@@ -50,7 +50,8 @@ export function rememberingTarget(exchange: Exchange, url: URL): RememberedTarge
       if (!isRefusal(response.status)) return response;
       response.discard();
     } catch (error) {
-      forget(request.url);
+      // That nobody waits any more says nothing about the target.
+      if (errorCode(error) !== 'cancelled') forget(request.url);
       throw error;
     }
     forget(request.url);

@@ -5,7 +5,7 @@ import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { LayoutBuilder } from '../support/oci-layout.js';
 import { type ScriptedServer, startScriptedServer } from '../support/scripted-server.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
-import { collect, failureOf, impatient, randomBlob, signal } from './helpers.js';
+import { collect, containing, failureOf, impatient, randomBlob, signal } from './helpers.js';
 
 const { bytes } = randomBlob(2 * 1024 * 1024);
 
@@ -80,6 +80,15 @@ test('content that changes while it is open is corrupt', async () => {
     await source.close();
   });
 });
+
+test.each(['a%zz:sesame', 'a:sesame%', 'a:sesame%ff'])(
+  'a login in a URL that is not escaped is told without it: %s',
+  async (login) => {
+    const error = await failureOf(openHttpBlob(`http://${login}@host.invalid/x`, signal()));
+    expect(error).toMatchObject({ code: 'usage', message: containing('"host.invalid"') });
+    expect(error.message).not.toContain('sesame');
+  },
+);
 
 test('user and password of a URL become a header and stay out of names', async () => {
   const greet: RequestListener = (_, response) => {

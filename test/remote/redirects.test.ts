@@ -84,6 +84,33 @@ test.each<Trouble>(['a server error', 'silence', 'a body that stands still', 'a 
   },
 );
 
+test('a read that nobody waits for any more leaves the target known', async () => {
+  let isSilent = false;
+  const store = await startScriptedServer((request, response) => {
+    if (!isSilent) sendPart(request, response);
+  });
+  const front = await startScriptedServer((_, response) =>
+    response.writeHead(307, { location: `${store.origin}/b` }).end(),
+  );
+  const registry = openRegistry(front.host);
+  const source = registry.blobSource(descriptor);
+  try {
+    await source.read(0, 10, signal());
+    isSilent = true;
+    const stop = new AbortController();
+    const given = source.read(100, 10, stop.signal);
+    await expect.poll(() => store.requests.length).toBe(2);
+    stop.abort();
+    await expect(given).rejects.toMatchObject({ code: 'cancelled' });
+    isSilent = false;
+    await source.read(200, 10, signal());
+    expect([store, front].map(({ requests }) => requests.length)).toEqual([3, 1]);
+  } finally {
+    await registry.close();
+    await Promise.all([front.close(), store.close()]);
+  }
+});
+
 function rangeOf(request: IncomingMessage): { part: Buffer; headers: OutgoingHttpHeaders } {
   const [, first, last] = /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? '') ?? [];
   const part = bytes.subarray(Number(first), Number(last) + 1);

@@ -6,10 +6,12 @@ import { type AddressInfo, type Socket, connect } from 'node:net';
 import { afterEach, expect, test, vi } from 'vitest';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { openHttpClient } from '#src/remote/http-exchange.js';
+import { defaultTimeouts } from '#src/remote/policy.js';
 import { createAuthority } from '../support/certificates.js';
 import { startDockerRegistry } from '../../bench/programs/docker-registry.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
-import { openRegistry, pushImage, randomBlob, signal } from './helpers.js';
+import { containing, failureOf, openRegistry, pushImage, randomBlob, signal } from './helpers.js';
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -52,6 +54,19 @@ async function startProxy(target: string) {
     },
   };
 }
+
+test('a password of a proxy that is not escaped is told without it', async () => {
+  vi.stubEnv('HTTP_PROXY', 'http://me:100%25%@proxy.invalid:9');
+  const client = openHttpClient(defaultTimeouts);
+  try {
+    const url = new URL('http://registry.invalid/v2/');
+    const error = await failureOf(client.exchange({ method: 'GET', url, signal: signal() }));
+    expect(error).toMatchObject({ code: 'usage', message: containing('"proxy.invalid:9"') });
+    expect(error.message).not.toContain('100');
+  } finally {
+    await client.close();
+  }
+});
 
 test.each(['http', 'https'])('a registry by %s is reached through its proxy', async (scheme) => {
   await using folder = await temporaryFolder();
