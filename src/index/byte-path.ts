@@ -22,11 +22,6 @@ export function components(path: ByteString): ByteString[] {
   return clean;
 }
 
-/** Where a symlink in the directory `from` (components from the root) points to, lexically. */
-export function linkTarget(from: readonly ByteString[], target: ByteString): ByteString[] {
-  return components(target.startsWith('/') ? target : `${from.join('/')}/${target}`);
-}
-
 /** A file's directory, and its name there; the root has none. */
 export interface SplitPath {
   /** Empty for the root. Of a path that begins there (`/a`, `../a`), with a slash in front. */

@@ -1,6 +1,6 @@
 /** A directory of a layer by its path, looked up in the layer's index. */
 
-import { linkTarget } from './byte-path.js';
+import { toBytes } from './byte-path.js';
 import { type LayerIndex, rootIno } from './layer-index.js';
 import type { Inode } from './layer-model.js';
 import { isDirectory } from './modes.js';
@@ -20,28 +20,40 @@ export interface DirectorySearch {
 
 /**
  * @param path from the root; `''` is the root
- * @param symlinks how many may be followed, as if the layer's root were `/`; one more is something else
+ * @param symlinks how many may be followed, as the kernel does it where the layer's root is `/`; one more is
+ *   something else
  */
 export function findDirectory(index: LayerIndex, path: ByteString, symlinks = 0): DirectorySearch {
+  const rest = namesOf(path);
+  const above: Inode[] = [];
+  let at = index.inode(rootIno);
   let left = symlinks;
-  let rest = path.split('/').filter((part) => part !== '');
-  let inode = index.inode(rootIno);
   let isOpaque = false;
-  for (let i = 0; i < rest.length && inode !== undefined;) {
-    isOpaque ||= index.info.hasXattrs && index.xattr(inode.ino, opaqueName) !== undefined;
-    const child = index.lookup(inode.ino, Buffer.from(rest[i] ?? '', 'latin1'));
+  for (let name = rest.pop(); name !== undefined && at !== undefined; name = rest.pop()) {
+    if (name === '' || name === '.') continue;
+    if (name === '..') {
+      at = above.pop() ?? at;
+      continue;
+    }
+    isOpaque ||= index.info.hasXattrs && index.xattr(at.ino, opaqueName) !== undefined;
+    const child = index.lookup(at.ino, toBytes(name));
     const target = left > 0 && child !== undefined ? index.readlink(child.ino) : undefined;
     if (target !== undefined) {
       left -= 1;
-      rest = [...linkTarget(rest.slice(0, i), target.toString('latin1')), ...rest.slice(i + 1)];
-      inode = index.inode(rootIno);
-      i = 0;
+      const text = target.toString('latin1');
+      if (text.startsWith('/')) at = above.splice(0)[0] ?? at;
+      rest.push(...namesOf(text));
       continue;
     }
     if (child !== undefined && !isDirectory(child.mode))
       return { found: undefined, isOther: true, isOpaque };
-    inode = child;
-    i += 1;
+    above.push(at);
+    at = child;
   }
-  return { found: inode, isOther: false, isOpaque };
+  return { found: at, isOther: false, isOpaque };
+}
+
+/** Last one first. */
+function namesOf(path: ByteString): ByteString[] {
+  return path.split('/').toReversed();
 }
