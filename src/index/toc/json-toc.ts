@@ -29,28 +29,27 @@ const MAX_ENTRY_SIZE = 4 << 20;
 
 /**
  * The entries, read as they are asked for: a table can have more than fit into memory.
+ * @param checkWanted is called at each object of the list, and throws to end the work
  * @throws SiphonError `invalid` where it is no such table; `unsupported` where chunks have no digest of
  * a kind known here, or names were lost
  */
-export function* parseJsonToc(json: Buffer): Generator<TocEntry, undefined> {
-  let parts: Fields[] = [];
+export function* parseJsonToc(
+  json: Buffer,
+  checkWanted: () => void = () => undefined,
+): Generator<TocEntry, undefined> {
+  let file: TocFile | undefined;
   for (const fields of listedEntries(json)) {
-    if (fields['type'] === 'chunk' && parts.length > 0) {
-      parts.push(fields);
+    checkWanted();
+    if (fields['type'] === 'chunk' && file !== undefined) {
+      file.add(fields);
       continue;
     }
-    if (parts.length > 0) yield fileOf(parts);
-    parts = fields['type'] === 'reg' ? [fields] : [];
-    if (parts.length === 0) yield { entry: tarEntryOf(fields), chunks: [] };
+    if (file !== undefined) yield file.finish();
+    file = fields['type'] === 'reg' ? new TocFile(fields) : undefined;
+    if (file === undefined) yield { entry: tarEntryOf(fields), chunks: [] };
   }
-  if (parts.length > 0) yield fileOf(parts);
+  if (file !== undefined) yield file.finish();
   return undefined;
-}
-
-/** A file from its own entry and the chunks behind it. */
-function fileOf(parts: readonly Fields[]): TocEntry {
-  const entry = tarEntryOf(parts[0] ?? {});
-  return { entry, chunks: chunksOf(entry, parts) };
 }
 
 function* listedEntries(json: Buffer): Generator<Fields, undefined> {
@@ -116,25 +115,47 @@ function tarEntryOf(fields: Fields): TarEntry {
   };
 }
 
-/** The chunks of a file; the first part is the file's own entry. */
-function chunksOf(entry: TarEntry, parts: readonly Fields[]): TocChunk[] {
-  const chunks: TocChunk[] = [];
-  let at = 0;
-  for (const [number, part] of parts.entries()) {
+/** A file: its own entry, which speaks of its first chunk, and the chunks behind it, of which it holds one. */
+class TocFile {
+  readonly #entry: TarEntry;
+  readonly #chunks: TocChunk[] = [];
+  /** The last part so far: what it leaves out depends on whether another follows. */
+  #part: Fields;
+  #isFirst = true;
+  #end = 0;
+
+  constructor(fields: Fields) {
+    this.#entry = tarEntryOf(fields);
+    this.#part = fields;
+  }
+
+  add(part: Fields): void {
+    const size = integer(this.#part, 'chunkSize');
+    if (size === 0) throw gap(this.#entry, this.#end);
+    this.#take(size, false);
+    this.#isFirst = false;
+    this.#part = part;
+  }
+
+  finish(): TocEntry {
+    // A chunk that reaches to the file's end need not say so.
+    const size = integer(this.#part, 'chunkSize') || this.#entry.size - this.#end;
+    this.#take(size, this.#isFirst);
+    if (this.#end !== this.#entry.size) throw gap(this.#entry, this.#end);
+    return { entry: this.#entry, chunks: this.#chunks };
+  }
+
+  #take(size: number, isWhole: boolean): void {
+    const [entry, part, at] = [this.#entry, this.#part, this.#end];
     if (integer(part, 'chunkOffset') !== at || bytesOf(part, 'name') !== entry.path)
       throw gap(entry, at);
-    const isLast = number === parts.length - 1;
-    // A chunk that reaches to the file's end need not say so.
-    const size = integer(part, 'chunkSize') || (isLast ? entry.size - at : 0);
     if (size > entry.size - at) throw gap(entry, at);
     if (size > 0 && !isHole(part)) {
-      const digest = digestOf(part, parts.length === 1, entry);
-      chunks.push({ ...placeOf(part), fileOffset: at, size, digest });
+      const digest = digestOf(part, isWhole, entry);
+      this.#chunks.push({ ...placeOf(part), fileOffset: at, size, digest });
     }
-    at += size;
+    this.#end += size;
   }
-  if (at !== entry.size) throw gap(entry, at);
-  return chunks;
 }
 
 function placeOf(part: Fields): { blobOffset: number; skip: number } {
@@ -225,6 +246,9 @@ const MAX_SHOWN = 64;
 
 /** A value for messages, which are not for the whole of it. */
 function shown(value: unknown): string {
+  // May be nested deeper than the stack is.
+  if (typeof value === 'object' && value !== null)
+    return Array.isArray(value) ? 'a list' : 'an object';
   return (JSON.stringify(value) ?? 'missing').slice(0, MAX_SHOWN);
 }
 

@@ -128,17 +128,14 @@ function fromJson(
   { writer, checkWanted }: Making,
 ): Pick<TocFacts, 'tarSize' | 'spanSize' | 'spanCount' | 'hasRootEntry' | 'prefetchEnd'> {
   const chunks: TocChunk[] = [];
-  for (const one of parseJsonToc(json)) {
-    checkWanted();
+  for (const one of parseJsonToc(json, checkWanted))
     for (const chunk of one.chunks) chunks.push(chunk);
-  }
   const laidOut = chunkSpans(chunks, payloadEnd);
   for (const span of laidOut.spans) writer.addSpan(span, undefined);
   const tree = new TreeBuilder(writer.tree);
   let prefetchEnd = 0;
   let at = 0;
-  for (const { entry, chunks: again } of parseJsonToc(json)) {
-    checkWanted();
+  for (const { entry, chunks: again } of parseJsonToc(json, checkWanted)) {
     const one = { entry, chunks: chunks.slice(at, (at += again.length)) };
     const path = components(entry.path).join('/');
     if (path === PREFETCH_LANDMARK) prefetchEnd = startOf(one, laidOut);

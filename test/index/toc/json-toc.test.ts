@@ -137,6 +137,15 @@ describe('parseJsonToc', () => {
       ],
       'do not meet at byte 2',
     ],
+    [
+      'chunks without bytes, of which there could be any number',
+      [
+        { type: 'reg', name: 'f' },
+        { type: 'chunk', name: 'f' },
+        { type: 'chunk', name: 'f' },
+      ],
+      'do not meet at byte 0',
+    ],
     ['a chunk without a file', [{ type: 'chunk', name: 'f' }], 'expected a kind of file'],
     ['a type of its own', [{ type: 'door', name: 'f' }], 'expected a kind of file'],
     [
@@ -184,6 +193,27 @@ describe('parseJsonToc', () => {
     ['{"version":1}', 'expected a list'],
   ])('refuses %j', (json, message) => {
     expect(() => [...parseJsonToc(Buffer.from(json))]).toThrow(message);
+  });
+
+  it('refuses a name that is nested deeper than the stack', () => {
+    const name = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
+    const json = Buffer.from(`{"version":1,"entries":[{"type":"reg","name":${name}}]}`);
+    expect(() => [...parseJsonToc(json)]).toThrow('"name" is a list, expected text');
+  });
+
+  it('can be ended between the chunks of a file', () => {
+    const json = JSON.stringify({
+      version: 1,
+      entries: [
+        { type: 'reg', name: 'f', size: 2, chunkSize: 1, chunkType: 'zeros' },
+        { type: 'chunk' },
+      ],
+    });
+    let left = 1;
+    const checkWanted = (): void => {
+      if (left-- === 0) throw new Error('nobody wants it');
+    };
+    expect(() => [...parseJsonToc(Buffer.from(json), checkWanted)]).toThrow('nobody wants it');
   });
 
   it('reads a table in any order and with any spaces', () => {
