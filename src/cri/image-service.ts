@@ -50,10 +50,20 @@ interface GrpcService {
 /** Connects to nothing until the first call. */
 export function imageService({ containerd, pods, log }: ImageServiceOptions): ImageService {
   const forwarder = new Forwarder(containerd);
+  /** What becomes of the credentials is not what the kubelet asked. */
+  const telling =
+    (ended: PullEnd): PullEnd =>
+    async (outcome) => {
+      try {
+        await ended(outcome);
+      } catch (error) {
+        log.warn({ error: errorMessage(error) }, 'credentials of a pull are not kept');
+      }
+    };
   const begin = (request: Buffer): PullEnd | undefined => {
     try {
       const pull = readPullRequest(request);
-      return pull && pods.begin(pull);
+      return pull && telling(pods.begin(pull));
     } catch (error) {
       // containerd has the last word on what it is asked.
       log.warn({ error: errorMessage(error) }, 'credentials of a pull cannot be used');

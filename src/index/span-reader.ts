@@ -10,6 +10,7 @@
  */
 
 import type { BlobSource } from '../common/blob-source.js';
+import { errorMessage } from '../common/errors.js';
 import { type Logger, silentLogger } from '../common/log.js';
 import type { LayerIndex, Span } from './layer-index.js';
 import { type FetchClass, Urgency } from '../common/urgency.js';
@@ -54,6 +55,7 @@ export class SpanReader {
   readonly #arrivals = new Map<number, SpanArrival>();
   readonly #works = new Set<Work>();
   readonly #readAhead: ReadAhead;
+  readonly #log: Logger;
   #readTwice = 0;
   #closed = false;
 
@@ -61,6 +63,7 @@ export class SpanReader {
     const { index, cache, source, onStored, log = silentLogger } = options;
     const unkept = options.unkept ?? new UnkeptSpans(log);
     this.#unkept = unkept;
+    this.#log = log;
     this.#index = index;
     this.#cache = cache;
     const open = typeof source === 'function' ? source : () => Promise.resolve(source);
@@ -117,9 +120,9 @@ export class SpanReader {
         });
       }
     };
-    const lanes = Array.from({ length: LANES }, lane);
-    if (of === 'waiting') this.#fetchAhead(first, last);
-    await Promise.all(lanes);
+    const wanted = Promise.all(Array.from({ length: LANES }, lane));
+    if (of === 'waiting') this.#tryAhead(first, last);
+    await wanted;
   }
 
   /** Those of the spans `first` to `last` that are in memory because the cache did not take them. */
@@ -135,6 +138,15 @@ export class SpanReader {
     for (const { abort } of this.#works) abort.abort();
     await Promise.allSettled([...this.#works].map(({ done }) => done));
     await this.#fetcher.close();
+  }
+
+  /** What fails here is not what the caller waits for, nor may it leave that to nobody. */
+  #tryAhead(first: number, last: number): void {
+    try {
+      this.#fetchAhead(first, last);
+    } catch (error) {
+      this.#log.debug({ error: errorMessage(error) }, 'spans are not fetched ahead');
+    }
   }
 
   /** Begins what the spans wanted now make likely; nobody waits for it, and nobody hears of its failure. */

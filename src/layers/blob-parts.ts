@@ -126,8 +126,10 @@ export class BlobParts {
     }
   }
 
-  /** Nothing is here any more, from now on; resolves when the disk has its room back. @throws the system error */
+  /** Nothing is here any more, from now on; resolves when the disk has its room back; once closed, they stay. @throws the system error */
   async clear(): Promise<void> {
+    // The numbers of the descriptors may be of other files by now.
+    if (this.#closed) return;
     this.#here.clear();
     this.#cleared += 1;
     this.#sealed = false;

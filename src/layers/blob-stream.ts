@@ -134,6 +134,7 @@ export class BlobStream {
 
   /** Whether somebody wants what follows, now or soon. */
   async #isWanted(): Promise<boolean> {
+    if (this.#stop.signal.aborted) return false;
     if (this.#wants.size > 0) return true;
     let timer: NodeJS.Timeout | undefined;
     if (!this.#givesWay)

@@ -148,12 +148,11 @@ export class Authenticator {
     if (held !== undefined && held.header !== used?.header && refused.length === 0) {
       if (this.#options.now() < held.expires) return held;
     }
-    const key = `${access} ${refused.length}`;
+    const wanted = scope ?? this.#ownScope(access);
+    const key = `${refused.length} ${wanted}`;
     let pending = this.#pending.get(key);
     if (pending === undefined) {
-      pending = this.#fetch(scope ?? this.#ownScope(access), refused).finally(() =>
-        this.#pending.delete(key),
-      );
+      pending = this.#fetch(wanted, refused).finally(() => this.#pending.delete(key));
       this.#pending.set(key, pending);
     }
     const login = await orCancelled(pending, signal);

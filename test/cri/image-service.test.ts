@@ -196,3 +196,12 @@ test('without containerd a call is unavailable; with the end of the service, tho
   gone.close();
   other.forceShutdown();
 });
+
+test('a pull that succeeded is told so though its credentials cannot be kept', async () => {
+  pods.keepFor(() => {
+    throw new Error('the database is gone');
+  });
+  handler = (_, done) => done(null, Buffer.from('pulled'));
+  const got = await call(pull, requestFor('r.example/app', 'me'));
+  expect(got.toString()).toBe('pulled');
+});

@@ -180,3 +180,14 @@ test('4 KiB anywhere of a blob on this disk take one inflate of the span that ho
   }
   expect(reader.fetchedSpans).toBe(present.size);
 });
+
+test('what cannot be fetched ahead leaves alone what is waited for', async () => {
+  const { cache, reader } = remoteReader();
+  await reader.ensure(0, 0, signal);
+  cache.refresh = (_, last) => {
+    if (last > 2) throw new Error('the cache is damaged');
+  };
+  await reader.ensure(1, 1, signal);
+  await reader.ensure(2, 2, signal);
+  expect(cache.has(2)).toBe(true);
+});
