@@ -5,6 +5,7 @@
 
 import { constants } from 'node:os';
 import { resolve } from 'node:path';
+import { isatty } from 'node:tty';
 import { Command, CommanderError } from 'commander';
 import { benchCommand } from './commands/bench.js';
 import { doctorCommand } from './commands/doctor.js';
@@ -49,6 +50,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   await enterDirectory();
   makePathsAbsolute();
   for (const stream of [process.stdout, process.stderr]) watchOutput(stream);
+  endWithTerminals();
   const program = createProgram();
   let name: string | undefined;
   program.hook('preAction', (_, command) => void (name = command.name()));
@@ -71,6 +73,16 @@ function watchOutput(stream: NodeJS.WriteStream): void {
       process.stderr.write(`siphon: Cannot write to standard output: ${errorMessage(error)}\n`);
     }
     process.exit(exitFailed);
+  });
+}
+
+/** Where a terminal of ours is gone at the end, the hangup ends us: Node wants to put it right, and aborts. */
+function endWithTerminals(): void {
+  const terminals = [0, 1, 2].filter((fd) => isatty(fd));
+  process.once('exit', () => {
+    if (terminals.every((fd) => isatty(fd))) return;
+    process.removeAllListeners('SIGHUP');
+    process.kill(process.pid, 'SIGHUP');
   });
 }
 

@@ -26,6 +26,7 @@ export interface ProgressDisplay {
 
 interface Output {
   write(text: string): unknown;
+  on?(event: 'error', listener: () => void): unknown;
   readonly isTTY?: boolean;
   readonly columns?: number;
 }
@@ -37,6 +38,7 @@ const redrawInterval = 100; // ms
  * @param name what is looked up before there is anything else to show
  */
 export function createProgress(name?: string, output: Output = process.stderr): ProgressDisplay {
+  goOnUnshown(output);
   return output.isTTY === true ? terminalProgress(name, output) : lineProgress(output);
 }
 
@@ -48,8 +50,14 @@ export function createProgressOrEvents(
   return json ? eventLog(output) : createProgress(name, output);
 }
 
+/** Work whose progress cannot be written goes on: ended amid it, it would leave a container behind. */
+function goOnUnshown(output: Output): void {
+  output.on?.('error', () => {});
+}
+
 /** Every change of a status, and of bytes as often as a bar would be drawn anew. */
 function eventLog(output: Output): ProgressDisplay {
+  goOnUnshown(output);
   const started = Date.now();
   const last = new Map<Digest, { status: string; at: number }>();
   return {

@@ -182,6 +182,27 @@ describe.skipIf(skip)('streams of containers: need root', () => {
     });
   }, 60_000);
 
+  it('a run goes on whose progress cannot be written', async () => {
+    const siphon = `${process.execPath} bin/siphon --root ${sandbox.root}`;
+    const line = `${siphon} run --rm --name p ${source} sh -c 'echo x; exit 5' 2>/dev/full`;
+    expect(await run('sh', ['-c', line])).toMatchObject({ code: 5, stdout: 'x\n' });
+    expect((await sandbox.siphon('ps', '--all', '--quiet')).stdout).toBe('');
+  }, 60_000);
+
+  it('a command that hears the hangup ends by it when its terminal is gone', async () => {
+    await sandbox.siphon('run', '-d', '--name', 'u', source, 'sh', '-c', 'echo up; sleep 100');
+    for (const command of [
+      ['logs', '-f', 'u'],
+      ['exec', '-t', 'u', 'sh', '-c', 'echo up; cat'],
+    ]) {
+      const terminal = atTerminal(...command);
+      await terminal.see('up');
+      terminal.close();
+      terminal.signal('SIGHUP');
+      expect(await terminal.ended, command.join(' ')).toBe(128 + 1);
+    }
+  }, 60_000);
+
   it('attach ends quietly when nobody reads it any more', async () => {
     await sandbox.siphon(
       'run',

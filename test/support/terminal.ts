@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ReadStream } from 'node:tty';
 import { openPty, setWindowSize } from '#src/ffi/pty.js';
@@ -22,7 +23,7 @@ export interface Terminal {
   /** Is closed, with whoever sits at it. */
   close(): void;
   signal(name: NodeJS.Signals): void;
-  /** The exit code, 128 where a signal ended it. */
+  /** The exit code, 128+n where signal n ended it. */
   readonly ended: Promise<number>;
 }
 
@@ -36,9 +37,9 @@ export function startInTerminal(program: string, args: readonly string[]): Termi
   screen.on('error', () => screen.destroy()); // nobody has it open any more
   const ended = new Promise<number>((done, fail) => {
     child.once('error', fail);
-    child.once('exit', (code) => {
+    child.once('exit', (code, signal) => {
       closeSync(slave);
-      done(code ?? 128);
+      done(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
     });
   });
   return {
