@@ -6,6 +6,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { posix, join } from 'node:path';
 import { isatty } from 'node:tty';
 import { SiphonError } from '../common/errors.js';
+import { signalIfThere } from '../common/process.js';
 import type { ContainerHome } from './container-home.js';
 import { describeContainer } from './container-status.js';
 import { findRuntime } from './find-runtime.js';
@@ -103,7 +104,7 @@ async function run(
     source: signalSource,
     terminal,
     forward,
-    kill: () => forward('SIGKILL'),
+    kill: () => void killProcess(child, files.pidFile),
   });
   try {
     const code = await exitOf(child);
@@ -114,6 +115,14 @@ async function run(
     stop();
     await streams.finish();
   }
+}
+
+/** The runtime could not hand that signal on: its process would go on without it. */
+async function killProcess(child: ChildProcess, pidFile: string): Promise<void> {
+  const pid = Number(await readFile(pidFile, 'utf8').catch(() => ''));
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  if (pid > 0) signalIfThere(pid, 'SIGKILL');
+  else child.kill('SIGKILL');
 }
 
 function exitOf(child: ChildProcess): Promise<number> {

@@ -203,6 +203,21 @@ describe.skipIf(skip)('streams of containers: need root', () => {
     }
   }, 60_000);
 
+  it('whoever asks exec three times to end has its program ended', async () => {
+    await sandbox.siphon('run', '-d', '--name', 'k', source, 'sleep', '100');
+    const script = 'trap "" INT; echo up; while :; do sleep 0.1; done';
+    const terminal = atTerminal('exec', 'k', 'sh', '-c', script);
+    await terminal.see('up');
+    for (let times = 0; times < 3; times++) {
+      await sleep(100);
+      terminal.signal('SIGINT');
+    }
+    expect(await terminal.ended).toBe(128 + 9);
+    const list = 'for p in /proc/[0-9]*; do cat $p/cmdline; done';
+    const { stdout } = await sandbox.siphon('exec', 'k', 'sh', '-c', list);
+    expect(stdout).not.toContain('echo up');
+  }, 60_000);
+
   it('attach ends quietly when nobody reads it any more', async () => {
     await sandbox.siphon(
       'run',
