@@ -12,7 +12,7 @@ export const MAX_GROUP_SIZE = 64 * 2 ** 30;
 
 /**
  * Of what inflates to more than this, each byte of the blob may stand for at most {@link MAX_RATIO} of the tar.
- * Layers of files that are all zeros stay below it; what is beyond is made to keep a processor busy.
+ * A layer of up to 64 GiB may be nothing but zeros; what is beyond is made to keep a processor busy.
  */
 const INFLATED_FREELY = 64 * 2 ** 30;
 const MAX_RATIO = 200;

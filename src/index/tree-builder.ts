@@ -22,6 +22,8 @@ import { xattrProblem } from './xattr-rules.js';
  * 4,096 bytes needs 2,047, so that a few headers could make an index of gigabytes.
  */
 const IMPLIED = { atFirst: 32_768, perEntry: 16 } as const;
+/** Bytes of extended attributes with their names, at most: so many, and so many more for each entry, as ext4 has room for in an inode. */
+const XATTRS = { atFirst: 256 * 2 ** 20, perEntry: 4096 } as const;
 const MODE_OF: Record<FileType, number> = {
   file: S_IF.REG,
   directory: S_IF.DIR,
@@ -37,6 +39,7 @@ export class TreeBuilder {
   #hasRootEntry = false;
   #entries = 0;
   #implied = 0;
+  #xattrBytes = 0;
 
   constructor(tree: StagingTree) {
     this.#tree = tree;
@@ -169,8 +172,20 @@ export class TreeBuilder {
       const problem = xattrProblem(name, value, isFileOrDirectory);
       if (problem !== undefined)
         throw cannot(entry, `its xattr "${printable(name.slice(0, MAX_NAME))}" ${problem}`);
-      if (keepsXattr(name, isFileOrDirectory)) this.#tree.setXattr(ino, name, value);
+      if (!keepsXattr(name, isFileOrDirectory)) continue;
+      this.#countXattr(entry, name.length + value.length);
+      this.#tree.setXattr(ino, name, value);
     }
+  }
+
+  #countXattr(entry: TarEntry, bytes: number): void {
+    this.#xattrBytes += bytes;
+    const limit = XATTRS.atFirst + XATTRS.perEntry * this.#entries;
+    if (this.#xattrBytes > limit)
+      throw cannot(
+        entry,
+        `with it, extended attributes take ${this.#xattrBytes} bytes, expected at most ${limit} so far`,
+      );
   }
 
   #remove(parent: number, name: ByteString, child: Child): void {

@@ -229,6 +229,20 @@ describe('paths made to cost much more than their bytes', () => {
     expect(bytes).toBeLessThan(64 << 20);
   });
 
+  test('extended attributes that an index would be full of', () => {
+    const value = 'x'.repeat(65_000);
+    const pax = Object.fromEntries(
+      Array.from({ length: 15 }, (_, n) => [`SCHILY.xattr.user.${n}`, value]),
+    );
+    const piece = pieceBytes(file('f', '', { pax }));
+    const headers = function* () {
+      for (;;) yield piece;
+    };
+    expect(failing(headers()).message).toMatch(
+      /extended attributes take \d+ bytes, expected at most/,
+    );
+  });
+
   test('names of a mebibyte that are short once they are clean', () => {
     const path = `${'a/../'.repeat(200_000)}f`;
     expect(indexOf(tarOf(file('', 'x', { pax: { path } }))).info.entryCount).toBe(1);
