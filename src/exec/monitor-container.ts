@@ -44,6 +44,8 @@ export interface MonitorOptions {
   /** Awaited before a detached container's process begins; `attached` resolves when somebody is. */
   beforeRun?: (attached: Promise<void>) => Promise<void>;
   onStart?: () => void;
+  /** As of runContainer. */
+  unwanted?: AbortSignal;
   log: Logger;
 }
 
@@ -208,6 +210,7 @@ async function runOn(
     ...(record.terminalSize === undefined ? {} : { terminalSize: record.terminalSize }),
     signal: new AbortController().signal,
     log: options.log,
+    ...(options.unwanted === undefined ? {} : { unwanted: options.unwanted }),
     ...streams,
   });
 }

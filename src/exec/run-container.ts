@@ -71,6 +71,8 @@ async function runInForeground(
   { commands, directory, witness }: Parts,
 ): Promise<ContainerEnd> {
   checkNotCancelled(options);
+  // Nothing is waited for from here until signals are handed on: none is lost in between.
+  checkWanted(options);
   const streams = openStreams(options.stdio ?? {});
   const onStart = async (): Promise<void> => {
     await witness.begin();
@@ -130,6 +132,15 @@ function checkCaller({ id, terminal, stdio }: RunContainerOptions): void {
 /** Columns and rows of the terminal that our output goes to, if it does. */
 function terminalSize(): [number, number] | undefined {
   return [process.stdout, process.stderr].find((stream) => stream.isTTY)?.getWindowSize();
+}
+
+function checkWanted({ id, unwanted }: RunContainerOptions): void {
+  if (unwanted?.aborted !== true) return;
+  throw new SiphonError(
+    'cancelled',
+    `Cannot start container "${id}": it was told to end before it began`,
+    { cause: unwanted.reason },
+  );
 }
 
 function checkNotCancelled({ id, signal }: RunContainerOptions): void {

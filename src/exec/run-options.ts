@@ -76,5 +76,7 @@ export interface RunContainerOptions extends ContainerOverrides {
   signalSource?: NodeJS.EventEmitter;
   /** Kills and removes the container. Signals of ours are handed on: do not tie it to these. */
   signal: AbortSignal;
+  /** The container is not begun where this is aborted before; later it means nothing, for signals are handed on. */
+  unwanted?: AbortSignal;
   log: Logger;
 }

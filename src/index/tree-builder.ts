@@ -200,7 +200,7 @@ export class TreeBuilder {
     if (place.length + 1 + name.length > MAX_PATH)
       throw cannot(
         entry,
-        `its path has ${place.length + 1 + name.length} bytes once links are followed, expected at most ${MAX_PATH}`,
+        `its path has ${place.length + 1 + name.length} bytes, expected at most ${MAX_PATH} once links are followed`,
       );
     if (place.missing.length === 0) return place.ino;
     return this.#makeDirectories(place.ino, place.missing, entry);

@@ -66,6 +66,23 @@ function unread(...args: string[]): ReturnType<typeof spawn> {
 }
 
 describe.skipIf(skip)('streams of containers: need root', () => {
+  it('a container that is told to end just before it begins does not run on', async () => {
+    const script = 'trap "exit 7" TERM; while :; do sleep .1; done';
+    for (const wait of [0, 10]) {
+      const args = ['run', '--rm', '--verbose', source, 'sh', '-c', script];
+      const child = spawn(process.execPath, ['bin/siphon', '--root', sandbox.root, ...args], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      const ended = once(child, 'exit');
+      // Said when the files are there and the runtime is about to begin.
+      for await (const text of child.stderr) if (String(text).includes('root file system:')) break;
+      await sleep(wait);
+      child.kill('SIGTERM');
+      const [code] = (await ended) as [number | null];
+      expect([7, 125]).toContain(code);
+    }
+  });
+
   it('run -t on a terminal that stands still loses nothing, and its exit code comes last', async () => {
     const terminal = atTerminal(
       'run',
@@ -175,6 +192,8 @@ describe.skipIf(skip)('streams of containers: need root', () => {
     expect(full.code).toBe(125);
     expect(full.stderr).toMatch(/siphon: Cannot write what container "f" prints: ENOSPC/);
     expect(await stateOf('f')).toMatchObject({ status: 'exited', exitCode: 0 });
+    const logs = await sh(`${siphon} logs f >/dev/full`);
+    expect(logs).toMatchObject({ code: 1, stderr: expect.stringContaining('ENOSPC') });
     const list = await sh(`${siphon} ps --all >/dev/full`);
     expect(list).toMatchObject({
       code: 1,

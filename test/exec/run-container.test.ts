@@ -311,10 +311,10 @@ describe.skipIf(!ready)('runContainer (needs root and runc)', () => {
   });
 
   test('a container that the runtime refuses is told with its reason', async () => {
-    const mount = { destination: '/x', type: 'bind', source: '/no/source', options: ['rbind'] };
+    const mount = { destination: '/x', type: 'no-such-type', source: 'none', options: [] };
     await expect(runIn({ mounts: [mount], script: ':' })).rejects.toMatchObject({
       code: 'failed-precondition',
-      message: expect.stringMatching(/Cannot start container .*\/no\/source/) as unknown,
+      message: expect.stringMatching(/Cannot start container .*no such device/) as unknown,
     });
     await expectNothingLeft();
   });

@@ -30,7 +30,8 @@ export async function openRoot(root, log, smallestLazyLayer = 0) {
     index.close();
     return inode;
   };
-  const open = { has: (number) => served.has(number), root: rootOf };
+  const ordering = (source) => source;
+  const open = { has: (number) => served.has(number), root: rootOf, ordering };
   const preparer = new LayerPreparer({ layers, content, keep: false, log });
   const unpacked = await UnpackedLayers.open(root);
   const policy = { smallestLazyLayer };

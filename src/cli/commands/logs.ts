@@ -1,6 +1,8 @@
+import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
-import { SiphonError } from '../../common/errors.js';
+import { SiphonError, systemCode } from '../../common/errors.js';
+import { takesMore } from '../../common/patient-stream.js';
 import type { ContainerHome } from '../../exec/container-home.js';
 import { openHome } from '../containers/keep.js';
 import { onInterrupt } from '../interruption.js';
@@ -30,12 +32,18 @@ async function show(home: ContainerHome, options: Options, json: boolean): Promi
   const { readLog } = await import('../../exec/read-log.js');
   const { describeContainer, isActive } = await import('../../exec/container-status.js');
   const { keepsOutput } = await import('../../exec/container-record.js');
+  const { outputError } = await import('../../exec/output-error.js');
   const { follow = false, tail, timestamps = false } = options;
   if (!keepsOutput(await home.requireRecord())) throw notKept(home.id);
   const goesOn = async (): Promise<boolean> => isActive((await describeContainer(home)).status);
   const closed = new AbortController();
-  // Whoever reads us, such as head(1), has had enough.
-  process.stdout.on('error', () => closed.abort());
+  let failure: Error | undefined;
+  const fail = (error: Error): void => {
+    // Whoever reads us, such as head(1), has had enough.
+    if (systemCode(error) !== 'EPIPE') failure ??= error;
+    closed.abort();
+  };
+  for (const output of [process.stdout, process.stderr]) output.on('error', fail);
   const signal = AbortSignal.any([onInterrupt(), closed.signal]);
   const log = readLog(home.logFile, {
     signal,
@@ -43,11 +51,17 @@ async function show(home: ContainerHome, options: Options, json: boolean): Promi
     ...(follow ? { follow: goesOn } : {}),
   });
   for await (const { time, output, data } of log) {
-    if (signal.aborted) return;
-    const target = output === 'stdout' ? process.stdout : process.stderr;
-    if (json) process.stdout.write(`${JSON.stringify({ time, output, text: data.toString() })}\n`);
-    else target.write(timestamps ? Buffer.concat([Buffer.from(`${time} `), data]) : data);
+    if (signal.aborted) break;
+    const target = json || output === 'stdout' ? process.stdout : process.stderr;
+    const text = json
+      ? `${JSON.stringify({ time, output, text: data.toString() })}\n`
+      : timestamps
+        ? Buffer.concat([Buffer.from(`${time} `), data])
+        : data;
+    if (!target.write(text)) await takesMore(target);
   }
+  await setImmediate(); // an error of the last line is told then
+  if (failure !== undefined) throw outputError(home.id, failure);
 }
 
 function parseCount(text: string): number {

@@ -32,8 +32,9 @@ export async function keepHere(home: ContainerHome, options: KeepOptions): Promi
   const parent = reportToParent();
   const interrupted = onInterrupt();
   const progress = parent ?? createProgress();
+  const unwanted = parent === undefined ? interrupted : AbortSignal.any([interrupted, parent.gone]);
   const rootfs = await rootfsProvider(record, command, {
-    signal: parent === undefined ? interrupted : AbortSignal.any([interrupted, parent.gone]),
+    signal: unwanted,
     onEvent: (event) => progress.update(event),
     onEnd: () => progress.end(),
   });
@@ -41,6 +42,7 @@ export async function keepHere(home: ContainerHome, options: KeepOptions): Promi
   const code = await monitorContainer(home, {
     rootfs,
     removeFailed,
+    unwanted,
     log: settingsOf(command).log,
     onRootfs: (decision) => {
       if (verbose) tellRootfs(decision);
