@@ -88,7 +88,9 @@ async function commandsWith(...wanted: string[]): Promise<number[]> {
 
 describe.skipIf(skip)('containers of siphon run: needs root', () => {
   it('go on in the background; ps, logs, exec, kill, wait, rm', async () => {
-    const script = 'echo one; echo two >&2; echo three; printf end; while :; do sleep 1; done';
+    // Of two streams nobody can say which was written to first, but for the time between.
+    const script =
+      'echo two >&2; sleep 1; echo one; echo three; printf end; while :; do sleep 1; done';
     expect(await ok('run', '-d', '--name', 'c', '--label', 'a=b', source, 'sh', '-c', script)).toBe(
       'c\n',
     );
