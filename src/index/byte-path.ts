@@ -37,6 +37,12 @@ export function splitPath(path: ByteString): SplitPath {
   return { directory: `${isFromRoot ? '/' : ''}${names.join('/')}`, name };
 }
 
+/** The root and all directories down to the one at `path`, which is clean: `a/b` → `''`, `a`, `a/b`. */
+export function withParents(path: ByteString): ByteString[] {
+  const names = path === '' ? [] : path.split('/');
+  return ['', ...names.map((_, n) => names.slice(0, n + 1).join('/'))];
+}
+
 export function toBytes(text: ByteString): Buffer {
   return Buffer.from(text, 'latin1');
 }

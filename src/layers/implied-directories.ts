@@ -10,6 +10,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { chmod, chown, mkdir } from 'node:fs/promises';
 import { systemCode } from '../common/errors.js';
 import { setTimesAt, setXattr } from '../ffi/at-calls.js';
+import { withParents } from '../index/byte-path.js';
 import { findDirectory } from '../index/find-directory.js';
 import { type Inode, LayerIndex } from '../index/layer-index.js';
 
@@ -86,12 +87,6 @@ function xattrsOf(index: LayerIndex, ino: number): Description['xattrs'] {
     const value = text.startsWith('trusted.overlay.') ? undefined : index.xattr(ino, name);
     return value === undefined ? [] : [{ name: text, value }];
   });
-}
-
-/** `a/b` → `''`, `a`, `a/b`. */
-function withParents(path: Path): Path[] {
-  const parts = path.split('/').filter((part) => part !== '');
-  return Array.from({ length: parts.length + 1 }, (_, n) => parts.slice(0, n).join('/'));
 }
 
 async function makeFolder(

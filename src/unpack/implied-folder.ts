@@ -9,6 +9,7 @@ import { mkdir } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { O, closeDescriptor, makeDirectoryAt, openAt } from '../ffi/at-calls.js';
 import { syncFileSystem } from '../ffi/libc.js';
+import { withParents } from '../index/byte-path.js';
 import { S_IF } from '../index/modes.js';
 import type { ByteString } from '../index/tar-header.js';
 import { setAttributes } from './inherit-directories.js';
@@ -83,13 +84,6 @@ function changes(below: LowerDirectory, layer: LowerDirectory, path: ByteString)
   const sameMode = (below.mode & ~S_IF.MT) === (layer.mode & ~S_IF.MT);
   const isSame = below.uid === layer.uid && below.gid === layer.gid && sameMode;
   return !isSame || (path !== ROOT && !sameTime);
-}
-
-/** `a/b` → `''`, `a`, `a/b`. */
-function withParents(path: ByteString): ByteString[] {
-  if (path === ROOT) return [ROOT];
-  const parts = path.split('/');
-  return [ROOT, ...parts.map((_, n) => parts.slice(0, n + 1).join('/'))];
 }
 
 const depth = (path: ByteString): number => (path === ROOT ? 0 : path.split('/').length);

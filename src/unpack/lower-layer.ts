@@ -15,6 +15,7 @@ import {
   xattrNamesOf,
   xattrOf,
 } from '../ffi/at-calls.js';
+import { toBytes } from '../index/byte-path.js';
 import { findDirectory } from '../index/find-directory.js';
 import { LayerIndex } from '../index/layer-index.js';
 import type { ByteString } from '../index/tar-header.js';
@@ -86,10 +87,7 @@ class FolderLayer implements OpenLowerLayer {
     const fd = this.#open(path === '' ? '.' : path);
     if (typeof fd === 'string') return fd;
     try {
-      const xattrs = xattrNamesOf(fd).flatMap((name) => {
-        const value = isHandedOn(name) ? xattrOf(fd, name) : undefined;
-        return value === undefined ? [] : [{ name, value }];
-      });
+      const xattrs = handedOn(xattrNamesOf(fd), (name) => xattrOf(fd, name));
       return { ...statusAt(fd, ''), xattrs };
     } finally {
       closeDescriptor(fd);
@@ -123,11 +121,8 @@ class IndexedLayer implements OpenLowerLayer {
   directory(path: ByteString): Lookup {
     const { found, isOther } = findDirectory(this.#index, path, MAX_SYMLINKS);
     if (found === undefined) return isOther ? 'other' : 'missing';
-    const xattrs = this.#index.xattrNames(found.ino).flatMap((bytes) => {
-      const name = bytes.toString('latin1');
-      const value = isHandedOn(name) ? this.#index.xattr(found.ino, bytes) : undefined;
-      return value === undefined ? [] : [{ name, value }];
-    });
+    const names = this.#index.xattrNames(found.ino).map((name) => name.toString('latin1'));
+    const xattrs = handedOn(names, (name) => this.#index.xattr(found.ino, toBytes(name)));
     return { ...found, xattrs };
   }
 
@@ -136,6 +131,14 @@ class IndexedLayer implements OpenLowerLayer {
   }
 }
 
-function isHandedOn(name: ByteString): boolean {
-  return !name.startsWith('trusted.') && !name.startsWith('user.overlay.');
+/** The attributes that a directory hands on, with what they are there. */
+function handedOn(
+  names: readonly ByteString[],
+  valueOf: (name: ByteString) => Buffer | undefined,
+): LowerDirectory['xattrs'] {
+  return names.flatMap((name) => {
+    if (name.startsWith('trusted.') || name.startsWith('user.overlay.')) return [];
+    const value = valueOf(name);
+    return value === undefined ? [] : [{ name, value }];
+  });
 }

@@ -3,12 +3,12 @@
 import { existsSync } from 'node:fs';
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Ajv } from 'ajv';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runtimeSpecSchema } from '../exec/runtime-spec-schema.js';
 import { writeContainerImage } from '../support/container-image.js';
 import { type Outcome, type Sandbox, openSandbox, run } from '../support/sandbox.js';
+import { until } from '../support/until.js';
 
 const skip = process.getuid?.() !== 0;
 
@@ -59,13 +59,6 @@ interface Facts {
 async function facts(name: string): Promise<Facts | undefined> {
   const all = JSON.parse(await ok('ps', '--all', '--json')) as Facts[];
   return all.find(({ id }) => id === name);
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; !(await condition()); tries++) {
-    expect(tries).toBeLessThan(600);
-    await sleep(50);
-  }
 }
 
 async function keeperOf(name: string): Promise<number> {

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { systemCode } from '#src/common/errors.js';
 import { createLayout } from '#src/content/layout-writer.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
+import { layerLabels } from '../support/layer-labels.js';
 import { type BuiltImage, buildLayout, file, noise } from '../support/images.js';
 import { mounted } from '../support/mounted.js';
 import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
@@ -85,11 +86,11 @@ function writes(file: number, piece: Buffer): boolean {
 
 /** What CRI says of an image's only layer. */
 function labels(tag: string): Record<string, string> {
-  return {
-    'containerd.io/snapshot.ref': `chain-${tag}`,
-    'containerd.io/snapshot/cri.image-ref': `${registry.host}/app:${tag}`,
-    'containerd.io/snapshot/cri.layer-digest': images.get(tag)?.layers[0]?.digest ?? '',
-  };
+  return layerLabels({
+    target: `chain-${tag}`,
+    image: `${registry.host}/app:${tag}`,
+    digest: images.get(tag)?.layers[0]?.digest ?? '',
+  });
 }
 
 async function pull(tag: string): Promise<void> {

@@ -8,6 +8,7 @@ import { createLayout } from '#src/content/layout-writer.js';
 import type { ServiceStatus } from '#src/monitor/service-status.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { startSiphonService } from '../../bench/programs/siphon-service.js';
+import { layerLabels } from '../support/layer-labels.js';
 import { buildLayout, file, noise } from '../support/images.js';
 import { mounted } from '../support/mounted.js';
 import { must, openSandbox } from '../support/sandbox.js';
@@ -41,11 +42,12 @@ it.skipIf(missing !== undefined)(
     const { address } = siphon;
     const snapshots = connectSnapshots({ address, snapshotter: 'siphon', namespace: 'test' });
     try {
-      const prepared = snapshots.prepare('pull', '', {
-        'containerd.io/snapshot.ref': 'chain',
-        'containerd.io/snapshot/cri.image-ref': `${registry.host}/app:latest`,
-        'containerd.io/snapshot/cri.layer-digest': image.layers[0]?.digest ?? '',
+      const labels = layerLabels({
+        target: 'chain',
+        image: `${registry.host}/app:latest`,
+        digest: image.layers[0]?.digest ?? '',
       });
+      const prepared = snapshots.prepare('pull', '', labels);
       await expect(prepared).rejects.toMatchObject({ code: status.ALREADY_EXISTS });
       await snapshots.view('view', 'chain');
       const cache = async (): Promise<ServiceStatus['counters']['cache']> => {

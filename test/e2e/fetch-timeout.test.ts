@@ -12,6 +12,7 @@ import { createLayout } from '#src/content/layout-writer.js';
 import { blobFile } from '#src/content/layout.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { startSiphonService } from '../../bench/programs/siphon-service.js';
+import { layerLabels } from '../support/layer-labels.js';
 import { buildLayout, file, noise } from '../support/images.js';
 import { mounted } from '../support/mounted.js';
 import { openSandbox } from '../support/sandbox.js';
@@ -74,11 +75,8 @@ it.skipIf(missing !== undefined)(
     const { address } = siphon;
     const snapshots = connectSnapshots({ address, snapshotter: 'siphon', namespace: 'test' });
     try {
-      const prepared = snapshots.prepare('pull', '', {
-        'containerd.io/snapshot.ref': 'chain',
-        'containerd.io/snapshot/cri.image-ref': `${host}/app:latest`,
-        'containerd.io/snapshot/cri.layer-digest': digest,
-      });
+      const labels = layerLabels({ target: 'chain', image: `${host}/app:latest`, digest });
+      const prepared = snapshots.prepare('pull', '', labels);
       await expect(prepared).rejects.toMatchObject({ code: status.ALREADY_EXISTS });
       await snapshots.view('view', 'chain');
       await mounted(await snapshots.mounts('view'), async (root) => {

@@ -10,6 +10,7 @@ import BetterSqlite3 from 'better-sqlite3';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { type Digest, digestHex } from '#src/common/digest.js';
 import { type DockerRegistry, startDockerRegistry } from '../../bench/programs/docker-registry.js';
+import { layerLabels } from '../support/layer-labels.js';
 import { type BuiltImage, buildLayout, file, noise } from '../support/images.js';
 import { startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type RegistryProxy, startRegistryProxy } from '../support/registry-proxy.js';
@@ -241,11 +242,9 @@ it.skipIf(process.getuid?.() !== 0)(
       );
     };
     try {
-      const prepared = snapshots.prepare('pull', '', {
-        'containerd.io/snapshot.ref': 'chain',
-        'containerd.io/snapshot/cri.image-ref': `${proxy.host}/app:latest`,
-        'containerd.io/snapshot/cri.layer-digest': layer.digest,
-      });
+      const { digest } = layer;
+      const labels = layerLabels({ target: 'chain', image: `${proxy.host}/app:latest`, digest });
+      const prepared = snapshots.prepare('pull', '', labels);
       await expect(prepared).rejects.toMatchObject({ code: status.ALREADY_EXISTS });
       // Three requests are answered, and the fourth hangs.
       await expect.poll(() => value('siphon_fill_bytes'), { timeout: 20_000 }).toBe(3 * MIB);
@@ -257,13 +256,7 @@ it.skipIf(process.getuid?.() !== 0)(
       holds = false;
       await snapshots.remove('chain');
       expect(await value('siphon_fill_wanted_bytes')).toBe(0);
-      await snapshots
-        .prepare('again', '', {
-          'containerd.io/snapshot.ref': 'chain',
-          'containerd.io/snapshot/cri.image-ref': `${proxy.host}/app:latest`,
-          'containerd.io/snapshot/cri.layer-digest': layer.digest,
-        })
-        .catch(() => undefined);
+      await snapshots.prepare('again', '', labels).catch(() => undefined);
       await expect.poll(() => value('siphon_layers_whole'), { timeout: 30_000 }).toBe(1);
       expect(await value('siphon_fill_bytes')).toBe(layer.size);
       expect(await value('siphon_layers_refused')).toBe(0);

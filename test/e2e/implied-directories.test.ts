@@ -9,6 +9,7 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLayout } from '#src/content/layout-writer.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
+import { layerLabels } from '../support/layer-labels.js';
 import { type BuiltImage, buildLayout, dir, file, whiteout } from '../support/images.js';
 import { mounted } from '../support/mounted.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
@@ -55,12 +56,12 @@ function connect(): Snapshots {
 async function pull(tag: string): Promise<void> {
   const digests = images.get(tag)?.layers.map(({ digest }) => digest) ?? [];
   for (const [at, digest] of digests.entries()) {
-    const labels = {
-      'containerd.io/snapshot.ref': `${tag}-${at}`,
-      'containerd.io/snapshot/cri.image-ref': `${registry.host}/app:${tag}`,
-      'containerd.io/snapshot/cri.layer-digest': digest,
-      'containerd.io/snapshot/cri.image-layers': digests.slice(at).join(','),
-    };
+    const labels = layerLabels({
+      target: `${tag}-${at}`,
+      image: `${registry.host}/app:${tag}`,
+      digest,
+      layers: digests.slice(at),
+    });
     const parent = at === 0 ? '' : `${tag}-${at - 1}`;
     const prepared = snapshots.prepare(`pull-${tag}-${at}`, parent, labels);
     await expect(prepared).rejects.toThrow('already exists');

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLayout } from '#src/content/layout-writer.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
+import { layerLabels } from '../support/layer-labels.js';
 import {
   type BuiltImage,
   type TarEntry,
@@ -67,12 +68,8 @@ async function pull(tag: string): Promise<string> {
   let parent = '';
   for (const [at, digest] of layers.entries()) {
     const target = `${tag}-${at}`;
-    const labels = {
-      'containerd.io/snapshot.ref': target,
-      'containerd.io/snapshot/cri.image-ref': `${registry.host}/app:${tag}`,
-      'containerd.io/snapshot/cri.layer-digest': digest,
-      'containerd.io/snapshot/cri.image-layers': layers.slice(at).join(','),
-    };
+    const image = `${registry.host}/app:${tag}`;
+    const labels = layerLabels({ target, image, digest, layers: layers.slice(at) });
     await expect(snapshots.prepare(`pull-${target}`, parent, labels)).rejects.toThrow(
       'already exists',
     );

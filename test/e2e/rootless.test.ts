@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isUserNamespace } from '#src/common/user-namespace.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
+import { layerLabels } from '../support/layer-labels.js';
 import {
   type BuiltImage,
   buildLayout,
@@ -72,11 +73,8 @@ describe.runIf(isUserNamespace())('in a user namespace', () => {
   it('shows an image whole', async () => {
     let parent = '';
     for (const [at, { digest }] of image.layers.entries()) {
-      const labels = {
-        'containerd.io/snapshot.ref': `layer-${at}`,
-        'containerd.io/snapshot/cri.image-ref': `${registry.host}/app:latest`,
-        'containerd.io/snapshot/cri.layer-digest': digest,
-      };
+      const name = `${registry.host}/app:latest`;
+      const labels = layerLabels({ target: `layer-${at}`, image: name, digest });
       await expect(snapshots.prepare(`pull-${at}`, parent, labels), siphon.log()).rejects.toThrow(
         'already exists',
       );

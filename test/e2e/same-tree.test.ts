@@ -27,6 +27,7 @@ import {
   containerdMissing,
   startContainerd,
 } from '../../bench/programs/containerd.js';
+import { layerLabels } from '../support/layer-labels.js';
 import { type Mount, mounted } from '../support/mounted.js';
 import { LayoutBuilder } from '../support/oci-layout.js';
 import { openSandbox } from '../support/sandbox.js';
@@ -195,12 +196,8 @@ async function bySnapshots(layers: Buffer[]): Promise<Outcome> {
   let parent = '';
   for (const [at, digest] of digests.entries()) {
     const target = `case-${n}-${at}`;
-    const labels = {
-      'containerd.io/snapshot.ref': target,
-      'containerd.io/snapshot/cri.image-ref': `${registry.host}/app:case-${n}`,
-      'containerd.io/snapshot/cri.layer-digest': digest,
-      'containerd.io/snapshot/cri.image-layers': digests.slice(at).join(','),
-    };
+    const image = `${registry.host}/app:case-${n}`;
+    const labels = layerLabels({ target, image, digest, layers: digests.slice(at) });
     const left = await snapshots.prepare(`pull-${target}`, parent, labels).catch(String);
     if (typeof left !== 'string') return 'refused';
     expect(left).toContain('already exists');

@@ -11,6 +11,7 @@ import { pipe } from '#src/ffi/pipe.js';
 import { writeContainerImage } from '../support/container-image.js';
 import { file } from '../support/images.js';
 import { type Sandbox, openSandbox, run } from '../support/sandbox.js';
+import { until } from '../support/until.js';
 import { type Terminal, startInTerminal } from '../support/terminal.js';
 
 const skip = process.getuid?.() !== 0;
@@ -42,16 +43,18 @@ function atTerminal(...args: string[]): Terminal {
   return startInTerminal(process.execPath, ['bin/siphon', '--root', sandbox.root, ...args]);
 }
 
+/** A container that prints on and on, at a terminal that has come to a stand. */
+async function standing(...options: string[]): Promise<Terminal> {
+  const script = 'echo START; cat /big /big';
+  const terminal = atTerminal('run', '-t', ...options, source, 'sh', '-c', script);
+  await terminal.see('START\r\n');
+  terminal.standStill();
+  return terminal;
+}
+
 async function stateOf(name: string): Promise<{ status: string; exitCode?: number }> {
   const path = join(sandbox.root, 'run', name, 'state.json');
   return JSON.parse(await readFile(path, 'utf8')) as { status: string; exitCode?: number };
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; !(await condition()); tries++) {
-    expect(tries).toBeLessThan(600);
-    await sleep(50);
-  }
 }
 
 /** Starts siphon with a pipe as its output that nobody reads. */
@@ -106,18 +109,7 @@ describe.skipIf(skip)('streams of containers: need root', () => {
   }, 60_000);
 
   it('a terminal that stands still does not keep a container from being killed and over', async () => {
-    const terminal = atTerminal(
-      'run',
-      '-t',
-      '--name',
-      'k',
-      source,
-      'sh',
-      '-c',
-      'echo START; cat /big /big',
-    );
-    await terminal.see('START\r\n');
-    terminal.standStill();
+    const terminal = await standing('--name', 'k');
     await sleep(500);
     await sandbox.siphon('kill', '-s', 'SIGKILL', 'k');
     expect((await sandbox.siphon('wait', 'k')).stdout).toBe('137\n');
@@ -126,19 +118,7 @@ describe.skipIf(skip)('streams of containers: need root', () => {
   }, 60_000);
 
   it('whoever asks run -t three times to end has it ended, though its terminal stands still', async () => {
-    const terminal = atTerminal(
-      'run',
-      '-t',
-      '--rm',
-      '--name',
-      'a',
-      source,
-      'sh',
-      '-c',
-      'echo START; cat /big /big',
-    );
-    await terminal.see('START\r\n');
-    terminal.standStill();
+    const terminal = await standing('--rm', '--name', 'a');
     await sleep(300);
     // Signals that come together are one to who gets them.
     const asking = setInterval(() => terminal.signal('SIGTERM'), 300);

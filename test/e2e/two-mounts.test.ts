@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
 import { siphonProgram } from '../../bench/programs/siphon-program.js';
 import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
+import { layerLabels } from '../support/layer-labels.js';
 import {
   type BuiltImage,
   buildLayout,
@@ -50,11 +51,8 @@ let expected: Tree;
 async function prepareAll(client: Snapshots, upTo = image.layers.length): Promise<string> {
   let parent = '';
   for (const [at, { digest }] of image.layers.slice(0, upTo).entries()) {
-    const labels = {
-      'containerd.io/snapshot.ref': `layer-${at}`,
-      'containerd.io/snapshot/cri.image-ref': `${registry.host}/app:latest`,
-      'containerd.io/snapshot/cri.layer-digest': digest,
-    };
+    const image = `${registry.host}/app:latest`;
+    const labels = layerLabels({ target: `layer-${at}`, image, digest });
     const asked = client.prepare(`pull-${at}`, parent, labels);
     await asked.catch((error: unknown) => expect(String(error)).toContain('already exists'));
     parent = `layer-${at}`;

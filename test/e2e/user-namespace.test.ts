@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { MNT, umount } from '#src/ffi/libc.js';
+import { layerLabels } from '../support/layer-labels.js';
 import { type BuiltImage, buildLayout, dir, file } from '../support/images.js';
 import { mountIdmapped, openUserNamespace } from '../support/idmapped.js';
 import { mounted } from '../support/mounted.js';
@@ -47,11 +48,7 @@ beforeAll(async () => {
   snapshots = connectSnapshots({ address: siphon.address, snapshotter: '', namespace: 'test' });
   let parent = '';
   for (const { digest } of image.layers) {
-    const labels = {
-      [`${prefix}.ref`]: digest,
-      [`${prefix}/cri.image-ref`]: `${registry.host}/app:latest`,
-      [`${prefix}/cri.layer-digest`]: digest,
-    };
+    const labels = layerLabels({ target: digest, image: `${registry.host}/app:latest`, digest });
     await expect(snapshots.prepare(`pull ${digest}`, parent, labels)).rejects.toMatchObject({
       code: status.ALREADY_EXISTS,
     });

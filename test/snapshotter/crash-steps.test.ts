@@ -12,6 +12,7 @@ import { digestHex } from '#src/common/digest.js';
 import { silentLogger } from '#src/common/log.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
 import type { Snapshot } from '#src/snapshotter/snapshot.js';
+import { layerLabels } from '../support/layer-labels.js';
 import { type BuiltImage, buildLayout, dir, file } from '../support/images.js';
 import { type Sandbox, openSandbox, run } from '../support/sandbox.js';
 import { openRoot } from '../support/unmounted-service.mjs';
@@ -44,11 +45,11 @@ afterAll(async () => {
 
 /** Labels that name the layer at `at`, to be committed as `target`. */
 function labels(at: number, target: string): Record<string, string> {
-  return {
-    'containerd.io/snapshot.ref': target,
-    'containerd.io/snapshot/cri.image-ref': `${registry.host}/app:latest`,
-    'containerd.io/snapshot/cri.layer-digest': image.layers[at]?.digest ?? '',
-  };
+  return layerLabels({
+    target,
+    image: `${registry.host}/app:latest`,
+    digest: image.layers[at]?.digest ?? '',
+  });
 }
 
 /** An ordinary committed snapshot, an active one on it, and a lazy one; and what a crash has left. */
