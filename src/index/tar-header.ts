@@ -55,6 +55,14 @@ type Field = readonly [offset: number, length: number];
 
 const SPACE = 0x20;
 const ZERO = 0x30;
+/** Marks a number that is no text, in its first byte. */
+const BASE_256 = 0x80;
+
+/** A header block, and the same as text. */
+interface Block {
+  bytes: Buffer;
+  text: ByteString;
+}
 
 /** Who wrote the header, as far as its fields tell. */
 type Dialect = 'v7' | 'ustar' | 'star' | 'GNU';
@@ -64,14 +72,15 @@ type Dialect = 'v7' | 'ustar' | 'star' | 'GNU';
  * which dialect, is decided as Go's archive/tar does it, which containerd unpacks with.
  * @throws SiphonError `corrupt` where the checksum or a number is off
  */
-export function parseTarHeader(block: Buffer): TarHeader | undefined {
-  if (isZero(block)) return undefined;
-  if (!checksumMatches(block)) {
+export function parseTarHeader(bytes: Buffer): TarHeader | undefined {
+  if (isZero(bytes)) return undefined;
+  if (!checksumMatches(bytes)) {
     throw new SiphonError(
       'corrupt',
       'Cannot read tar header: its checksum does not match, expected a tar header',
     );
   }
+  const block: Block = { bytes, text: bytes.toString('latin1', 0, BLOCK_SIZE) };
   const dialect = dialectOf(block);
   return {
     name: fullName(block, dialect),
@@ -80,7 +89,7 @@ export function parseTarHeader(block: Buffer): TarHeader | undefined {
     gid: low32(block, 'gid'),
     size: number(block, 'size'),
     mtime: number(block, 'mtime'),
-    type: bytes(block, FIELD.type),
+    type: all(block, FIELD.type),
     linkName: text(block, FIELD.linkName),
     devMajor: dialect === 'v7' ? 0 : low32(block, 'devMajor'),
     devMinor: dialect === 'v7' ? 0 : low32(block, 'devMinor'),
@@ -93,19 +102,23 @@ export function parseTarHeader(block: Buffer): TarHeader | undefined {
  * is neither, or takes more than 64 bits.
  */
 export function parseTarNumber(field: Uint8Array): number | undefined {
-  if (!isBase256(field)) return parseOctal(field);
-  const value = parseBase256(field);
+  return parseNumber(field, [0, field.length]);
+}
+
+function parseNumber(block: Uint8Array, [offset, length]: Field): number | undefined {
+  if (((block[offset] ?? 0) & BASE_256) === 0) return parseOctal(block, offset, offset + length);
+  const value = parseBase256(block.subarray(offset, offset + length));
   return value === undefined ? undefined : Number(value);
 }
 
-function parseOctal(field: Uint8Array): number | undefined {
-  let at = 0;
-  let end = field.length;
-  while (at < end && isBlank(field[at])) at += 1;
-  while (end > at && isBlank(field[end - 1])) end -= 1;
+function parseOctal(block: Uint8Array, from: number, to: number): number | undefined {
+  let at = from;
+  let end = to;
+  while (at < end && isBlank(block[at])) at += 1;
+  while (end > at && isBlank(block[end - 1])) end -= 1;
   let value = 0;
-  for (; at < end && field[at] !== 0; at++) {
-    const digit = (field[at] ?? 0) - ZERO;
+  for (; at < end && block[at] !== 0; at++) {
+    const digit = (block[at] ?? 0) - ZERO;
     if (digit < 0 || digit > 7) return undefined;
     value = value * 8 + digit;
   }
@@ -116,10 +129,6 @@ function isBlank(byte: number | undefined): boolean {
   return byte === SPACE || byte === 0;
 }
 
-function isBase256(field: Uint8Array): boolean {
-  return ((field[0] ?? 0) & 0x80) !== 0;
-}
-
 function parseBase256(field: Uint8Array): bigint | undefined {
   const hex = Buffer.from(field).toString('hex');
   const bits = field.length * 8 - 1;
@@ -128,24 +137,24 @@ function parseBase256(field: Uint8Array): bigint | undefined {
   return value === BigInt.asIntN(64, value) ? value : undefined;
 }
 
-function dialectOf(block: Buffer): Dialect {
-  const magic = bytes(block, FIELD.magic);
-  if (magic === 'ustar  \0') return 'GNU';
-  if (!magic.startsWith('ustar\0')) return 'v7';
-  if (bytes(block, FIELD.starMagic) !== 'tar\0') return 'ustar';
+function dialectOf(block: Block): Dialect {
+  const [magic] = FIELD.magic;
+  if (block.text.startsWith('ustar  \0', magic)) return 'GNU';
+  if (!block.text.startsWith('ustar\0', magic)) return 'v7';
+  if (!block.text.startsWith('tar\0', FIELD.starMagic[0])) return 'ustar';
   // They mean nothing here, but what has something else there is no header.
   number(block, 'starAccessTime');
   number(block, 'starChangeTime');
   return 'star';
 }
 
-function fullName(block: Buffer, dialect: Dialect): ByteString {
+function fullName(block: Block, dialect: Dialect): ByteString {
   const name = text(block, FIELD.name);
   const prefix = namePrefix(block, dialect);
   return prefix === '' ? name : `${prefix}/${name}`;
 }
 
-function namePrefix(block: Buffer, dialect: Dialect): ByteString {
+function namePrefix(block: Block, dialect: Dialect): ByteString {
   switch (dialect) {
     case 'v7':
       return '';
@@ -162,7 +171,7 @@ function namePrefix(block: Buffer, dialect: Dialect): ByteString {
  * GNU headers have times where ustar has the prefix. Early Go wrote a prefix there all the same, which can be
  * told where it makes no times.
  */
-function mistakenPrefix(block: Buffer): ByteString {
+function mistakenPrefix(block: Block): ByteString {
   if (mayBeTime(block, FIELD.gnuAccessTime) && mayBeTime(block, FIELD.gnuChangeTime)) return '';
   const prefix = text(block, FIELD.prefix);
   return isAscii(prefix) ? prefix : '';
@@ -173,37 +182,35 @@ function isAscii(value: ByteString): boolean {
   return true;
 }
 
-function mayBeTime(block: Buffer, [offset, length]: Field): boolean {
-  if (block[offset] === 0) return true;
-  return parseTarNumber(block.subarray(offset, offset + length)) !== undefined;
+function mayBeTime({ bytes }: Block, field: Field): boolean {
+  return bytes[field[0]] === 0 || parseNumber(bytes, field) !== undefined;
 }
 
-function number(block: Buffer, name: keyof typeof FIELD): number {
-  const [offset, length] = FIELD[name];
-  const value = parseTarNumber(block.subarray(offset, offset + length));
+function number(block: Block, name: keyof typeof FIELD): number {
+  const value = parseNumber(block.bytes, FIELD[name]);
   if (value === undefined) {
     throw new SiphonError(
       'corrupt',
-      `Cannot read tar header: its ${name} is "${printable(bytes(block, FIELD[name]))}", expected a number`,
+      `Cannot read tar header: its ${name} is "${printable(all(block, FIELD[name]))}", expected a number`,
     );
   }
   return value;
 }
 
 /** The low 32 bits of a number, exact also where it is a long one. */
-function low32(block: Buffer, name: keyof typeof FIELD): number {
+function low32(block: Block, name: keyof typeof FIELD): number {
   const value = number(block, name);
   if (Number.isSafeInteger(value)) return value >>> 0;
   const [offset, length] = FIELD[name];
-  return block.readUInt32BE(offset + length - 4);
+  return block.bytes.readUInt32BE(offset + length - 4);
 }
 
-function bytes(block: Buffer, [offset, length]: Field): ByteString {
-  return block.toString('latin1', offset, offset + length);
+function all(block: Block, [offset, length]: Field): ByteString {
+  return block.text.slice(offset, offset + length);
 }
 
-function text(block: Buffer, [offset, length]: Field): ByteString {
-  return untilNul(block.toString('latin1', offset, offset + length));
+function text(block: Block, field: Field): ByteString {
+  return untilNul(all(block, field));
 }
 
 /** The part before the first NUL. */
@@ -220,16 +227,20 @@ function isZero(block: Buffer): boolean {
 /** The sum counts the checksum field as blanks; some old writers summed signed bytes. */
 function checksumMatches(block: Buffer): boolean {
   const [offset, length] = FIELD.checksum;
-  const expected = parseOctal(block.subarray(offset, offset + length));
+  const expected = parseOctal(block, offset, offset + length);
   let sum = length * SPACE;
-  let negative = 0;
-  for (let i = 0; i < BLOCK_SIZE; i++) {
-    const byte = block[i] ?? 0;
-    if (i >= offset && i < offset + length) continue;
-    sum += byte;
-    negative += byte >> 7;
-  }
-  return expected === sum || expected === sum - negative * 256;
+  for (let at = 0; at < BLOCK_SIZE; at++) sum += block[at] ?? 0;
+  for (let at = offset; at < offset + length; at++) sum -= block[at] ?? 0;
+  return expected === sum || expected === sum - 256 * countNegative(block);
+}
+
+/** Without the checksum's own. */
+function countNegative(block: Buffer): number {
+  const [offset, length] = FIELD.checksum;
+  let count = 0;
+  for (let at = 0; at < BLOCK_SIZE; at++)
+    if (at < offset || at >= offset + length) count += (block[at] ?? 0) >> 7;
+  return count;
 }
 
 /** A byte string fit for a message: what is not printable ASCII as `\xNN`. */
