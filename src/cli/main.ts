@@ -72,7 +72,7 @@ function watchOutput(stream: NodeJS.WriteStream): void {
     if (stream === process.stdout) {
       process.stderr.write(`siphon: Cannot write to standard output: ${errorMessage(error)}\n`);
     }
-    process.exit(exitFailed);
+    process.exit(process.exitCode || exitFailed); // of what could not be told, the code at least
   });
 }
 

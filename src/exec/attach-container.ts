@@ -3,9 +3,9 @@
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import type { Writable } from 'node:stream';
-import type { ReadStream, WriteStream } from 'node:tty';
+import { type ReadStream, type WriteStream, isatty } from 'node:tty';
 import { SiphonError, systemCode } from '../common/errors.js';
-import { makePatient, takesMore } from '../common/patient-stream.js';
+import { takesMore } from '../common/patient-stream.js';
 import { enterRawMode } from '../ffi/pty.js';
 import { type Frame, FrameReader, encodeFrame } from './attach-protocol.js';
 import { connectTo } from './attach-server.js';
@@ -15,8 +15,8 @@ import { outputError } from './output-error.js';
 
 export interface AttachOptions {
   stdin: NodeJS.ReadStream & { fd: number };
-  stdout: NodeJS.WriteStream;
-  stderr: NodeJS.WriteStream;
+  stdout: Writable;
+  stderr: Writable;
   /** The container has a terminal: ours becomes it. */
   terminal: boolean;
   /** The container is in the foreground here: it waits where we do not take its output, and hears that our terminal is gone. */
@@ -72,7 +72,6 @@ interface Link extends AttachOptions {
 function showOutput(link: Link): () => void {
   const { socket, home, stdout, stderr, leave, fail, holds } = link;
   for (const stream of [stdout, stderr]) {
-    makePatient(stream);
     stream.on('error', (error: Error) => onUnwritable(link, error));
   }
   const reader = new FrameReader();
@@ -174,7 +173,8 @@ function handOnInput(link: Link): () => void {
   const { stdin, socket } = link;
   const hand = (data: Buffer): void => handIn(link, data);
   // A terminal of ours that is not the container's ends its input by Ctrl-D.
-  const end = (): void => send(socket, { kind: 'input-end' });
+  const end = (): void =>
+    isTerminalGone(stdin) ? hangUp(link) : send(socket, { kind: 'input-end' });
   stdin.on('data', hand);
   stdin.once('end', end);
   stdin.once('error', end);
@@ -194,9 +194,10 @@ function handIn({ socket, stdin }: Link, data: Buffer): void {
 }
 
 function handOnSignals(link: Link): () => void {
-  const { home, signalSource, terminal, impatience, leave } = link;
+  const { home, stdin, signalSource, terminal, holds, impatience, leave } = link;
   const hand = (name: string): void => {
-    if (terminal && name === 'SIGHUP') hangUp(link);
+    const isHangup = name === 'SIGHUP' && (terminal || !holds || isTerminalGone(stdin));
+    if (isHangup) hangUp(link);
     else void sendSignal(home, name);
   };
   let late: NodeJS.Timeout | undefined;
@@ -232,8 +233,13 @@ function isTerminal(stream: NodeJS.ReadStream): stream is ReadStream {
   return stream.isTTY;
 }
 
-function isScreen(stream: NodeJS.WriteStream): stream is WriteStream {
-  return stream.isTTY;
+function isScreen(stream: Writable): stream is WriteStream {
+  return 'isTTY' in stream && stream.isTTY === true;
+}
+
+/** Its end is then no end of input that somebody typed. */
+function isTerminalGone(stdin: AttachOptions['stdin']): boolean {
+  return isTerminal(stdin) && !isatty(stdin.fd);
 }
 
 function notAttachable(id: string, cause: unknown): unknown {

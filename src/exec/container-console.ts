@@ -53,9 +53,13 @@ export async function openConsole(
 ): Promise<ContainerConsole> {
   const signalSource = new EventEmitter();
   // Nothing is printed before the process runs, which is later.
-  const output = await ContainerOutput.open(home, log, {
-    hand: (name, data) => server.broadcast({ kind: name, data }),
-    behind: () => server.behind(),
+  const output = await ContainerOutput.open(home, {
+    isKept: true,
+    log,
+    onlooker: {
+      hand: (name, data) => server.broadcast({ kind: name, data }),
+      behind: () => server.behind(),
+    },
   });
   const wiring =
     record.overrides.terminal === true ? wireTerminal(record, output) : wirePipes(record, output);

@@ -1,5 +1,5 @@
 /**
- * What a container prints, on its way: every chunk goes into its log and to whoever looks on. Who looks on may
+ * What a container prints, on its way: every chunk goes to whoever looks on, and into its log where it has one. Who looks on may
  * hold the container back, which then waits in its own write(2); but only while its process lives. What comes
  * after that is no more than pipes hold, and a reader that stands still must not keep the end from being told.
  */
@@ -26,25 +26,29 @@ export interface Onlooker {
 export class ContainerOutput {
   readonly #home: ContainerHome;
   readonly #log: Logger;
-  readonly #kept: ContainerLog;
+  readonly #kept: ContainerLog | undefined;
   readonly #onlooker: Onlooker;
   #unlogged = 0;
   #isOver = false;
   #isLost = false;
 
-  private constructor(home: ContainerHome, log: Logger, kept: ContainerLog, onlooker: Onlooker) {
+  private constructor(
+    home: ContainerHome,
+    { log, kept, onlooker }: { log: Logger; kept: ContainerLog | undefined; onlooker: Onlooker },
+  ) {
     this.#home = home;
     this.#log = log;
     this.#kept = kept;
     this.#onlooker = onlooker;
   }
 
+  /** @param options.isKept whether it goes into the container's log */
   static async open(
     home: ContainerHome,
-    log: Logger,
-    onlooker: Onlooker,
+    { isKept, ...options }: { isKept: boolean; log: Logger; onlooker: Onlooker },
   ): Promise<ContainerOutput> {
-    return new ContainerOutput(home, log, await ContainerLog.open(home.logFile), onlooker);
+    const kept = isKept ? await ContainerLog.open(home.logFile) : undefined;
+    return new ContainerOutput(home, { ...options, kept });
   }
 
   /** @returns what resolves when more may come, and never throws; `undefined` where it may at once */
@@ -68,7 +72,7 @@ export class ContainerOutput {
 
   /** Resolves when all of it is in the log. */
   close(): Promise<void> {
-    return this.#kept.close();
+    return this.#kept?.close() ?? Promise.resolve();
   }
 
   async #hold(kept: Promise<void>): Promise<void> {
@@ -84,7 +88,7 @@ export class ContainerOutput {
   async #keep(name: OutputName, data: Buffer): Promise<void> {
     this.#unlogged += data.length;
     try {
-      await this.#kept.write(name, data);
+      await this.#kept?.write(name, data);
     } catch (error) {
       if (!this.#isLost) {
         this.#log.error({ id: this.#home.id, error: errorMessage(error) }, 'output is not kept');

@@ -1,11 +1,13 @@
 /** One more process in a container that runs. */
 
 import { type ChildProcess } from 'node:child_process';
-import { constants } from 'node:os';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { constants as os } from 'node:os';
 import { posix, join } from 'node:path';
 import { isatty } from 'node:tty';
 import { SiphonError } from '../common/errors.js';
+import { parseMountInfo } from '../common/mount-info.js';
 import { signalIfThere } from '../common/process.js';
 import type { ContainerHome } from './container-home.js';
 import { describeContainer } from './container-status.js';
@@ -16,7 +18,8 @@ import { RuntimeCommands } from './runtime-commands.js';
 import type { Process } from './runtime-spec.js';
 import { forwardSignals } from './signal-forwarding.js';
 import { checkCommand, checkFolder } from './command-lookup.js';
-import { startFailure } from './start-failure.js';
+import { outputError } from './output-error.js';
+import { isRuntimeError, startFailure } from './start-failure.js';
 import { readAccountFiles, resolveUser } from './user-lookup.js';
 
 export interface ExecOptions {
@@ -43,22 +46,58 @@ export async function execInContainer(home: ContainerHome, options: ExecOptions)
   if (options.terminal === true && !isatty(0)) throw noTerminal();
   const runtime = await findRuntime(record.runtime);
   const commands = new RuntimeCommands(runtime, home.id, home.bundle);
+  const spec = await prepareProcess(home, options);
   const folder = await mkdtemp(join(home.bundle.path, 'exec-'));
   try {
-    const spec = await execProcess(home, options);
-    await checkRunnable(home, spec);
     return await run(commands, folder, spec, options, home.id);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function execProcess(home: ContainerHome, options: ExecOptions): Promise<Process> {
-  const { process, root } = await home.bundle.spec();
+/** What is to be run, by what the container has now. */
+async function prepareProcess(home: ContainerHome, options: ExecOptions): Promise<Process> {
+  const spec = await home.bundle.spec();
+  const root = await openRoot(home, spec.root.path);
+  try {
+    const rootfs = `/proc/self/fd/${root.fd}`;
+    const process = await execProcess(rootfs, spec.process, options);
+    // So that the answer is one sentence, and not the runtime's.
+    const runnable = { process, mounts: spec.mounts };
+    await checkFolder(rootfs, runnable);
+    await checkCommand(rootfs, runnable);
+    return process;
+  } finally {
+    await root.close();
+  }
+}
+
+/**
+ * The container's root as its first process sees it, for on the host it may be unmounted; as the host sees it where
+ * that process has gone into a smaller one (chroot(2)).
+ * @throws SiphonError `failed-precondition` where there is no such process
+ */
+async function openRoot(home: ContainerHome, onHost: string): Promise<FileHandle> {
+  const first = `/proc/${await home.bundle.processId()}`;
+  try {
+    const mounts = parseMountInfo(await readFile(`${first}/mountinfo`, 'latin1'));
+    const isWhole = mounts.some(({ mountPoint }) => mountPoint === '/');
+    const path = isWhole ? `${first}/root` : onHost;
+    return await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch {
+    throw notRunning(home.id, (await describeContainer(home)).status);
+  }
+}
+
+async function execProcess(
+  rootfs: string,
+  process: Process,
+  options: ExecOptions,
+): Promise<Process> {
   const { user, workdir, terminal = false, terminalSize: [width, height] = [0, 0] } = options;
   const { consoleSize: _, ...own } = process;
   const resolved =
-    user === undefined ? undefined : resolveUser(user, await readAccountFiles(root.path));
+    user === undefined ? undefined : resolveUser(user, await readAccountFiles(rootfs));
   const { home: homeFolder, ...ids } = resolved ?? { home: undefined, ...process.user };
   const given = homeFolder === undefined ? [] : [`HOME=${homeFolder}`];
   return {
@@ -76,13 +115,6 @@ async function execProcess(home: ContainerHome, options: ExecOptions): Promise<P
   };
 }
 
-/** So that the answer is one sentence: what the runtime prints comes among what its process prints. */
-async function checkRunnable(home: ContainerHome, process: Process): Promise<void> {
-  const { root, mounts } = await home.bundle.spec();
-  await checkFolder(root.path, { process, mounts });
-  await checkCommand(root.path, { process, mounts });
-}
-
 async function run(
   commands: RuntimeCommands,
   folder: string,
@@ -96,7 +128,10 @@ async function run(
     logFile: join(folder, 'log'),
   };
   await writeFile(files.processFile, JSON.stringify(spec), { mode: 0o600 });
-  const streams = openStreams(terminal || interactive ? {} : { stdin: 'ignore' });
+  const streams = openStreams(terminal || interactive ? {} : { stdin: 'ignore' }, {
+    terminal,
+    isComplaint: (text) => isRuntimeError(text, files.logFile),
+  });
   const child = commands.exec(files, streams.fds);
   streams.release();
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
@@ -104,17 +139,25 @@ async function run(
     source: signalSource,
     terminal,
     forward,
-    kill: () => void killProcess(child, files.pidFile),
+    kill: () => {
+      streams.abandon();
+      void killProcess(child, files.pidFile);
+    },
   });
+  let code: number;
+  let lost: unknown;
   try {
-    const code = await exitOf(child);
-    if (code === 0 || (await hasText(files.pidFile))) return code;
-    const log = await readFile(files.logFile, 'utf8').catch(() => '');
-    throw startFailure(`run "${spec.args[0] ?? ''}" in container "${id}"`, log);
+    code = await exitOf(child);
   } finally {
     stop();
-    await streams.finish();
+    lost = await streams.finish();
   }
+  if (code !== 0 && !(await hasText(files.pidFile))) {
+    const log = await readFile(files.logFile, 'utf8').catch(() => '');
+    throw startFailure(`run "${spec.args[0] ?? ''}" in container "${id}"`, log);
+  }
+  if (lost !== undefined) throw outputError(id, lost);
+  return code;
 }
 
 /** The runtime could not hand that signal on: its process would go on without it. */
@@ -129,7 +172,7 @@ function exitOf(child: ChildProcess): Promise<number> {
   return new Promise((done, fail) => {
     child.once('error', fail);
     child.once('exit', (code, signal) => {
-      done(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+      done(code ?? 128 + (signal === null ? 0 : os.signals[signal]));
     });
   });
 }

@@ -12,8 +12,8 @@ import { cleanUpContainer } from './clean-up-container.js';
 import { type ContainerConsole, openConsole } from './container-console.js';
 import type { ContainerHome } from './container-home.js';
 import { type ContainerRecord, type ContainerState, keepsOutput } from './container-record.js';
+import { openForegroundOutput } from './foreground-output.js';
 import type { RunnableImage } from './image-process.js';
-import { openKeptOutput } from './kept-output.js';
 import { type ContainerEnd, runContainer } from './run-container.js';
 
 /** A root filesystem that is ready to be written to. */
@@ -83,7 +83,7 @@ export async function monitorContainer(
 type Outcome = { started: boolean } & ({ exitCode: number } | { error: unknown });
 
 interface KeepOptions extends MonitorOptions {
-  streams: OpenedStreams | undefined;
+  streams: OpenedStreams;
 }
 
 async function keep(
@@ -136,7 +136,7 @@ async function run(
 ): Promise<ContainerEnd> {
   const undo = new UndoStack();
   // Whoever hears that the container is over may look for all of its output.
-  undo.defer(() => options.streams?.close());
+  undo.defer(() => options.streams.close());
   try {
     const rootfs = await options.rootfs.open(home.path);
     undo.defer(() => rootfs.close());
@@ -187,9 +187,9 @@ async function openStreams(
   home: ContainerHome,
   record: ContainerRecord,
   log: Logger,
-): Promise<OpenedStreams | undefined> {
+): Promise<OpenedStreams> {
   if (record.detached) return openConsole(home, record, log);
-  return keepsOutput(record) ? openKeptOutput(home, log) : undefined;
+  return openForegroundOutput(home, { isKept: keepsOutput(record), log });
 }
 
 async function runOn(
@@ -198,7 +198,7 @@ async function runOn(
   rootfs: OpenRootfs,
   { streams, ...options }: RunOptions,
 ): Promise<ContainerEnd> {
-  if (streams?.attached !== undefined) await options.beforeRun?.(streams.attached);
+  if (streams.attached !== undefined) await options.beforeRun?.(streams.attached);
   return runContainer({
     ...record.overrides,
     id: home.id,

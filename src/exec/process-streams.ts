@@ -1,12 +1,16 @@
 /**
- * A container's standard streams. What is a file, pipe or terminal goes to the process as it is.
- * For a stream of ours, and for a socket (which is what a parent in Node gives us), a pipe is put in
- * between: a process can open /dev/stdout again on a pipe, but never on a socket.
+ * A container's standard streams. A descriptor that is given, an input that is a file, pipe or terminal, and a
+ * terminal that shall be the process's, go to the process as they are. Everything else passes through a pipe and this
+ * process: a process can open /dev/stdout again on a pipe, but never on a socket, which is what a parent in Node
+ * gives us; and runtimes copy what a process prints, and do not tell what they cannot write.
  */
 
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
+import { isatty } from 'node:tty';
+import { systemCode } from '../common/errors.js';
+import { ownOutput } from '../common/own-output.js';
 import { pipe } from '../ffi/pipe.js';
 import type { ProcessStdio } from './run-options.js';
 
@@ -15,21 +19,36 @@ export interface ProcessStreams {
   readonly fds: readonly number[];
   /** To be called once the child has them, or will never. */
   release(): void;
-  /** Resolves when all output is handed on; to be called when the child has ended. */
-  finish(): Promise<void>;
+  /**
+   * Resolves when all output is handed on; to be called when the child has ended.
+   * @returns why something of it could not be, unless nobody wanted it any more
+   */
+  finish(): Promise<unknown>;
   /** Gives up output that may never end; {@link finish} then resolves. */
   abandon(): void;
+}
+
+export interface StreamOptions {
+  /** The process has a terminal, and nothing beside it. */
+  terminal?: boolean | undefined;
+  /** Whether the first that comes on standard error is of the runtime itself; it is dropped then. */
+  isComplaint: (text: string) => boolean;
 }
 
 type Target<Stream> = 'inherit' | 'ignore' | number | Stream;
 
 /** Opens the streams `stdio` asks for. */
-export function openStreams(stdio: ProcessStdio): ProcessStreams {
+export function openStreams(
+  stdio: ProcessStdio,
+  { terminal = false, isComplaint }: StreamOptions,
+): ProcessStreams {
   const owned: number[] = [];
-  const input = openInput(stdio.stdin ?? 'inherit', owned);
+  const { stdin = 'inherit', stdout = 'inherit', stderr = 'inherit' } = stdio;
+  const input = openInput(stdin, owned);
   const outputs = [
-    openOutput(stdio.stdout ?? 'inherit', 1, owned),
-    openOutput(stdio.stderr ?? 'inherit', 2, owned),
+    openOutput(terminal && stdout === 'inherit' && isatty(1) ? 1 : stdout, 1, owned),
+    // Of a process with a terminal, only what the runtime says of itself comes here.
+    openOutput(terminal ? 'ignore' : stderr, 2, owned, isComplaint),
   ];
   return {
     fds: [input.fd, ...outputs.map((output) => output.fd)],
@@ -38,7 +57,8 @@ export function openStreams(stdio: ProcessStdio): ProcessStreams {
     },
     async finish() {
       input.detach();
-      await Promise.all(outputs.map((output) => output.ended));
+      const failures = await Promise.all(outputs.map((output) => output.ended));
+      return failures.find((failure) => failure !== undefined);
     },
     abandon() {
       for (const output of outputs) output.abandon();
@@ -47,7 +67,7 @@ export function openStreams(stdio: ProcessStdio): ProcessStreams {
 }
 
 function openInput(target: Target<Readable>, owned: number[]): { fd: number; detach: () => void } {
-  const fd = descriptor(target, 0, owned);
+  const fd = descriptor(target, 'r', owned) ?? (isInheritable(target) ? 0 : undefined);
   if (fd !== undefined) return { fd, detach: () => {} };
   const { read, write } = pipe();
   owned.push(read);
@@ -65,49 +85,74 @@ function openInput(target: Target<Readable>, owned: number[]): { fd: number; det
   };
 }
 
+function isInheritable(target: Target<Readable>): boolean {
+  return target === 'inherit' && !fstatSync(0).isSocket();
+}
+
 interface OutputStream {
   fd: number;
-  /** Resolves when all of it is handed on. */
-  ended: Promise<void>;
+  /** Resolves when all of it is handed on, as {@link ProcessStreams.finish}. */
+  ended: Promise<unknown>;
   abandon: () => void;
 }
 
-function openOutput(target: Target<Writable>, number: 1 | 2, owned: number[]): OutputStream {
-  const fd = descriptor(target, number, owned);
+function openOutput(
+  target: Target<Writable>,
+  number: 1 | 2,
+  owned: number[],
+  isDropped?: (text: string) => boolean,
+): OutputStream {
+  const fd = descriptor(target, 'w', owned);
   if (fd !== undefined) return { fd, ended: Promise.resolve(), abandon: () => {} };
   const { read, write } = pipe();
   owned.push(write);
-  const sink = typeof target === 'object' ? target : number === 1 ? process.stdout : process.stderr;
+  const sink = typeof target === 'object' ? target : ownOutput(number);
   const source = new Socket({ fd: read, readable: true, writable: false });
-  return { fd: write, ended: copyTo(source, sink), abandon: () => void source.destroy() };
+  return {
+    fd: write,
+    ended: copyTo(source, sink, isDropped),
+    abandon: () => void source.destroy(),
+  };
 }
 
-/** Resolves when `source` is at its end; a `sink` that goes away makes the writer's next write fail. */
-function copyTo(source: Socket, sink: Writable): Promise<void> {
+/**
+ * Resolves when `source` is at its end; a `sink` that goes away makes the writer's next write fail.
+ * @param isDropped says it of the first that comes
+ * @returns why `sink` did not take all of it, unless nobody read it any more
+ */
+function copyTo(
+  source: Socket,
+  sink: Writable,
+  isDropped: (text: string) => boolean = () => false,
+): Promise<unknown> {
+  let failure: unknown;
   const drop = (): void => void source.destroy();
-  const events = ['close', 'error'] as const;
-  for (const event of events) sink.once(event, drop);
+  const fail = (error: Error): void => {
+    if (systemCode(error) !== 'EPIPE') failure ??= error;
+    drop();
+  };
+  sink.once('close', drop);
+  sink.once('error', fail);
   source.on('error', drop);
-  source.pipe(sink, { end: false });
+  source.once('data', (first: Buffer) => {
+    source.pause();
+    if (!isDropped(first.toString())) sink.write(first);
+    source.pipe(sink, { end: false });
+  });
   return new Promise((resolve) => {
     source.once('close', () => {
-      for (const event of events) sink.off(event, drop);
-      resolve();
+      sink.off('close', drop);
+      sink.off('error', fail);
+      resolve(failure);
     });
   });
 }
 
-/** The descriptor the process can have as it is, or `undefined` where a pipe is needed. */
-function descriptor(
-  target: Target<unknown>,
-  inherited: number,
-  owned: number[],
-): number | undefined {
-  if (target === 'ignore') {
-    const fd = openSync('/dev/null', inherited === 0 ? 'r' : 'w');
-    owned.push(fd);
-    return fd;
-  }
+/** The descriptor that `target` is without further ado; what is opened for it is added to `owned`. */
+function descriptor(target: Target<unknown>, mode: 'r' | 'w', owned: number[]): number | undefined {
   if (typeof target === 'number') return target;
-  return target === 'inherit' && !fstatSync(inherited).isSocket() ? inherited : undefined;
+  if (target !== 'ignore') return undefined;
+  const fd = openSync('/dev/null', mode);
+  owned.push(fd);
+  return fd;
 }

@@ -9,7 +9,7 @@
  */
 
 import { constants, type Stats } from 'node:fs';
-import { lstat, mkdir, open, readlink } from 'node:fs/promises';
+import { lstat, mkdir, open, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
 
@@ -50,7 +50,9 @@ export async function resolveInRootfs(rootfs: string, path: string): Promise<Roo
     pending.unshift(...components(link));
   }
   const hostPath = join(rootfs, ...done);
-  return { hostPath, path: `/${done.join('/')}`, stats: await lstatIfThere(hostPath) };
+  // The root itself may be named by a link, as those of /proc are.
+  const stats = done.length === 0 ? await stat(rootfs) : await lstatIfThere(hostPath);
+  return { hostPath, path: `/${done.join('/')}`, stats };
 }
 
 /**

@@ -16,7 +16,8 @@ import { openStreams } from './process-streams.js';
 import { prepareContainer } from './prepare-container.js';
 import type { RunContainerOptions } from './run-options.js';
 import { RuntimeCommands } from './runtime-commands.js';
-import { startFailure } from './start-failure.js';
+import { outputError } from './output-error.js';
+import { isRuntimeError, startFailure } from './start-failure.js';
 import { type RuntimeEnd, superviseRuntime } from './supervise-runtime.js';
 
 /**
@@ -25,7 +26,8 @@ import { type RuntimeEnd, superviseRuntime } from './supervise-runtime.js';
  * @returns its exit code, 128+n where signal n ended it, and whether it had more memory than it may
  * @throws CommandError with the exit code to end with, where the command cannot be run;
  * SiphonError `usage`, `invalid` (the image's user, folders), `already-exists` (the id),
- * `not-found` (no runtime), `permission` (not root), `cancelled` (`signal`), `failed-precondition`
+ * `not-found` (no runtime), `permission` (not root), `cancelled` (`signal`), `failed-precondition`, also where what
+ * it printed could not be written
  */
 export async function runContainer(options: RunContainerOptions): Promise<ContainerEnd> {
   checkCaller(options);
@@ -73,12 +75,15 @@ async function runInForeground(
   checkNotCancelled(options);
   // Nothing is waited for from here until signals are handed on: none is lost in between.
   checkWanted(options);
-  const streams = openStreams(options.stdio ?? {});
+  const { terminal } = options;
+  const isComplaint = (text: string): boolean => isRuntimeError(text, directory.logFile);
+  const streams = openStreams(options.stdio ?? {}, { terminal, isComplaint });
   const onStart = async (): Promise<void> => {
     await witness.begin();
     await options.onStart?.();
   };
   let end: RuntimeEnd;
+  let lost: unknown;
   try {
     const child = commands.run(streams.fds, { keep: witness.keep });
     streams.release();
@@ -90,10 +95,11 @@ async function runInForeground(
     throw error;
   } finally {
     streams.release();
-    await streams.finish();
+    lost = await streams.finish();
   }
   checkNotCancelled(options);
   if (end.code === 0 || end.killed || (await directory.hasStarted())) {
+    if (lost !== undefined) throw outputError(options.id, lost);
     return { exitCode: end.code, outOfMemory: await witness.ranOut() };
   }
   throw startFailure(`start container "${options.id}"`, await directory.log());

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { SiphonError } from '../common/errors.js';
 import { CommandError } from './command-error.js';
 
@@ -22,11 +23,26 @@ export function startFailure(purpose: string, log: string): SiphonError {
   return new SiphonError('failed-precondition', message);
 }
 
+/**
+ * Whether `text` is what a runtime says of its failure on standard error, which it has written to its log before.
+ * @param logFile as {@link startFailure}; may be missing
+ */
+export function isRuntimeError(text: string, logFile: string): boolean {
+  try {
+    return errorsIn(readFileSync(logFile, 'utf8')).includes(text.trim());
+  } catch {
+    return false; // A process that runs has nothing to do with the log of its runtime.
+  }
+}
+
 const hybridHint = { hint: 'Use runc, which bears cgroup v1 and v2 side by side.' };
 
 function lastError(log: string): string | undefined {
-  const messages = log.split('\n').flatMap(errorOf);
-  return messages.at(-1)?.replace(ABOUT_ITSELF, '');
+  return errorsIn(log).at(-1)?.replace(ABOUT_ITSELF, '');
+}
+
+function errorsIn(log: string): string[] {
+  return log.split('\n').flatMap(errorOf);
 }
 
 function errorOf(line: string): string[] {

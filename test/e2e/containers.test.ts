@@ -7,7 +7,7 @@ import { Ajv } from 'ajv';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runtimeSpecSchema } from '../exec/runtime-spec-schema.js';
 import { writeContainerImage } from '../support/container-image.js';
-import { type Outcome, type Sandbox, openSandbox, run } from '../support/sandbox.js';
+import { type Outcome, type Sandbox, must, openSandbox, run } from '../support/sandbox.js';
 import { until } from '../support/until.js';
 
 const skip = process.getuid?.() !== 0;
@@ -264,6 +264,13 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
     await ok('rm', 'f');
     await until(async () => (await commandsWith('serve-layers', sandbox.root)).length === 0);
     await ok('gc');
+  }, 60_000);
+
+  it('run more commands when the host has unmounted their root file system', async () => {
+    await ok('run', '-d', '--name', 'u', source, 'sleep', '60');
+    await must('umount', '--lazy', join(sandbox.root, 'run/u/rootfs'));
+    expect(await ok('exec', '-u', 'ann', 'u', 'id', '-u')).toBe('1000\n');
+    expect(await siphon('exec', 'u', 'no-such')).toMatchObject({ code: 127 });
   }, 60_000);
 
   it('say how their root file system was made ready, and why so', async () => {

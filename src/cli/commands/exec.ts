@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { collect } from '../containers/collect.js';
 import { openHome } from '../containers/keep.js';
 import { terminalSize } from '../containers/terminal.js';
+import { onImpatience } from '../interruption.js';
 import { requireRoot } from '../settings.js';
 
 interface Options {
@@ -28,7 +29,9 @@ export function execCommand(): Command {
       requireRoot('run a command in a container');
       const { execInContainer } = await import('../../exec/exec-in-container.js');
       const { interactive = false, tty = false, env = [], user, workdir } = options;
-      process.exitCode = await execInContainer(await openHome(id, command), {
+      const home = await openHome(id, command);
+      using impatience = onImpatience();
+      process.exitCode = await execInContainer(home, {
         args,
         interactive,
         terminal: tty,
@@ -37,5 +40,6 @@ export function execCommand(): Command {
         ...(user === undefined ? {} : { user }),
         ...(workdir === undefined ? {} : { workdir }),
       });
+      if (impatience.signal.aborted) process.exit(); // with what nobody reads unwritten
     });
 }

@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import { SiphonError, systemCode } from '../../common/errors.js';
+import { ownOutput } from '../../common/own-output.js';
 import { takesMore } from '../../common/patient-stream.js';
 import type { ContainerHome } from '../../exec/container-home.js';
 import { openHome } from '../containers/keep.js';
@@ -43,7 +44,8 @@ async function show(home: ContainerHome, options: Options, json: boolean): Promi
     if (systemCode(error) !== 'EPIPE') failure ??= error;
     closed.abort();
   };
-  for (const output of [process.stdout, process.stderr]) output.on('error', fail);
+  const outputs = { stdout: ownOutput(1), stderr: ownOutput(2) };
+  for (const output of Object.values(outputs)) output.on('error', fail);
   const signal = AbortSignal.any([onInterrupt(), closed.signal]);
   const log = readLog(home.logFile, {
     signal,
@@ -52,7 +54,7 @@ async function show(home: ContainerHome, options: Options, json: boolean): Promi
   });
   for await (const { time, output, data } of log) {
     if (signal.aborted) break;
-    const target = json || output === 'stdout' ? process.stdout : process.stderr;
+    const target = outputs[json ? 'stdout' : output];
     const text = json
       ? `${JSON.stringify({ time, output, text: data.toString() })}\n`
       : timestamps

@@ -1,4 +1,5 @@
 import { Socket } from 'node:net';
+import { ownOutput } from '../../common/own-output.js';
 import type { ContainerHome } from '../../exec/container-home.js';
 import { onImpatience } from '../interruption.js';
 
@@ -13,8 +14,8 @@ export async function attachHere(home: ContainerHome, holds: boolean): Promise<n
   using impatience = onImpatience();
   const departure = await attachContainer(home, {
     stdin: process.stdin,
-    stdout: process.stdout,
-    stderr: process.stderr,
+    stdout: ownOutput(1),
+    stderr: ownOutput(2),
     terminal: overrides.terminal === true,
     holds,
     signalSource: process,

@@ -1,40 +1,45 @@
-/** The output of a container in the foreground: this process's own, kept in the container's log besides. */
+/** The output of a container in the foreground: this process's own, kept in the container's log besides where it stays. */
 
 import type { Writable } from 'node:stream';
 import { systemCode } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
-import { makePatient, takesMore } from '../common/patient-stream.js';
+import { ownOutput } from '../common/own-output.js';
+import { takesMore } from '../common/patient-stream.js';
 import type { ContainerHome } from './container-home.js';
 import { ContainerOutput, endOf } from './container-output.js';
 import { outputError } from './output-error.js';
 import type { RunContainerOptions } from './run-options.js';
 
-export interface KeptOutput extends Required<Pick<RunContainerOptions, 'stdio'>> {
+export interface ForegroundOutput extends Required<Pick<RunContainerOptions, 'stdio'>> {
   /** As of ContainerConsole. */
   close(): Promise<void>;
   /** @throws SiphonError where what it printed could not be written, except that nobody read it any more */
   leave(): void;
 }
 
-export async function openKeptOutput(home: ContainerHome, log: Logger): Promise<KeptOutput> {
-  const { stdout, stderr } = process;
-  const targets = { stdout, stderr };
-  const output = await ContainerOutput.open(home, log, {
-    hand: (name, data) => void (targets[name].destroyed || targets[name].write(data)),
-    behind: () => whoIsBehind([stdout, stderr]),
+/** @param options.isKept as of ContainerOutput */
+export async function openForegroundOutput(
+  home: ContainerHome,
+  { isKept, log }: { isKept: boolean; log: Logger },
+): Promise<ForegroundOutput> {
+  const targets = { stdout: ownOutput(1), stderr: ownOutput(2) };
+  const output = await ContainerOutput.open(home, {
+    isKept,
+    log,
+    onlooker: {
+      hand: (name, data) => void (targets[name].destroyed || targets[name].write(data)),
+      behind: () => whoIsBehind(Object.values(targets)),
+    },
   });
   const sinks = { stdout: output.sink('stdout'), stderr: output.sink('stderr') };
   let failure: unknown;
-  const watch = (target: Writable, sink: Writable): void => {
-    makePatient(target);
-    target.on('error', (error) => {
+  for (const name of ['stdout', 'stderr'] as const) {
+    targets[name].on('error', (error) => {
       if (systemCode(error) !== 'EPIPE') failure ??= error;
       // The container's next write fails, as it would without us.
-      sink.destroy();
+      sinks[name].destroy();
     });
-  };
-  watch(stdout, sinks.stdout);
-  watch(stderr, sinks.stderr);
+  }
   let closed: Promise<void> | undefined;
   return {
     stdio: sinks,
