@@ -1,59 +1,64 @@
-/** A directory of a layer by its path, looked up in the layer's index. */
+/**
+ * Directories of a layer by their paths, looked up in the layer's index. No link is followed. Those found last are
+ * remembered, so that a path whose parent was looked for before costs one look-up.
+ */
 
+import { LRUCache } from 'lru-cache';
 import { toBytes } from './byte-path.js';
 import { type LayerIndex, rootIno } from './layer-index.js';
 import type { Inode } from './layer-model.js';
-import { isDirectory } from './modes.js';
+import { isDirectory, isSymlink } from './modes.js';
 import { OPAQUE_XATTR } from './overlay-form.js';
 import type { ByteString } from './tar-header.js';
 
-const opaqueName = Buffer.from(OPAQUE_XATTR.name);
+const OPAQUE_NAME = Buffer.from(OPAQUE_XATTR.name);
+const MAX_REMEMBERED = 256;
 
 export interface DirectorySearch {
-  /** The directory, where the layer has it. */
-  found: Inode | undefined;
-  /** Whether the layer has something else at the path, or on the way to it. */
-  isOther: boolean;
+  /** The directory, or what is at its path instead, or first on the way to it. */
+  found: Inode | 'missing' | 'link' | 'other';
   /** Whether a folder on the way is opaque: what lower layers have in it is not seen. */
   isOpaque: boolean;
 }
 
-/**
- * @param path from the root; `''` is the root
- * @param symlinks how many may be followed, as the kernel does it where the layer's root is `/`; one more is
- *   something else
- */
-export function findDirectory(index: LayerIndex, path: ByteString, symlinks = 0): DirectorySearch {
-  const rest = namesOf(path);
-  const above: Inode[] = [];
-  let at = index.inode(rootIno);
-  let left = symlinks;
-  let isOpaque = false;
-  for (let name = rest.pop(); name !== undefined && at !== undefined; name = rest.pop()) {
-    if (name === '' || name === '.') continue;
-    if (name === '..') {
-      at = above.pop() ?? at;
-      continue;
-    }
-    isOpaque ||= index.info.hasXattrs && index.xattr(at.ino, opaqueName) !== undefined;
-    const child = index.lookup(at.ino, toBytes(name));
-    const target = left > 0 && child !== undefined ? index.readlink(child.ino) : undefined;
-    if (target !== undefined) {
-      left -= 1;
-      const text = target.toString('latin1');
-      if (text.startsWith('/')) at = above.splice(0)[0] ?? at;
-      rest.push(...namesOf(text));
-      continue;
-    }
-    if (child !== undefined && !isDirectory(child.mode))
-      return { found: undefined, isOther: true, isOpaque };
-    above.push(at);
-    at = child;
+export class DirectoryFinder {
+  readonly #index: LayerIndex;
+  readonly #remembered = new LRUCache<ByteString, Found>({ max: MAX_REMEMBERED });
+
+  constructor(index: LayerIndex) {
+    this.#index = index;
   }
-  return { found: at, isOther: false, isOpaque };
+
+  /** @param path from the root, one character a byte, without `.` and `..`; `''` is the root */
+  find(path: ByteString): DirectorySearch {
+    const slash = path.lastIndexOf('/');
+    const parent = slash === -1 ? undefined : this.#remembered.get(path.slice(0, slash));
+    let at = parent ?? this.#root();
+    const rest = parent === undefined ? path : path.slice(slash + 1);
+    for (const name of rest.split('/')) {
+      if (name === '') continue;
+      const isOpaque = at.isOpaque || this.#isOpaque(at.found);
+      const child = this.#index.lookup(at.found.ino, toBytes(name));
+      if (child === undefined) return { found: 'missing', isOpaque };
+      if (!isDirectory(child.mode))
+        return { found: isSymlink(child.mode) ? 'link' : 'other', isOpaque };
+      at = { found: child, isOpaque };
+    }
+    this.#remembered.set(path, at);
+    return at;
+  }
+
+  #root(): Found {
+    const found = this.#index.inode(rootIno);
+    if (found !== undefined) return { found, isOpaque: false };
+    throw this.#index.damage('it has no root directory');
+  }
+
+  #isOpaque({ ino }: Inode): boolean {
+    return this.#index.info.hasXattrs && this.#index.xattr(ino, OPAQUE_NAME) !== undefined;
+  }
 }
 
-/** Last one first. */
-function namesOf(path: ByteString): ByteString[] {
-  return path.split('/').toReversed();
+interface Found extends DirectorySearch {
+  found: Inode;
 }

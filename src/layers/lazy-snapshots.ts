@@ -11,8 +11,7 @@ import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
 import { type Image, type ImageLayer, openImage } from '../content/image.js';
 import type { ReadOrder } from '../content/manifest-image.js';
-import { type ImplicitDirectory, LayerIndex } from '../index/layer-index.js';
-import type { ByteString } from '../index/tar-header.js';
+import { LayerIndex } from '../index/layer-index.js';
 import { parseReference } from '../remote/reference.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import { isUnreachable } from '../remote/remote-error.js';
@@ -174,11 +173,8 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
   }
 
   async writeImplied(number: number, { target, parents }: ImpliedPlace): Promise<void> {
-    const indexPath = this.#options.layers.indexPath(number);
-    using index = LayerIndex.open(indexPath);
-    const directories = pathsOf(index.implicitDirectories());
-    const below = this.#lowerLayers(parents);
-    await writeImpliedFolder({ target, layer: { index: indexPath }, directories, parents: below });
+    using index = LayerIndex.open(this.#options.layers.indexPath(number));
+    await writeImpliedFolder({ target, index, parents: this.#lowerLayers(parents) });
   }
 
   async usage(number: number): Promise<{ size: number; inodes: number }> {
@@ -202,7 +198,9 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
 
   #lowerLayers(lowers: readonly Lower[]): LowerLayer[] {
     return lowers.map((lower) =>
-      typeof lower === 'string' ? lower : { index: this.#options.layers.indexPath(lower.layer) },
+      typeof lower === 'string'
+        ? lower
+        : { index: this.#options.layers.indexPath(lower.layer), implied: lower.implied },
     );
   }
 
@@ -418,8 +416,4 @@ function hasCause(error: unknown, matches: (error: unknown) => boolean): boolean
     if (matches(one)) return true;
   }
   return false;
-}
-
-function* pathsOf(directories: Iterable<ImplicitDirectory>): Generator<ByteString> {
-  for (const { path } of directories) yield path;
 }

@@ -90,8 +90,11 @@ export interface ImpliedPlace {
   parents: readonly Lower[];
 }
 
-/** What stands in an overlay: a folder, by its path, or a lazy layer. Nobody but its readers looks into the latter's mount. */
-export type Lower = string | { layer: number };
+/**
+ * A layer below: a folder, by its path; or a lazy layer, into whose mount nobody but its readers looks, with the folder
+ * directly above it that {@link LazyLayers.writeImplied} made, if it did.
+ */
+export type Lower = string | { layer: number; implied: string | undefined };
 
 /** What a layer says of its root. */
 export interface RootAttributes {

@@ -128,9 +128,11 @@ export class RemoteSnapshots {
    * @throws SiphonError `unavailable` where lazy layers are off
    */
   folders(snapshots: readonly Snapshot[]): string[] {
-    return this.#lowers(snapshots).map((lower) =>
-      typeof lower === 'string' ? lower : this.#layers().path(lower.layer),
-    );
+    return this.#lowers(snapshots).flatMap((lower) => {
+      if (typeof lower === 'string') return [lower];
+      const path = this.#layers().path(lower.layer);
+      return lower.implied === undefined ? [path] : [lower.implied, path];
+    });
   }
 
   /**
@@ -140,7 +142,8 @@ export class RemoteSnapshots {
   async root(snapshots: readonly Snapshot[]): Promise<RootAttributes | undefined> {
     const [lower] = this.#lowers(snapshots.slice(0, 1));
     if (lower === undefined) return undefined;
-    return typeof lower === 'string' ? stat(lower) : this.#layers().root(lower.layer);
+    if (typeof lower === 'string') return stat(lower);
+    return lower.implied === undefined ? this.#layers().root(lower.layer) : stat(lower.implied);
   }
 
   /** Releases what an earlier process left; to be called before anything is prepared. */
@@ -188,11 +191,11 @@ export class RemoteSnapshots {
   }
 
   #lowers(snapshots: readonly Snapshot[]): Lower[] {
-    return snapshots.flatMap(({ id, lazyNumber: layer }): Lower[] => {
-      if (layer === undefined) return [this.#directories.fs(id)];
-      const dirs = this.#directories.dirs(id);
-      return dirs === undefined ? [{ layer }] : [dirs, { layer }];
-    });
+    return snapshots.map(({ id, lazyNumber: layer }) =>
+      layer === undefined
+        ? this.#directories.fs(id)
+        : { layer, implied: this.#directories.dirs(id) },
+    );
   }
 
   #track(commit: Promise<void>): Promise<void> {

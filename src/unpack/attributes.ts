@@ -30,7 +30,7 @@ import { cannotUnpack } from './unpack-error.js';
 /** Permission bits that every way of making a file takes; set-id bits come last, by chmod. */
 export const MADE_WITH = 0o777;
 /** `ENOTSUP` and `EPERM`: the file system, or this type of file, has no such attributes. */
-const UNSUPPORTED = new Set(['ENOTSUP', 'EOPNOTSUPP', 'EPERM']);
+export const UNSUPPORTED = new Set(['ENOTSUP', 'EOPNOTSUPP', 'EPERM']);
 
 export class Attributes {
   /** Attributes that the file system did not take. */

@@ -4,6 +4,7 @@
  */
 
 import { closeSync, constants, openSync } from 'node:fs';
+import { systemCode } from '../common/errors.js';
 import {
   O,
   changeMode,
@@ -16,7 +17,8 @@ import {
 import { S_IF } from '../index/modes.js';
 import type { ByteString } from '../index/tar-header.js';
 import { type LowerDirectory, type LowerLayer, LowerLayers } from './lower-layer.js';
-import { BENEATH } from './rooted-directories.js';
+import { UNSUPPORTED } from './attributes.js';
+import { BENEATH } from './rooted-look.js';
 
 export interface InheritOptions {
   /** Folder of the layer. */
@@ -47,15 +49,23 @@ export function inheritDirectories(options: InheritOptions): ByteString[] {
   }
 }
 
-/** Gives the directory at `path` below `root` what `from` has. */
+/** Gives the directory at `path` below `root` what `from` has, but for attributes that the file system does not take. */
 export function setAttributes(root: number, path: ByteString, from: LowerDirectory): void {
   const to = openAt(root, path === '' ? '.' : path, O.RDONLY | O.DIRECTORY, 0, BENEATH);
   try {
     changeOwner(to, from.uid, from.gid);
-    for (const { name, value } of from.xattrs) setXattr(to, name, value);
+    for (const { name, value } of from.xattrs) trySetXattr(to, name, value);
     changeMode(to, from.mode & ~S_IF.MT);
     setTimes(to, from.mtimeSeconds, from.mtimeNanoseconds);
   } finally {
     closeDescriptor(to);
+  }
+}
+
+function trySetXattr(fd: number, name: ByteString, value: Buffer): void {
+  try {
+    setXattr(fd, name, value);
+  } catch (error) {
+    if (!UNSUPPORTED.has(systemCode(error) ?? '')) throw error;
   }
 }

@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs';
 import { systemCode } from '../common/errors.js';
 import { O, closeDescriptor, openAt, unlinkAt } from '../ffi/at-calls.js';
 import type { ByteString } from '../index/tar-header.js';
-import { BENEATH } from './rooted-directories.js';
+import { BENEATH } from './rooted-look.js';
 
 /** The names in an open directory, without `.` and `..`. */
 export function namesIn(directory: number): ByteString[] {

@@ -12,19 +12,17 @@ import { LRUCache } from 'lru-cache';
 import { systemCode } from '../common/errors.js';
 import {
   O,
-  RESOLVE,
   changeModeAt,
   closeDescriptor,
   makeDirectoryAt,
   openAt,
-  readLinkOf,
   statusAt,
   xattrOf,
 } from '../ffi/at-calls.js';
 import { SystemError } from '../ffi/libc.js';
 import { hardLinkPath, rootPath } from '../index/root-path.js';
-import { isDirectory, isSymlink } from '../index/modes.js';
 import type { ByteString } from '../index/tar-header.js';
+import { BENEATH, lookBeneath } from './rooted-look.js';
 
 /** A directory that is open; valid until another one is asked for. */
 export interface Directory {
@@ -47,14 +45,11 @@ export interface DirectoryListener {
   made(path: ByteString): void;
 }
 
-export const BENEATH = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS;
 /** Mode of directories that no entry describes. */
 const IMPLICIT_MODE = 0o755;
 const MAX_OPEN = 128;
 const S_ISGID = 0o2000;
 const DEFAULT_ACL = 'system.posix_acl_default';
-/** What openat2(2) says where a path ends, or leaves the root by a symlink. */
-const NOT_THERE = new Set(['ENOENT', 'EXDEV']);
 const ENOTDIR = 20;
 
 export class RootedDirectories {
@@ -151,40 +146,18 @@ export class RootedDirectories {
   /** How far a path without links exists. The results are names to try, not promises. */
   #split(names: readonly ByteString[]): { found: ByteString[]; missing: ByteString[] } {
     let count = 0;
-    while (count < names.length && this.#look(names.slice(0, count + 1)) === 'directory')
-      count += 1;
+    while (count < names.length && this.#isDirectory(names.slice(0, count + 1))) count += 1;
     return { found: names.slice(0, count), missing: names.slice(count) };
   }
 
   #linkAt(names: readonly ByteString[]): ByteString | undefined {
-    const found = this.#look(names, false);
+    const found = lookBeneath(this.#root, names);
     return typeof found === 'object' ? found.target : undefined;
   }
 
-  /** As lstat(2) finds it, but that nothing is outside the root. @param strict whether it must be a directory */
-  #look(names: readonly ByteString[], strict = true): Found | undefined {
-    const fd = this.#openPath(names.join('/'));
-    if (fd === undefined) return undefined;
-    try {
-      const { mode } = statusAt(fd, '');
-      if (isSymlink(mode)) return { target: readLinkOf(fd) };
-      if (isDirectory(mode)) return 'directory';
-      if (strict) throw new SystemError('openat2', ENOTDIR, 'a file in place of a folder');
-      return 'file';
-    } finally {
-      closeDescriptor(fd);
-    }
-  }
-
-  #openPath(path: ByteString): number | undefined {
-    try {
-      return openAt(this.#root, path, O.PATH | O.NOFOLLOW, 0, RESOLVE.BENEATH);
-    } catch (error) {
-      if (NOT_THERE.has(systemCode(error) ?? '')) return undefined;
-      throw error;
-    }
+  #isDirectory(names: readonly ByteString[]): boolean {
+    const found = lookBeneath(this.#root, names);
+    if (found === 'file') throw new SystemError('openat2', ENOTDIR, 'a file in place of a folder');
+    return found === 'directory';
   }
 }
-
-/** What is at a path. */
-type Found = 'directory' | 'file' | { target: ByteString };

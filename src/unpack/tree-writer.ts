@@ -32,7 +32,8 @@ import { type LayerRules, pathIn } from './layer-rules.js';
 import { LowerContent } from './lower-content.js';
 import { OverlayMarks } from './overlay-marks.js';
 import { removeTree } from './remove-tree.js';
-import { BENEATH, type Directory, type FileTime, RootedDirectories } from './rooted-directories.js';
+import { type Directory, type FileTime, RootedDirectories } from './rooted-directories.js';
+import { BENEATH } from './rooted-look.js';
 import { cannotUnpack, unpackFailure } from './unpack-error.js';
 import type { UnpackJob, UnpackedTree } from './unpack-model.js';
 

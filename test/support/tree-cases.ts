@@ -541,7 +541,7 @@ const links: TreeCase[] = [
 const lower = (): TarPiece[] => [
   dir('d', at(1, { mode: 0o711, uid: 4, ...xattr('user.lower', 'x') })),
   file('d/a', '1', at(1)),
-  dir('d/sub', at(2)),
+  dir('d/sub', at(2, { mode: 0o700, uid: 6 })),
   file('d/sub/b', '2', at(2)),
   file('f', '3', at(3)),
   { ...symlink('l', 'd'), mtime: 4 },
@@ -639,6 +639,124 @@ const layers: TreeCase[] = [
   stack('an empty layer', lower(), []),
 ];
 
+const UPWARDS = [
+  ['into', 'x/y'],
+  ['behind', 'into/../b'],
+  ['out', '../../b'],
+  ['absolute', '/into/../b'],
+  ['missing', 'none/../b'],
+  ['through', 'file/../b'],
+  ['up', 'into/..'],
+  ['d/up', '../into/..'],
+  ['d/absolute', '/into/.././b/'],
+] as const;
+const ROUND = [symlink('a', 'b'), symlink('b', 'a')];
+const REFUSED_PARENT =
+  'containerd refuses the layer for what a layer below has on the way to a folder that it needs; the merged tree is well defined, and a layer is no other for what it stands on';
+
+/** Folders that a layer needs and does not list, with layers below that say something of them, each in its way. */
+const needed: TreeCase[] = [
+  stack(
+    'in a folder that is opaque in between',
+    lower(),
+    [dir('d', at(5, { mode: 0o750 })), file('d/.wh..wh..opq')],
+    [file('d/sub/new', 'x', at(9))],
+  ),
+  stack('in one that is opaque itself', lower(), [
+    dir('d', at(5)),
+    file('d/.wh..wh..opq'),
+    file('d/sub/new', 'x', at(9)),
+  ]),
+  stack(
+    'below an opaque folder that nobody lists',
+    lower(),
+    [file('d/.wh..wh..opq')],
+    [file('d/sub/new', 'x', at(9))],
+  ),
+  stack(
+    'hidden by an opaque folder',
+    lower(),
+    [file('d/sub/new', 'x', at(9))],
+    [dir('d', at(5)), file('d/.wh..wh..opq')],
+  ),
+  stack(
+    'whose name is whited out in between',
+    lower(),
+    [file('.wh.d')],
+    [file('d/new', 'x', at(9))],
+  ),
+  {
+    ...stack(
+      'below one whose name is whited out in between',
+      lower(),
+      [file('.wh.d')],
+      [file('d/sub/new', 'x', at(9))],
+    ),
+    differs: {
+      why: REFUSED_PARENT,
+      inOtherWords: [
+        layer(...lower()),
+        layer(file('.wh.d')),
+        layer(dir('d'), dir('d/sub'), file('d/sub/new', 'x', at(9))),
+      ],
+    },
+  },
+  stack('over a file', lower(), [file('f/new', 'x', at(9))]),
+  {
+    ...stack('below one over a file', lower(), [file('f/deep/new', 'x', at(9))]),
+    differs: {
+      why: REFUSED_PARENT,
+      inOtherWords: [
+        layer(...lower()),
+        layer(dir('f'), dir('f/deep'), file('f/deep/new', 'x', at(9))),
+      ],
+    },
+  },
+  stack(
+    'where a link leads to one that is needed itself',
+    lower(),
+    [file('d/sub/new', 'x', at(9)), { ...symlink('m', 'd/sub'), mtime: 4 }],
+    [file('m/own', 'x', at(9))],
+  ),
+  stack(
+    'where links lead up again',
+    [
+      dir('x/y', at(1, { mode: 0o710 })),
+      dir('x/b', at(2, { mode: 0o720 })),
+      dir('b', at(3, { mode: 0o730 })),
+      dir('d', at(3, { mode: 0o740 })),
+      file('file'),
+      ...UPWARDS.map(([path, target]): TarPiece => ({ ...symlink(path, target), mtime: 4 })),
+    ],
+    UPWARDS.map(([path]) => file(`${path}/b/new`, 'x', at(9))),
+  ),
+  stack(
+    'where 255 links lead on',
+    [...chain(255), dir('l255', at(1, { mode: 0o710 }))],
+    [file('l0/new', 'x', at(9))],
+  ),
+  {
+    ...stack('where 256 links lead on', chain(256), [file('l0/new', 'x', at(9))]),
+    differs: {
+      why: REFUSED_PARENT,
+      inOtherWords: [layer(...chain(256)), layer(dir('l0'), file('l0/new', 'x', at(9)))],
+    },
+  },
+  {
+    ...stack('where links go round', ROUND, [file('a/new', 'x', at(9))]),
+    differs: {
+      why: REFUSED_PARENT,
+      inOtherWords: [layer(...ROUND), layer(dir('a'), file('a/new', 'x', at(9)))],
+    },
+  },
+  stack(
+    'where a link leads to nothing',
+    lower(),
+    [{ ...symlink('m', 'none'), mtime: 4 }],
+    [file('m/new', 'x', at(9))],
+  ),
+];
+
 export const TREE_CASES: readonly TreeCase[] = [
   ...group('headers', headers),
   ...group('records', records),
@@ -648,6 +766,7 @@ export const TREE_CASES: readonly TreeCase[] = [
   ...group('hard links', links),
   ...group('whiteouts', whiteouts),
   ...group('layers', layers),
+  ...group('folders by need over other layers', needed),
 ];
 
 function group(title: string, cases: readonly TreeCase[]): TreeCase[] {

@@ -55,18 +55,19 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 test.each([
   ['x', 0o710],
   ['into', 0o720],
-  ['behind', 0o730],
-  ['missing', undefined],
-  ['through', undefined],
+  // As containerd has it, `..` goes up from the text of a link, but of one that is absolute.
+  ['behind', 0o740],
+  ['missing', 0o740],
+  ['through', 0o740],
   ['above', 0o740],
-  ['d/up', 0o710],
-  ['d/up/b', 0o730],
+  ['d/up', 0o755],
+  ['d/up/b', 0o740],
   ['d/absolute', 0o730],
   ['round', undefined],
   ['to-file', undefined],
 ])('%s', (path, mode) => {
   using folder = new LowerLayers([join(root, 'folder')]);
-  using index = new LowerLayers([{ index: join(root, 'index') }]);
+  using index = new LowerLayers([{ index: join(root, 'index'), implied: undefined }]);
   expect(permissions(folder, path)).toBe(mode);
   expect(permissions(index, path)).toBe(mode);
 });
