@@ -7,7 +7,7 @@
  * an overlay with an upper folder of its own; below one lie the unpacked layers on this disk, below the other
  * those that siphon serves with every span present: the cache is the tar itself, so both read the same disk. The sides
  * take turns, and in who begins; a ratio is of one round, and its median counts. `cold` is with the kernel's caches
- * dropped. What runs has namespaces and a root as a container has them. Needs root, 3 GB in the temporary folder, and a
+ * dropped, but for the programs that begin it. What runs has namespaces and a root as a container has them. Needs root, 3 GB in the temporary folder, and a
  * machine that does nothing else; drops the machine's page cache.
  */
 
@@ -91,6 +91,7 @@ async function measure({ tars, directory, session, signal }: Measurement): Promi
     report('warm', await compareSides(['native', 'siphon'], options, importIn));
     const cold = await compareSides(['native', 'siphon'], options, async (side) => {
       await dropCaches();
+      await execute('unshare', [...namespaces, 'chroot', '/', '/bin/true'], { signal });
       return importIn(side);
     });
     report('cold', cold);

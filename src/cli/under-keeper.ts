@@ -42,11 +42,12 @@ export async function underKeeper(
 
 /**
  * The server runs for long and keeps little. Left alone, V8 gives each thread up to 48 MiB for what dies
- * young, and glibc eight areas for each core to allocate from: measured in native-notes.md. What it collects of
- * itself it collects late; see src/ffi/memory.ts.
+ * young, and glibc eight areas for each core to allocate from; and once a large piece was freed glibc takes the next
+ * out of such an area too, where it does not go back to the system by itself. Measured in native-notes.md. What V8
+ * collects of itself it collects late; see src/ffi/memory.ts.
  */
 const smallHeap = ['--max-semi-space-size=1', '--expose-gc']; // MiB
-const fewArenas = { MALLOC_ARENA_MAX: '2' };
+const tidyMalloc = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: String(256 << 10) }; // bytes
 
 /** What the shell runs; the arguments of `node` follow. */
 export function keeperArguments(root: string): string[] {
@@ -58,7 +59,7 @@ export function keeperArguments(root: string): string[] {
 /** The keeper itself stays in no folder, for that one could not be unmounted. */
 export function keeperEnvironment(): NodeJS.ProcessEnv {
   return {
-    ...fewArenas,
+    ...tidyMalloc,
     ...process.env,
     SIPHON_DIRECTORY: process.cwd(),
     SIPHON_KEEPER_SECRET: randomBytes(32).toString('base64'),

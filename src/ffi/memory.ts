@@ -1,33 +1,35 @@
 /**
  * Gives memory back that nobody uses. Contents pass through a server in buffers that V8 counts as next to nothing:
  * it lets some 70 MiB of them lie before it looks, and an idle process never does; and glibc keeps what is
- * freed. So now and then this looks how much there is, collects it, and has glibc return it to the system.
+ * freed, in pieces between what is not. So now and then this looks how much more there is, collects it, and has glibc return it to the system.
  */
 
 import koffi from 'koffi';
 
 /** Between two looks, in ms. */
-const INTERVAL = 2000;
-/** Bytes of buffers that may lie about, beside those in use. */
+const INTERVAL = 1000;
+/** Bytes that may come together, beyond what was left the last time. */
 const SPARE = 8 << 20;
+/** What one collection finds is freed beside it, so that only the next can give it back. */
+const COLLECTIONS = 2;
 
 /**
  * Looks until disposed. Does nothing in a process that was started without `--expose-gc`. A collection takes some
- * 20 ms of the thread that calls this; with little to collect there is none.
+ * 20 ms of the thread that calls this; where little has come together there is none.
  */
 export function giveBackMemory(): Disposable {
   const collect = globalThis.gc;
-  let inUse = 0;
-  let hasCollected = false;
+  let left = process.memoryUsage.rss();
+  let due = 0;
   const look = (): void => {
-    const { arrayBuffers } = process.memoryUsage();
-    // What one look collects is freed beside it; the next finds what is left.
-    if (hasCollected) {
-      inUse = arrayBuffers;
-      trim();
-    }
-    hasCollected = arrayBuffers > inUse + SPARE;
-    if (hasCollected) collect?.();
+    const resident = process.memoryUsage.rss();
+    if (resident > left + SPARE) due = COLLECTIONS;
+    left = Math.min(left, resident);
+    if (due === 0) return;
+    collect?.();
+    trim();
+    left = process.memoryUsage.rss();
+    due -= 1;
   };
   const timer = collect === undefined ? undefined : setInterval(look, INTERVAL).unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };
