@@ -38,6 +38,8 @@ const FILE = {
 } as const;
 const XATTR = { key: 0, value: 1 } as const;
 const SPARSE_PREFIX = 'GNU.sparse.';
+/** The namespaces of xattr(7), in which no PAX record is. */
+const BARE_XATTR = /^(?:security|system|trusted|user)\./;
 
 /** 0.9 and 1.x have the same fields. */
 const VERSION = /^(?:0\.9|1\.\d+)$/;
@@ -114,7 +116,7 @@ function tarEntryOf(file: FlatTable): TarEntry {
   };
 }
 
-/** They are the PAX records of the entry, of which some are xattrs; very old ones are nothing else. */
+/** They are the PAX records of the entry, of which some are xattrs; very old writers had those alone, by their own names. */
 function xattrsOf(file: FlatTable, path: ByteString): Xattr[] {
   const xattrs: Xattr[] = [];
   for (const record of file.tables(FILE.xattrs)) {
@@ -122,10 +124,17 @@ function xattrsOf(file: FlatTable, path: ByteString): Xattr[] {
     // Its content is not stored in one piece, and the pieces are not told.
     if (key.startsWith(SPARSE_PREFIX))
       throw unsupported(`"${printable(path)}" is sparse`, 'a plain file');
-    const name = key.startsWith(XATTR_KEY) ? key.slice(XATTR_KEY.length) : key;
-    xattrs.push({ name, value: record.bytes(XATTR.value).toString('latin1') });
+    const name = xattrNameOf(key);
+    if (name !== undefined)
+      xattrs.push({ name, value: record.bytes(XATTR.value).toString('latin1') });
   }
   return xattrs;
+}
+
+/** What else a record says is in the entry already, or nobody's to keep, however long it is. */
+function xattrNameOf(key: ByteString): ByteString | undefined {
+  if (key.startsWith(XATTR_KEY)) return key.slice(XATTR_KEY.length);
+  return BARE_XATTR.test(key) ? key : undefined;
 }
 
 function text(table: FlatTable, field: number): ByteString {

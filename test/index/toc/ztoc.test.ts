@@ -109,6 +109,24 @@ describe('a zTOC', () => {
     );
   });
 
+  it('takes PAX records of any length for what they are, and bare names for xattrs', async () => {
+    const parts = ztocPartsOf(blob, SPAN_SIZE);
+    const records: [string, string][] = [
+      ['comment', 'x'.repeat(100_000)],
+      [`VENDOR.${'k'.repeat(300)}`, 'long'],
+      ['SCHILY.xattr.user.prefixed', 'by its key'],
+      ['user.bare', 'by its name'],
+    ];
+    const files = parts.files.map((one) =>
+      one.entry.path === './big' ? { ...one, records } : one,
+    );
+    const index = await open({ ...parts, files });
+    expect(treeOf(index).get('big')?.xattrs).toEqual({
+      'user.bare': 'by its name',
+      'user.prefixed': 'by its key',
+    });
+  });
+
   it('that ends with a checkpoint at the end of the tar loses nothing', async () => {
     const parts = ztocPartsOf(blob, SPAN_SIZE);
     const end = Buffer.from(parts.checkpoints.subarray(-(17 + 32768)));
