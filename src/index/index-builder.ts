@@ -79,7 +79,10 @@ export class IndexBuilder {
       (span, window) => this.#writer.addWindow(span, window),
       (bytes) => {
         checkWanted?.();
-        checkInflated(this.#recorder.tarSize, this.#blobSize);
+        checkInflated(this.#recorder.tarSize, {
+          read: this.#blobSize,
+          whole: this.#expected.blobSize,
+        });
         this.#tar.push(bytes);
       },
     );

@@ -11,30 +11,34 @@ export const MAX_SPAN_SIZE = 64 << 20;
 export const MAX_GROUP_SIZE = 64 * 2 ** 30;
 
 /**
- * Of what inflates to more than this, each byte of the blob may stand for at most {@link MAX_RATIO} of the tar.
- * A layer of up to 64 GiB may be nothing but zeros; what is beyond is made to keep a processor busy.
+ * Of what inflates to more than this, each byte of the blob may stand for at most {@link MAX_RATIO} of the tar,
+ * which is the most that deflate can make of one: two bits for 258 bytes. So gzip is never refused, for whoever wants
+ * to keep a processor busy could as well have many layers of as many zeros; zstd, which makes 32,768 of one, is free up
+ * to here alone.
  */
 const INFLATED_FREELY = 64 * 2 ** 30;
-const MAX_RATIO = 200;
+const MAX_RATIO = 1032;
 
-/** Most bytes of the tar that `blobBytes` bytes of a compressed blob may inflate to. */
+/** Most bytes of the tar that the `blobBytes` bytes of a compressed blob may inflate to. */
 export function mostInflated(blobBytes: number): number {
   return Math.max(INFLATED_FREELY, blobBytes * MAX_RATIO);
 }
 
 /**
- * @param tarSize of what `blobBytes` bytes of a blob have inflated to; what is not compressed never has more
+ * @param tarSize of what has come of a blob so far, inflated; what is not compressed never has more
+ * @param blobBytes how many those are; and all of it, where that is known: a layer may well begin with zeros
  * @throws SiphonError `unsupported` where that is more than {@link mostInflated}
  */
 export function checkInflated(
   tarSize: number,
-  blobBytes: number,
+  { read, whole = 0 }: { read: number; whole?: number | undefined },
   verb: 'index' | 'unpack' = 'index',
 ): void {
+  const blobBytes = Math.max(read, whole);
   const most = mostInflated(blobBytes);
   if (tarSize <= most) return;
   throw new SiphonError(
     'unsupported',
-    `Cannot ${verb} layer: the first ${blobBytes} bytes of it inflate to more than ${most}, expected at most that`,
+    `Cannot ${verb} layer: its ${blobBytes} bytes inflate to more than ${most}, expected at most that`,
   );
 }

@@ -35,7 +35,7 @@ export async function unpackBlob(
     for await (const piece of pieces) {
       hash.update(piece);
       tarSize += piece.length;
-      checkInflated(tarSize, blob.size, 'unpack');
+      checkInflated(tarSize, { read: blob.size, whole: job.expected.blobSize }, 'unpack');
       tar.push(piece);
     }
     tar.finish();

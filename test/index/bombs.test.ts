@@ -2,10 +2,11 @@
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { buildIndex } from '#src/index/build-index.js';
 import { type DecodedSpan, decodeSpans } from '#src/index/decode-spans.js';
-import { checkInflated } from '#src/index/span-limits.js';
+import { checkInflated, mostInflated } from '#src/index/span-limits.js';
 import { zstdBomb } from './support/bombs.js';
 import { piecesOf, temporaryFolder } from './support/layers.js';
 
@@ -58,15 +59,27 @@ describe('a bomb that nobody wants any more', () => {
   });
 });
 
-test('a blob may inflate to 64 GiB, or to 200 times its size where that is more', () => {
-  for (const [blob, most] of [
+test('a blob may inflate to 64 GiB, or to all that deflate makes of as many bytes where that is more', () => {
+  for (const [read, most] of [
     [1, 64 * GIB],
-    [GIB / 4, 64 * GIB],
-    [GIB, 200 * GIB],
+    [GIB / 32, 64 * GIB],
+    [GIB, 1032 * GIB],
   ] as const) {
-    expect(() => checkInflated(most, blob)).not.toThrow();
-    expect(() => checkInflated(most + 1, blob)).toThrow(
-      `the first ${blob} bytes of it inflate to more than ${most}, expected at most that`,
+    expect(() => checkInflated(most, { read })).not.toThrow();
+    expect(() => checkInflated(most + 1, { read })).toThrow(
+      `its ${read} bytes inflate to more than ${most}, expected at most that`,
     );
   }
+});
+
+test('one that begins with zeros is taken for what it is as a whole', () => {
+  const zeros = { read: 2 << 20, whole: GIB / 8 };
+  expect(() => checkInflated(100 * GIB, zeros)).not.toThrow();
+  expect(() => checkInflated(130 * GIB, zeros)).toThrow('its 134217728 bytes inflate to more than');
+});
+
+test('no gzip is too dense', () => {
+  const dense = gzipSync(Buffer.alloc(32 << 20), { level: 9 });
+  expect((32 << 20) / dense.length).toBeGreaterThan(1020);
+  expect(Math.ceil((32 << 20) / dense.length)).toBeLessThanOrEqual(mostInflated(GIB) / GIB);
 });
