@@ -30,6 +30,8 @@ export interface BackgroundCommand {
   logName: string;
   /** Called when it waits for somebody to attach. */
   onAttachable?: () => void;
+  /** The person does not want it any more; without effect once it is ready. */
+  interrupted: AbortSignal;
 }
 
 /**
@@ -50,18 +52,16 @@ export async function startInBackground(
     endProgress();
     started.onAttachable?.();
   };
-  let interrupted = false;
-  const interrupt = (): void => {
-    interrupted = true;
-    child.kill('SIGTERM');
-  };
-  process.once('SIGINT', interrupt);
+  const { interrupted } = started;
+  // Not by a signal: it would end one that does not listen yet.
+  const interrupt = (): void => void (child.connected && child.send('interrupt', () => {}));
+  if (interrupted.aborted) interrupt();
+  interrupted.addEventListener('abort', interrupt);
   try {
     const onEvent = (event: LayerEvent): void => progress?.update(event);
     await waitUntilReady(child, { ...started, onEvent, onAttachable });
-    if (interrupted) throw new SiphonError('cancelled', `Cannot ${started.purpose}: interrupted`);
   } finally {
-    process.off('SIGINT', interrupt);
+    interrupted.removeEventListener('abort', interrupt);
     endProgress();
     if (child.connected) child.disconnect();
     child.unref();
@@ -75,16 +75,23 @@ export interface ParentLink {
   attachable(): void;
   /** @param folders of the layers, where this process serves some */
   ready(folders?: readonly string[]): void;
-  /** Aborted when the parent went before this process was ready. */
+  /** Aborted when the parent went before this process was ready, or does not want it any more. */
   gone: AbortSignal;
 }
 
-/** The link to the process that started this one in the background, or `undefined`. */
-export function reportToParent(): ParentLink | undefined {
+/**
+ * The link to the process that started this one in the background, or `undefined`.
+ * @param options.takesMessages the caller takes what the parent sends; else all of it means to give up
+ */
+export function reportToParent({ takesMessages = false } = {}): ParentLink | undefined {
   if (process.send === undefined || process.env['SIPHON_BACKGROUND'] !== '1') return undefined;
   const gone = new AbortController();
   const leave = (): void => gone.abort();
   process.once('disconnect', leave);
+  if (!takesMessages) {
+    process.once('message', leave);
+    process.channel?.unref(); // it alone keeps nobody here
+  }
   if (!process.connected) leave();
   return {
     update: (event) => tell({ kind: 'event', event }),
@@ -92,6 +99,7 @@ export function reportToParent(): ParentLink | undefined {
     attachable: () => tell({ kind: 'attachable' }),
     ready(folders = []) {
       process.off('disconnect', leave);
+      process.off('message', leave);
       process.chdir('/');
       tell({ kind: 'ready', folders });
     },

@@ -37,6 +37,7 @@ export function mountCommand(): Command {
           args: ['mount', '--foreground', text, directory, '--driver', driver],
           purpose: `mount "${text}"`,
           logName,
+          interrupted: onInterrupt(),
         });
       } else await mountHere(text, directory, { driver, foreground }, command);
     });

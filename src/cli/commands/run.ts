@@ -5,6 +5,7 @@ import {
   addContainerOptions,
   containerRecord,
 } from '../containers/container-options.js';
+import { onInterrupt } from '../interruption.js';
 import { requireRoot, settingsOf } from '../settings.js';
 import { checkIsTerminal } from '../containers/terminal.js';
 
@@ -56,8 +57,9 @@ async function run(
   const { ContainerHome } = await import('../../exec/container-home.js');
   const settings = settingsOf(command);
   const record = await containerRecord({ ...request, detached }, settings);
+  const interrupted = onInterrupt();
   const home = await ContainerHome.create(settings.root, record);
-  const how = { command, removeFailed: true, verbose };
+  const how = { command, interrupted, removeFailed: true, verbose };
   if (detach) {
     await keepInBackground(home, how);
     process.stdout.write(`${home.id}\n`);

@@ -41,7 +41,7 @@ async function serveLayers(
   // The folder that it was started in may be unmounted like any other.
   process.chdir('/');
   const { hostLayers } = await import('../../layers/host-layers.js');
-  const parent = reportToParent();
+  const parent = reportToParent({ takesMessages: true });
   const hosted = await hostLayers({
     ...request,
     root,

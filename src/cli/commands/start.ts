@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { keepAttached, keepHere, keepInBackground, openHome } from '../containers/keep.js';
+import { onInterrupt } from '../interruption.js';
 import { requireRoot } from '../settings.js';
 
 /** `siphon start NAME` */
@@ -11,7 +12,7 @@ export function startCommand(): Command {
     .action(async (id: string, options: { attach?: boolean }, command: Command) => {
       requireRoot('start a container');
       const home = await openHome(id, command);
-      const how = { command, removeFailed: false };
+      const how = { command, interrupted: onInterrupt(), removeFailed: false };
       if (!(await home.requireRecord()).detached) process.exitCode = await keepHere(home, how);
       else if (options.attach === true) process.exitCode = (await keepAttached(home, how)) ?? 0;
       else {
@@ -34,6 +35,8 @@ export function keepContainerCommand(): Command {
     .option('--await-attach', 'the program begins when somebody is attached')
     .action(async (id: string, options: KeepFlags, command: Command) => {
       const { removeFailed = false, awaitAttach = false } = options;
-      await keepHere(await openHome(id, command), { command, removeFailed, awaitAttach });
+      const interrupted = onInterrupt();
+      const home = await openHome(id, command);
+      await keepHere(home, { command, interrupted, removeFailed, awaitAttach });
     });
 }

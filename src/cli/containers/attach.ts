@@ -23,7 +23,10 @@ export async function attachHere(home: ContainerHome, holds: boolean): Promise<n
   });
   if (process.stdin instanceof Socket) process.stdin.unref(); // a file has none
   // By its own effect: an orderly end of Node wants to put the terminal right, and aborts where it cannot.
-  if (departure === 'hung up') process.kill(process.pid, 'SIGHUP');
+  if (departure === 'hung up') {
+    process.removeAllListeners('SIGHUP');
+    process.kill(process.pid, 'SIGHUP');
+  }
   if (departure === 'left') process.stderr.write(`\r\ndetached from ${home.id}\n`);
   const code = typeof departure === 'number' ? departure : undefined;
   if (impatience.signal.aborted) process.exit(code ?? 0); // with what nobody reads unwritten

@@ -1,6 +1,8 @@
 /** A container kept by this process, or by one of its own. */
 
 import type { Command } from 'commander';
+import { SiphonError } from '../../common/errors.js';
+import { formatSource, parseSource } from '../../content/source.js';
 import type { ContainerHome } from '../../exec/container-home.js';
 import type { ContainerRecord } from '../../exec/container-record.js';
 import type { RootfsProvider } from '../../exec/monitor-container.js';
@@ -8,7 +10,7 @@ import type { RootfsDecision } from '../../layers/container-rootfs.js';
 import type { LayerListener } from '../../layers/layer-event.js';
 import { reportToParent, startInBackground } from '../background.js';
 import { untilAborted } from '../../common/until-aborted.js';
-import { onImpatience, onInterrupt } from '../interruption.js';
+import { onImpatience } from '../interruption.js';
 import { attachHere } from './attach.js';
 import { layerHostStarter } from '../layer-host.js';
 import { createProgress } from '../progress.js';
@@ -16,6 +18,8 @@ import { settingsOf } from '../settings.js';
 
 export interface KeepOptions {
   command: Command;
+  /** The person does not want it any more; listened to since before there was anything to leave behind. */
+  interrupted: AbortSignal;
   /** Whether the container goes where it cannot be started. */
   removeFailed: boolean;
   /** The decision on the root filesystem is told. */
@@ -26,11 +30,10 @@ export interface KeepOptions {
 
 /** Runs the container to its end. @returns the exit code of its process */
 export async function keepHere(home: ContainerHome, options: KeepOptions): Promise<number> {
-  const { command, removeFailed, verbose = false, awaitAttach = false } = options;
+  const { command, interrupted, removeFailed, verbose = false, awaitAttach = false } = options;
   const { monitorContainer } = await import('../../exec/monitor-container.js');
   const record = await home.requireRecord();
   const parent = reportToParent();
-  const interrupted = onInterrupt();
   const progress = parent ?? createProgress();
   const unwanted = parent === undefined ? interrupted : AbortSignal.any([interrupted, parent.gone]);
   const rootfs = await rootfsProvider(record, command, {
@@ -39,6 +42,7 @@ export async function keepHere(home: ContainerHome, options: KeepOptions): Promi
     onEnd: () => progress.end(),
   });
   using impatience = onImpatience();
+  let hasBegun = false;
   const code = await monitorContainer(home, {
     rootfs,
     removeFailed,
@@ -47,7 +51,10 @@ export async function keepHere(home: ContainerHome, options: KeepOptions): Promi
     onRootfs: (decision) => {
       if (verbose) tellRootfs(decision);
     },
-    ...(parent === undefined ? {} : { onStart: () => parent.ready() }),
+    onStart: () => {
+      hasBegun = true;
+      parent?.ready();
+    },
     ...(parent === undefined || !awaitAttach
       ? {}
       : {
@@ -56,17 +63,17 @@ export async function keepHere(home: ContainerHome, options: KeepOptions): Promi
             return untilAborted(attached, parent.gone);
           },
         }),
+  }).catch((error: unknown) => {
+    throw unwanted.aborted && !hasBegun ? startInterrupted(record, removeFailed, error) : error;
   });
   if (parent === undefined && impatience.signal.aborted) process.exit(code); // with what nobody reads unwritten
   return code;
 }
 
 /** Resolves when the container's process runs, kept by a process that outlives this one. */
-export async function keepInBackground(
-  home: ContainerHome,
-  { command, removeFailed, verbose = false }: KeepOptions,
-): Promise<void> {
-  await startKeeping(home, command, removeFailed ? ['--remove-failed'] : []);
+export async function keepInBackground(home: ContainerHome, options: KeepOptions): Promise<void> {
+  const { verbose = false } = options;
+  await startKeeping(home, options);
   const { rootfs } = await home.state();
   if (verbose && rootfs !== undefined) tellRootfs(rootfs);
 }
@@ -77,8 +84,9 @@ export async function keepInBackground(
  */
 export async function keepAttached(
   home: ContainerHome,
-  { command, removeFailed, verbose = false }: KeepOptions,
+  options: KeepOptions,
 ): Promise<number | undefined> {
+  const { verbose = false } = options;
   let attached: Promise<number | undefined> | undefined;
   const attach = async (): Promise<number | undefined> => {
     const { rootfs } = await home.state();
@@ -89,27 +97,45 @@ export async function keepAttached(
     attached = attach();
     attached.catch(() => {}); // what keeps the container from starting is told instead
   };
-  const flags = ['--await-attach', ...(removeFailed ? ['--remove-failed'] : [])];
   try {
-    await startKeeping(home, command, flags, onAttachable);
+    await startKeeping(home, options, onAttachable);
     return await attached;
   } finally {
     await attached?.catch(() => {});
   }
 }
 
+/** @param onAttachable as of BackgroundCommand; without it the container begins at once */
 function startKeeping(
   home: ContainerHome,
-  command: Command,
-  flags: readonly string[],
-  onAttachable = (): void => {},
+  { command, interrupted, removeFailed }: KeepOptions,
+  onAttachable?: () => void,
 ): Promise<void> {
+  const flags = [
+    ...(onAttachable === undefined ? [] : ['--await-attach']),
+    ...(removeFailed ? ['--remove-failed'] : []),
+  ];
   return startInBackground(command, {
     args: ['keep-container', ...flags, home.id],
     purpose: `start container "${home.id}"`,
     logName: 'run.log',
-    onAttachable,
+    interrupted,
+    ...(onAttachable === undefined ? {} : { onAttachable }),
   });
+}
+
+function startInterrupted(
+  { id, source }: ContainerRecord,
+  removed: boolean,
+  cause: unknown,
+): SiphonError {
+  const image = formatSource(parseSource(source));
+  const left = removed ? 'Nothing is left of the container' : 'The container is as it was';
+  return new SiphonError(
+    'cancelled',
+    `Cannot start container "${id}" of "${image}": it was interrupted`,
+    { cause, hint: `${left}; what has come of the image stays for the next start.` },
+  );
 }
 
 function tellRootfs(decision: string): void {
@@ -125,7 +151,6 @@ async function rootfsProvider(
   const { clearContainerRootfs, openContainerRootfs } =
     await import('../../layers/container-rootfs.js');
   const { root, access, log } = settingsOf(command);
-  const { parseSource } = await import('../../content/source.js');
   const { source, platform, plainHttp } = record;
   return {
     clear: clearContainerRootfs,
