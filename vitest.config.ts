@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    setupFiles: ['test/support/watch-runtimes.ts'],
     // Many tests start real programs: two files at once are what a small machine bears.
     maxWorkers: 2,
     testTimeout: 60_000,

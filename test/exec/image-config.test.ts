@@ -8,7 +8,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { Ajv } from 'ajv';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { silentLogger } from '#src/common/log.js';
 import { parseImageConfig } from '#src/content/image-config.js';
@@ -16,7 +15,6 @@ import { runContainer } from '#src/exec/run-container.js';
 import type { ContainerOverrides } from '#src/exec/run-options.js';
 import { makeRootfs } from '../support/rootfs.js';
 import { tool } from '../support/tools.js';
-import { runtimeSpecSchema } from './runtime-spec-schema.js';
 
 /** Properties of `config`, in the order of the specification. */
 const PROCESS_FIELDS = `User ExposedPorts Env Entrypoint Cmd Volumes WorkingDir Labels StopSignal
@@ -135,7 +133,6 @@ const table: [string, Row, string][] = [
   ],
 ];
 
-const validate = new Ajv({ allErrors: true }).compile(runtimeSpecSchema);
 const skip = process.geteuid?.() !== 0;
 let top: string;
 
@@ -185,9 +182,8 @@ async function runImage({ config = {}, image = {}, given = {} }: Row): Promise<[
 
 describe.skipIf(skip)('an image config (needs root)', () => {
   test.each(table)('%s', async (_, row, expected) => {
-    const [printed, bundle] = await runImage(row);
+    const [printed] = await runImage(row);
     expect(printed).toBe(expected);
-    expect(validate(bundle), JSON.stringify(validate.errors)).toBe(true);
   });
 
   test.each([
