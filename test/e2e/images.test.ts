@@ -155,26 +155,42 @@ describe('images', () => {
     expect(await list()).toMatchObject([{ fetched: 0 }]);
   });
 
-  it.each(['docker-archive', 'oci'])('go out as %s and come in again', async (transport) => {
-    await siphon('pull', name);
-    const target = `${transport}:${join(sandbox.directory, `out-${transport}`)}`;
-    await siphon('export', name, target);
-    const inspected = JSON.parse(await must('skopeo', 'inspect', '--config', target)) as {
-      rootfs: { diff_ids: string[] };
-    };
-    expect(inspected.rootfs.diff_ids).toEqual(built.diffIds);
-    await siphon('rmi', name);
-    await siphon('import', target, 'again:1');
-    await siphon('gc');
-    const [image] = await list();
-    expect(image).toMatchObject({ name: 'docker.io/library/again:1', presence: 'whole' });
-    const folder = await sandbox.folder('mnt');
-    await siphon('mount', 'again:1', folder);
-    try {
-      expect(await readFile(join(folder, 'etc/a'), 'utf8')).toBe('a');
-    } finally {
-      await siphon('umount', folder);
-    }
+  it.each(['docker-archive', 'oci-archive', 'oci'])(
+    'go out as %s and come in again',
+    async (transport) => {
+      await siphon('pull', name);
+      const target = `${transport}:${join(sandbox.directory, `out-${transport}`)}`;
+      await siphon('export', name, target);
+      const inspected = JSON.parse(await must('skopeo', 'inspect', '--config', target)) as {
+        rootfs: { diff_ids: string[] };
+      };
+      expect(inspected.rootfs.diff_ids).toEqual(built.diffIds);
+      await siphon('rmi', name);
+      await siphon('import', target, 'again:1');
+      await siphon('gc');
+      const [image] = await list();
+      expect(image).toMatchObject({ name: 'docker.io/library/again:1', presence: 'whole' });
+      const folder = await sandbox.folder('mnt');
+      await siphon('mount', 'again:1', folder);
+      try {
+        expect(await readFile(join(folder, 'etc/a'), 'utf8')).toBe('a');
+      } finally {
+        await siphon('umount', folder);
+      }
+    },
+  );
+
+  it.each(['oci-archive', 'docker-archive'])('come in as skopeo writes %s', async (transport) => {
+    const source = `${transport}:${join(sandbox.directory, 'in.tar')}:example.org/in:1`;
+    await must('skopeo', 'copy', '-q', `oci:${built.layout}:v1`, source);
+    await siphon('import', source);
+    expect(await list()).toMatchObject([
+      { name: 'example.org/in:1', presence: 'whole', fetched: 1 },
+    ]);
+    const folder = await sandbox.folder('in');
+    await siphon('unpack', 'example.org/in:1', folder);
+    expect(await readFile(join(folder, 'etc/a'), 'utf8')).toBe('a');
+    expect(digestOf(await readFile(join(folder, 'data')))).toBe(digestOf(noise(5_000_000)));
   });
 
   it('keep the name that their archive gives them, and say so where there is none', async () => {
