@@ -25,6 +25,13 @@ const DESCRIPTORS = 4;
 const DESCRIPTOR_SIZE = 16;
 const BLOCKS = 8;
 
+/** The part of {@link SHA256_PAIR_BYTES} that each of the two has beside the context: pending bytes, and two numbers. */
+const OWN_BYTES = 2 * BLOCK_SIZE + 16;
+const CONTEXT_BYTES = 4 * INITIAL.length * CONTEXT_DIGESTS;
+
+/** Memory for all there is of a pair between two calls. */
+export const SHA256_PAIR_BYTES = CONTEXT_BYTES + 2 * OWN_BYTES;
+
 /** Lets the blocks of all descriptors go into their states. */
 type MultiBlock = (context: Uint32Array, descriptors: Uint8Array, fours: number) => void;
 
@@ -34,21 +41,42 @@ class Digest {
   readonly #number: number;
   readonly #descriptor: Buffer;
   /** Bytes that wait for the rest of their block; in the end, with the padding, up to two. */
-  readonly #pending = Buffer.alloc(2 * BLOCK_SIZE);
-  readonly #pendingAddress = koffi.address(this.#pending);
-  #filled = 0;
-  #length = 0;
+  readonly #pending: Buffer;
+  readonly #pendingAddress: bigint;
+  /** How many of them there are, and bytes in all. */
+  readonly #counts: Float64Array;
 
-  constructor(context: Uint32Array, descriptors: Buffer, number: number) {
-    this.#context = context;
+  constructor(memory: SharedArrayBuffer, descriptors: Buffer, number: number) {
+    this.#context = new Uint32Array(memory, 0, INITIAL.length * CONTEXT_DIGESTS);
     this.#number = number;
     this.#descriptor = descriptors.subarray(number * DESCRIPTOR_SIZE);
-    this.#reset();
+    const own = CONTEXT_BYTES + number * OWN_BYTES;
+    this.#counts = new Float64Array(memory, own, 2);
+    this.#pending = Buffer.from(memory, own + this.#counts.byteLength, 2 * BLOCK_SIZE);
+    this.#pendingAddress = koffi.address(this.#pending);
+  }
+
+  get length(): number {
+    return this.#counts[1] ?? 0;
+  }
+
+  get #filled(): number {
+    return this.#counts[0] ?? 0;
+  }
+
+  set #filled(count: number) {
+    this.#counts[0] = count;
+  }
+
+  begin(): void {
+    for (const [word, value] of INITIAL.entries())
+      this.#context[word * CONTEXT_DIGESTS + this.#number] = value;
+    this.#counts.fill(0);
   }
 
   /** Describes the block that was pending, where `bytes` fill it; returns how many it took. */
   fill(bytes: Uint8Array): number {
-    this.#length += bytes.length;
+    this.#counts[1] = this.length + bytes.length;
     if (this.#filled === 0) return 0;
     const piece = bytes.subarray(0, BLOCK_SIZE - this.#filled);
     this.#keep(piece);
@@ -71,7 +99,7 @@ class Digest {
     const size = (this.#filled < BLOCK_SIZE - 8 ? 1 : 2) * BLOCK_SIZE;
     this.#pending[this.#filled] = 0x80;
     this.#pending.fill(0, this.#filled + 1, size);
-    this.#pending.writeBigUInt64BE(8n * BigInt(this.#length), size - 8);
+    this.#pending.writeBigUInt64BE(8n * BigInt(this.length), size - 8);
     this.#describe(this.#pendingAddress, size / BLOCK_SIZE);
   }
 
@@ -79,15 +107,8 @@ class Digest {
   take(): Buffer {
     const digest = Buffer.alloc(DIGEST_SIZE);
     for (const word of INITIAL.keys()) digest.writeUInt32BE(this.#word(word), 4 * word);
-    this.#reset();
+    this.begin();
     return digest;
-  }
-
-  #reset(): void {
-    for (const [word, value] of INITIAL.entries())
-      this.#context[word * CONTEXT_DIGESTS + this.#number] = value;
-    this.#filled = 0;
-    this.#length = 0;
   }
 
   #word(word: number): number {
@@ -108,12 +129,26 @@ class Digest {
 /** Both digests. */
 export class Sha256Pair {
   readonly #compress: MultiBlock;
-  readonly #context = new Uint32Array(INITIAL.length * CONTEXT_DIGESTS);
+  readonly #context: Uint32Array;
   readonly #descriptors = Buffer.alloc(DESCRIPTORS * DESCRIPTOR_SIZE);
-  readonly #digests = [0, 1].map((number) => new Digest(this.#context, this.#descriptors, number));
+  readonly #digests: readonly [Digest, Digest];
 
-  constructor(compress: MultiBlock) {
+  constructor(compress: MultiBlock, memory: SharedArrayBuffer) {
     this.#compress = compress;
+    this.#context = new Uint32Array(memory, 0, INITIAL.length * CONTEXT_DIGESTS);
+    this.#digests = [
+      new Digest(memory, this.#descriptors, 0),
+      new Digest(memory, this.#descriptors, 1),
+    ];
+  }
+
+  begin(): void {
+    for (const digest of this.#digests) digest.begin();
+  }
+
+  /** Bytes that the digest of that number has taken since it began. */
+  length(number: 0 | 1): number {
+    return this.#digests[number].length;
   }
 
   /** Lets both take the next bytes; they are not kept. */
@@ -129,7 +164,6 @@ export class Sha256Pair {
   /** Ends the digest of that number and begins another one in its place. */
   take(number: 0 | 1): Buffer {
     const digest = this.#digests[number];
-    if (digest === undefined) throw new Error(`There is no digest ${number}`);
     digest.pad();
     this.#run();
     return digest.take();
@@ -141,10 +175,16 @@ export class Sha256Pair {
   }
 }
 
-/** `undefined` where two digests at once are not faster, or not to be had. */
-export function sha256Pair(): Sha256Pair | undefined {
+/**
+ * A pair that {@link Sha256Pair.begin} is called of first, by one of those who have its memory; they use it one after
+ * another. `undefined` where two digests at once are not faster, or not to be had.
+ * @param memory of {@link SHA256_PAIR_BYTES}
+ */
+export function sha256Pair(
+  memory = new SharedArrayBuffer(SHA256_PAIR_BYTES),
+): Sha256Pair | undefined {
   compress ??= find() ?? 'none';
-  return compress === 'none' ? undefined : new Sha256Pair(compress);
+  return compress === 'none' ? undefined : new Sha256Pair(compress, memory);
 }
 
 let compress: MultiBlock | 'none' | undefined;
@@ -175,7 +215,8 @@ function firstProcessor(): string {
 
 /** The function is OpenSSL's own affair: another version could mean something else by it. */
 function isRight(found: MultiBlock): boolean {
-  const pair = new Sha256Pair(found);
+  const pair = new Sha256Pair(found, new SharedArrayBuffer(SHA256_PAIR_BYTES));
+  pair.begin();
   const bytes = Buffer.alloc(5 * BLOCK_SIZE - 3, 'siphon');
   pair.update(bytes);
   const before = pair.take(1);

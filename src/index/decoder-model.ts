@@ -4,6 +4,8 @@
  * ({@link StreamDecoder}).
  */
 
+import type { TarDigests } from './layer-digests.js';
+
 /** A place from which decoding can start. */
 export interface Checkpoint {
   /** First byte of the blob that holds any of the bits from here on. */
@@ -26,6 +28,8 @@ export interface DecoderListener {
 }
 
 export interface SpanDecoder {
+  /** Where it sees to the digests of what it decodes. */
+  readonly digests?: TarDigests | undefined;
   /** Takes the next bytes, which must not change until it is called {@link DECODER_LAG} times more, or finished. */
   push(bytes: Buffer): void;
   /** Says that no more comes; returns where the meaningful bytes of the blob ended. */

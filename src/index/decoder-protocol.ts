@@ -17,7 +17,15 @@ export interface DecoderLink {
   port: MessagePort;
 }
 
+/** Memory for the digests that two threads compute together. */
+export interface DigestMemory {
+  pair: SharedArrayBuffer;
+  progress: SharedArrayBuffer;
+}
+
 export interface DecoderJob {
+  /** Where the thread takes part in hashing what it decodes. */
+  digests: DigestMemory | undefined;
   /** Holds what is decoded, {@link DECODER_MEMORY} from `memoryOffset` on, and all that is to be decoded. */
   arena: SharedArrayBuffer;
   memoryOffset: number;

@@ -1,12 +1,13 @@
 /**
- * Decodes on a thread of its own, which does nothing else: that takes as long as all the rest of the work on
- * a layer. What it finds out is told here, in the calling thread, while it is at the next bytes.
+ * Decodes on a thread of its own, which hashes too where it would wait, and does nothing else: that takes as long as all
+ * the rest of the work on a layer. What it finds out is told here, in the calling thread, while it is at the next bytes.
  */
 
 import { MessageChannel, Worker, receiveMessageOnPort } from 'node:worker_threads';
 import { DECODER_LAG, type DecoderListener, type SpanDecoder } from './decoder-model.js';
 import { type DecoderJob, type DecoderLink, EVENT, ORDER } from './decoder-protocol.js';
 import { type Failure, errorFrom } from './thread-failure.js';
+import { FollowedDigests, SharedDigests, digestMemory } from './shared-digests.js';
 import { LIFE_BYTES, ThreadLife } from './thread-life.js';
 import { RING_BYTES, type RingRecord, ThreadRing } from './thread-ring.js';
 
@@ -16,6 +17,7 @@ export class DecoderThread {
   readonly #life: ThreadLife;
   readonly #worker: Worker;
   readonly #port;
+  readonly #digests = digestMemory();
 
   constructor() {
     const { port1, port2 } = new MessageChannel();
@@ -42,11 +44,14 @@ export class DecoderThread {
    * Begins with another layer; the one before must be finished.
    * @returns what decodes it; bytes that are pushed must lie in the job's arena
    */
-  begin(job: DecoderJob, listener: DecoderListener): SpanDecoder {
+  begin(job: Omit<DecoderJob, 'digests'>, listener: DecoderListener): SpanDecoder {
+    const { arena } = job;
+    const shared = this.#digests && new SharedDigests(this.#digests, this.#events, arena);
+    const digests = shared && new FollowedDigests(shared, () => this.#life.check());
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
-    this.#port.postMessage(job);
+    this.#port.postMessage({ ...job, digests: this.#digests } satisfies DecoderJob);
     this.#orders.write([ORDER.begin]);
-    return new RemoteDecoder(job.arena, listener, {
+    return new RemoteDecoder(arena, listener, digests, {
       order: (record) => this.#orders.write(record),
       takeEvent: (perform) => this.#events.takeNext(perform, () => this.#life.check()),
       failure: () => this.#failure(),
@@ -72,22 +77,29 @@ export class DecoderThread {
 
 interface Link {
   order(record: RingRecord): void;
-  takeEvent(perform: (record: RingRecord) => void): void;
+  takeEvent(perform: (record: RingRecord, number: number) => void): void;
   failure(): Error;
 }
 
 class RemoteDecoder implements SpanDecoder {
   readonly #arena: SharedArrayBuffer;
   readonly #listener: DecoderListener;
+  readonly digests: FollowedDigests | undefined;
   readonly #link: Link;
   /** Pieces of the blob that the thread has not done with. */
   #pending = 0;
   #end: number | undefined;
   #isClosed = false;
 
-  constructor(arena: SharedArrayBuffer, listener: DecoderListener, link: Link) {
+  constructor(
+    arena: SharedArrayBuffer,
+    listener: DecoderListener,
+    digests: FollowedDigests | undefined,
+    link: Link,
+  ) {
     this.#arena = arena;
     this.#listener = listener;
+    this.digests = digests;
     this.#link = link;
   }
 
@@ -112,7 +124,10 @@ class RemoteDecoder implements SpanDecoder {
   }
 
   #takeEvent(): void {
-    this.#link.takeEvent((event) => this.#follow(event));
+    this.#link.takeEvent((event, number) => {
+      this.#follow(event);
+      this.digests?.follow(number, event);
+    });
   }
 
   #follow([what, a = 0, b = 0, previousEnd = 0, offset = 0, length = 0]: RingRecord): void {

@@ -11,6 +11,7 @@ import {
   OUTPUTS,
   WINDOWS,
 } from './decoder-protocol.js';
+import { SharedDigests } from './shared-digests.js';
 import { spanDecoder } from './span-decoder.js';
 import { failureOf } from './thread-failure.js';
 import { announceThread } from './thread-life.js';
@@ -40,6 +41,8 @@ class Pieces {
     this.#at = (this.#at + 1) % this.#pieces.length;
     const next = this.#pieces[this.#at];
     if (next === undefined) throw new Error('There is no memory for output');
+    // Who would wait hashes what the other thread has not come to.
+    while (!events.isDone(next.mark) && digests?.help(events.written) === true);
     events.waitUntilDone(next.mark);
     return next.bytes;
   }
@@ -48,6 +51,7 @@ class Pieces {
 /** Of the layer that is being decoded. */
 let arena: SharedArrayBuffer | undefined;
 let decoder: SpanDecoder | undefined;
+let digests: SharedDigests | undefined;
 
 try {
   for (;;) orders.takeNext(performOrFail);
@@ -91,6 +95,7 @@ function perform([what, offset = 0, length = 0]: RingRecord): void {
 function close(): void {
   decoder?.close();
   decoder = undefined;
+  digests = undefined;
   arena = undefined;
 }
 
@@ -100,6 +105,7 @@ function begin(): void {
   if (received === undefined) throw new Error('The decoder has no job');
   const job = received.message;
   ({ arena } = job);
+  digests = job.digests && new SharedDigests(job.digests, events, arena);
   const outputs = new Pieces(arena, job.memoryOffset, OUTPUTS, OUTPUT_SIZE);
   const windowsOffset = job.memoryOffset + OUTPUTS * OUTPUT_SIZE;
   const windows = new Pieces(arena, windowsOffset, WINDOWS, WINDOW_SIZE);

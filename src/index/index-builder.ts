@@ -167,6 +167,7 @@ export class IndexBuilder {
       // What both digests agree on needs no weaker sum.
       checksums: blobDigest === undefined || diffId === undefined,
     });
+    if (spans.digests !== undefined) this.#digests.computeTarBy(spans.digests);
     this.#decoder = { compression, spans };
     return spans;
   }

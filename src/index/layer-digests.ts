@@ -13,7 +13,7 @@ export interface LayerDigests {
 
 export class RunningDigests {
   readonly #blob = createHash('sha256');
-  readonly #tar = tarDigests();
+  #tar: TarDigests | undefined;
   readonly #spans: Buffer[] = [];
   #hasSpan = false;
 
@@ -21,26 +21,35 @@ export class RunningDigests {
     this.#blob.update(bytes);
   }
 
+  /** Lets `digests` take the bytes of the tar, none of which have come. */
+  computeTarBy(digests: TarDigests): void {
+    this.#tar = digests;
+  }
+
   updateTar(bytes: Uint8Array): void {
-    this.#tar.update(bytes);
+    this.#tarDigests.update(bytes);
     this.#hasSpan = true;
   }
 
   /** The bytes of the tar from here on are the next span's. */
   endSpan(): void {
-    if (this.#hasSpan) this.#spans.push(this.#tar.takeSpan());
+    if (this.#hasSpan) this.#spans.push(this.#tarDigests.takeSpan());
     this.#hasSpan = false;
   }
 
   /** Ends the last span and everything. */
   finish(): LayerDigests {
     this.endSpan();
-    return { blob: this.#blob.digest(), tar: this.#tar.takeWhole(), spans: this.#spans };
+    return { blob: this.#blob.digest(), tar: this.#tarDigests.takeWhole(), spans: this.#spans };
+  }
+
+  get #tarDigests(): TarDigests {
+    return (this.#tar ??= tarDigests());
   }
 }
 
 /** Of a tar and its present span. */
-interface TarDigests {
+export interface TarDigests {
   update(bytes: Uint8Array): void;
   /** Ends the span and begins another one. */
   takeSpan(): Buffer;
@@ -51,6 +60,7 @@ interface TarDigests {
 function tarDigests(): TarDigests {
   const pair = sha256Pair();
   if (pair === undefined) return digestsInTurn();
+  pair.begin();
   return {
     update: (bytes) => pair.update(bytes),
     takeSpan: () => pair.take(1),

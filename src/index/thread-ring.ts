@@ -6,7 +6,8 @@
 
 /** Numbers of a record; those that it lacks are 0. */
 const FIELDS = 6;
-const CAPACITY = 256;
+/** Records that are written and not done, at most. */
+export const CAPACITY = 256;
 
 /** Words before the records, an even number. */
 const HEADER = 4;
@@ -18,7 +19,7 @@ export const RING_BYTES =
   HEADER * Int32Array.BYTES_PER_ELEMENT + CAPACITY * FIELDS * Float64Array.BYTES_PER_ELEMENT;
 
 /** Milliseconds between two looks at the other thread. */
-const CHECK_INTERVAL = 500;
+export const CHECK_INTERVAL = 500;
 
 export type RingRecord = readonly number[];
 
@@ -50,6 +51,11 @@ export class ThreadRing {
     this.#countUp(WRITTEN, number);
   }
 
+  /** Whether the records before `number` are done. */
+  isDone(number: number): boolean {
+    return ((Atomics.load(this.#counters, DONE) - number) | 0) >= 0;
+  }
+
   /** Returns once the records before `number` are done. @throws RingStopped */
   waitUntilDone(number: number): void {
     for (;;) {
@@ -60,12 +66,18 @@ export class ThreadRing {
     }
   }
 
+  /** The record of that number, which is written and not done. */
+  record(number: number): RingRecord {
+    const at = slotOf(number);
+    return [...this.#records.subarray(at, at + FIELDS)];
+  }
+
   /**
    * Waits for the next record, however long it takes, and counts it as done when `perform` returns.
    * @param checkOther is called while nothing comes, and throws where nothing will, since the other thread is gone
    * @throws RingStopped; what `checkOther` and `perform` throw
    */
-  takeNext(perform: (record: RingRecord) => void, checkOther?: () => void): void {
+  takeNext(perform: (record: RingRecord, number: number) => void, checkOther?: () => void): void {
     const number = Atomics.load(this.#counters, DONE);
     // A notification may come late, when what it tells of is done already.
     while (this.written === number) {
@@ -74,8 +86,7 @@ export class ThreadRing {
       if (!comes && this.written === number) checkOther?.();
     }
     this.#checkGoing();
-    const at = slotOf(number);
-    perform([...this.#records.subarray(at, at + FIELDS)]);
+    perform(this.record(number), number);
     this.#countUp(DONE, number);
   }
 

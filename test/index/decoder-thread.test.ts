@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { deflateRawSync, gzipSync } from 'node:zlib';
 import { expect, onTestFinished, test } from 'vitest';
-import { digestOf } from '#src/common/digest.js';
-import type { Checkpoint, DecoderListener } from '#src/index/decoder-model.js';
+import { digestFromHash, digestOf } from '#src/common/digest.js';
+import type { Checkpoint, DecoderListener, SpanDecoder } from '#src/index/decoder-model.js';
 import { DECODER_MEMORY } from '#src/index/decoder-protocol.js';
 import { DecoderThread } from '#src/index/decoder-thread.js';
 import { decodeHere } from '#src/index/index-builder.js';
+import { digestMemory } from '#src/index/shared-digests.js';
+import { SpanRecorder } from '#src/index/span-recorder.js';
+import { RunningDigests } from '#src/index/layer-digests.js';
 
 const OPTIONS = { spanSize: 64 << 10, checksums: true };
 const PIECE = 10_000;
@@ -37,12 +40,20 @@ function startThread(): DecoderThread {
   return thread;
 }
 
-function decodeOn(thread: DecoderThread, blob: Buffer, listener: DecoderListener): number {
+function startOn(
+  thread: DecoderThread,
+  blob: Buffer,
+  listener: DecoderListener,
+): { decoder: SpanDecoder; bytes: Buffer } {
   const arena = new SharedArrayBuffer(blob.length + DECODER_MEMORY);
   const bytes = Buffer.from(arena, 0, blob.length);
   blob.copy(bytes);
   const job = { arena, memoryOffset: blob.length, compression: 'gzip', ...OPTIONS } as const;
-  const decoder = thread.begin(job, listener);
+  return { decoder: thread.begin(job, listener), bytes };
+}
+
+function decodeOn(thread: DecoderThread, blob: Buffer, listener: DecoderListener): number {
+  const { decoder, bytes } = startOn(thread, blob, listener);
   for (let at = 0; at < blob.length; at += PIECE) decoder.push(bytes.subarray(at, at + PIECE));
   return decoder.finish();
 }
@@ -65,6 +76,33 @@ test('tells the same as in the calling thread, of one layer after another', () =
     const told = here.told();
     expect(there.told()).toEqual(told);
     expect(told.length).toBeGreaterThan(1);
+  }
+});
+
+test.skipIf(digestMemory() === undefined).each([
+  { who: 'this thread', milliseconds: 0 },
+  { who: 'the decoder, which waits for room', milliseconds: 50 },
+])('has tar and spans hashed by $who', ({ milliseconds }) => {
+  const thread = startThread();
+  const pause = new Int32Array(new SharedArrayBuffer(4));
+  const blob = gzipSync(plain, { level: 1 });
+  for (let layer = 0; layer < 2; layer += 1) {
+    const digests = new RunningDigests();
+    const recorder = new SpanRecorder(
+      digests,
+      () => undefined,
+      () => void Atomics.wait(pause, 0, 0, recorder.tarSize < 1 << 20 ? milliseconds : 0),
+    );
+    const { decoder, bytes } = startOn(thread, blob, recorder);
+    if (decoder.digests !== undefined) digests.computeTarBy(decoder.digests);
+    decoder.push(bytes);
+    const spans = recorder.finish(decoder.finish());
+    const ends = [...spans.slice(1).map(({ tarOffset }) => tarOffset), plain.length];
+    const { tar, spans: spanDigests } = digests.finish();
+    expect(digestFromHash(tar)).toBe(digestOf(plain));
+    expect(spanDigests.map(digestFromHash)).toEqual(
+      spans.map(({ tarOffset }, number) => digestOf(plain.subarray(tarOffset, ends[number]))),
+    );
   }
 });
 
