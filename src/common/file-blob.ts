@@ -94,19 +94,27 @@ async function openRegularFile(path: string): Promise<FileHandle> {
   }
   if ((await file.stat()).isFile()) return file;
   await file.close();
-  throw new SiphonError('invalid', `Cannot read "${path}": it is not a regular file`);
+  throw new SiphonError('invalid', `Cannot read "${path}": it is no regular file, expected one`);
 }
 
 function asSiphonError(path: string, cause: unknown): unknown {
   switch (systemCode(cause)) {
     case 'ENOENT':
     case 'ENOTDIR':
-      return new SiphonError('not-found', `Cannot open file "${path}": it does not exist`, {
-        cause,
-      });
+      return new SiphonError(
+        'not-found',
+        `Cannot open file "${path}": it does not exist, expected a file`,
+        {
+          cause,
+        },
+      );
     case 'EACCES':
     case 'EPERM':
-      return new SiphonError('permission', `Cannot open file "${path}": access denied`, { cause });
+      return new SiphonError(
+        'permission',
+        `Cannot open file "${path}": this process may not read it, expected a readable file`,
+        { cause },
+      );
     default:
       return cause;
   }

@@ -170,7 +170,9 @@ async function readHeader(
 
 function notATar(name: string, offset: number, cause?: unknown): SiphonError {
   return offset === 0
-    ? new SiphonError('invalid', `Cannot open archive "${name}": it is not a tar`, { cause })
+    ? new SiphonError('invalid', `Cannot open archive "${name}": it is not a tar, expected one`, {
+        cause,
+      })
     : new SiphonError('corrupt', `Cannot open archive "${name}": no tar header at byte ${offset}`, {
         cause,
       });

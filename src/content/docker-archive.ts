@@ -90,7 +90,10 @@ async function readManifest(files: FileSet, signal: AbortSignal): Promise<Entry[
   const bytes = await readSmallFile(files, 'manifest.json', signal);
   const thing = `docker archive "${files.name}"`;
   if (bytes === undefined) {
-    throw new SiphonError('invalid', `Cannot open ${thing}: it has no member "manifest.json"`);
+    throw new SiphonError(
+      'invalid',
+      `Cannot open ${thing}: it has no member "manifest.json", expected one`,
+    );
   }
   let json: unknown;
   try {
@@ -191,6 +194,6 @@ function baseName(path: string): string {
 function noMember(files: FileSet, member: string): SiphonError {
   return new SiphonError(
     'corrupt',
-    `Cannot open docker archive "${files.name}": it has no member "${member}"`,
+    `Cannot open docker archive "${files.name}": it has no member "${member}", expected one`,
   );
 }

@@ -114,7 +114,10 @@ async function requireFolder(path: string): Promise<void> {
   const stats = await stat(path).catch(() => undefined);
   if (stats?.isDirectory()) return;
   throw stats === undefined
-    ? new SiphonError('not-found', `Cannot open OCI layout "${path}": no such folder`)
+    ? new SiphonError(
+        'not-found',
+        `Cannot open OCI layout "${path}": there is no such folder, expected one`,
+      )
     : new SiphonError('invalid', `Cannot open OCI layout "${path}": it is not a folder`, {
         hint: 'An archive of a layout is named oci-archive:FILE.',
       });

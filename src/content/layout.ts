@@ -35,7 +35,7 @@ export class OciLayout {
     if (bytes === undefined) {
       throw new SiphonError(
         'not-found',
-        `Cannot open OCI layout "${files.name}": it has no file "${layoutFile}"`,
+        `Cannot open OCI layout "${files.name}": it has no file "${layoutFile}", expected the folder of a layout`,
       );
     }
     requireVersion(bytes, files.name);
@@ -53,7 +53,7 @@ export class OciLayout {
     if (bytes !== undefined) return parseImageIndex(bytes, `${this.name}/${indexFile}`);
     throw new SiphonError(
       'invalid',
-      `Cannot open OCI layout "${this.name}": it has no file "${indexFile}"`,
+      `Cannot open OCI layout "${this.name}": it has no file "${indexFile}", expected one`,
     );
   }
 
@@ -63,7 +63,7 @@ export class OciLayout {
     if (slice === undefined) {
       throw new SiphonError(
         'not-found',
-        `Cannot find blob "${blob.digest}" in OCI layout "${this.name}": no such file`,
+        `Cannot find blob "${blob.digest}" in OCI layout "${this.name}": there is no such file, expected one`,
       );
     }
     if (blob.size === undefined || slice.size === blob.size) return slice;
@@ -91,7 +91,7 @@ export class OciLayout {
     if (entry !== undefined) return entry;
     throw new SiphonError(
       'not-found',
-      `Cannot find "${ref}" in OCI layout "${this.name}": it has ${listRefs(manifests)}`,
+      `Cannot find "${ref}" in OCI layout "${this.name}": it has ${listRefs(manifests)}, expected one of them`,
     );
   }
 
@@ -171,7 +171,7 @@ export function blobFile(digest: Digest): string {
 export function wrongDigest(digest: Digest, layout: string, actual: Digest): SiphonError {
   return new SiphonError(
     'corrupt',
-    `Cannot read blob "${digest}" of OCI layout "${layout}": its bytes have digest ${actual}`,
+    `Cannot read blob "${digest}" of OCI layout "${layout}": its bytes have digest ${actual}, expected that one`,
   );
 }
 

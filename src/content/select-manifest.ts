@@ -161,7 +161,7 @@ function noneFor(
   const offered = names.size === 0 ? 'no image at all' : [...names].join(', ');
   return new SiphonError(
     'not-found',
-    `Cannot open image "${name}" for platform ${formatPlatform(platform)}: it has ${offered}`,
+    `Cannot open image "${name}" for platform ${formatPlatform(platform)}: it has ${offered}, expected that platform`,
     names.size === 0 ? {} : { hint: 'Choose one of them with --platform.' },
   );
 }

@@ -21,6 +21,11 @@ const UNSUPPORTED: readonly { name: string; matches: (bytes: Buffer) => boolean 
     name: 'compress',
     matches: (bytes) => bytes[0] === 0x1f && (bytes[1] === 0x9d || bytes[1] === 0xa0),
   },
+  // A layer's index, for one, which is no layer.
+  {
+    name: 'an SQLite database',
+    matches: (bytes) => bytes.toString('latin1', 0, SIGNATURE_SIZE) === 'SQLite f',
+  },
   { name: 'zip', matches: (bytes) => bytes.toString('latin1', 0, 4) === 'PK\x03\x04' },
 ];
 

@@ -4,7 +4,7 @@
  * a WAL) or of another kind; then the schema must be exactly ours, so that no view or trigger can run.
  */
 
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import type BetterSqlite3 from 'better-sqlite3';
 import { Sqlite } from '../common/sqlite.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
@@ -91,15 +91,22 @@ function readHeader(path: string): { header: Buffer; size: number } {
   const header = Buffer.alloc(HEADER.size);
   let file: number;
   try {
-    file = openSync(path, 'r');
+    // Without O_NONBLOCK, opening a pipe would wait for its writer.
+    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     throw new SiphonError('not-found', `Cannot open index "${path}": ${errorMessage(error)}`, {
       cause: error,
     });
   }
   try {
+    const status = fstatSync(file);
+    if (!status.isFile())
+      throw new SiphonError(
+        'corrupt',
+        `Cannot read index "${path}": it is no regular file, expected a layer index`,
+      );
     readSync(file, header, 0, HEADER.size, 0);
-    return { header, size: fstatSync(file).size };
+    return { header, size: status.size };
   } finally {
     closeSync(file);
   }

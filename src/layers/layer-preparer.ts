@@ -166,7 +166,7 @@ export class LayerPreparer {
       return index.info;
     } catch (error) {
       this.#log.warn({ layer: record.blobDigest, reason: errorMessage(error) }, 'index dropped');
-      await rm(output, { force: true });
+      await rm(output, { recursive: true, force: true });
       return undefined;
     }
   }

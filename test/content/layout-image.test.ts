@@ -92,7 +92,7 @@ describe('an OCI layout', () => {
     });
     await expect(open(`oci:${layout}:three`)).rejects.toMatchObject({
       code: 'not-found',
-      message: `Cannot find "three" in OCI layout "${layout}": it has one, two`,
+      message: `Cannot find "three" in OCI layout "${layout}": it has one, two, expected one of them`,
     });
   });
 
@@ -265,7 +265,7 @@ describe('a choice of platforms', () => {
     await buildIndexLayout(layout, { tag: 'all', images });
     await expect(open(`oci:${layout}:all`, 'linux/riscv64')).rejects.toMatchObject({
       code: 'not-found',
-      message: `Cannot open image "oci:${layout}:all" for platform linux/riscv64: it has linux/arm/v6, linux/arm/v7, linux/arm64, linux/s390x`,
+      message: `Cannot open image "oci:${layout}:all" for platform linux/riscv64: it has linux/arm/v6, linux/arm/v7, linux/arm64, linux/s390x, expected that platform`,
     });
   });
 
@@ -306,7 +306,7 @@ describe('an OCI archive', () => {
     await writeFile(archive, noise(5000));
     await expect(open(`oci-archive:${archive}`)).rejects.toMatchObject({
       code: 'invalid',
-      message: `Cannot open archive "${archive}": it is not a tar`,
+      message: `Cannot open archive "${archive}": it is not a tar, expected one`,
     });
     await writeFile(archive, gzipSync(noise(5000)).subarray(0, 1000));
     await expect(open(`oci-archive:${archive}`)).rejects.toMatchObject({ code: 'corrupt' });

@@ -110,7 +110,7 @@ describe('a tar file', () => {
 
   test('says so where there is none', async () => {
     await expect(open(join(folder.path, 'layer.tar'))).rejects.toMatchObject({ code: 'not-found' });
-    await expect(open(`${folder.path}/`)).rejects.toThrow(/it is not a regular file/);
+    await expect(open(`${folder.path}/`)).rejects.toThrow(/it is no regular file/);
   });
 });
 
