@@ -12,6 +12,7 @@
  * first their presence goes, for good, then their bytes. A reader looks at presence before and after it reads.
  */
 
+import { createHash } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -33,18 +34,12 @@ import { lockFile, punchHole, shareFile, tryLockFile, unlockFile } from '../ffi/
 
 const STATE = { absent: 0, written: 1, synced: 2 } as const;
 
-/** Header of `present`: magic, span count and tar size (little-endian doubles), boot id. */
-const MAGIC = 'siphon span cache 1\n';
+/** Header of `present`: magic, sha256 of the bounds, boot id. An index that is made again may have cut its spans elsewhere. */
+const MAGIC = 'siphon span cache 2\n';
 const HEADER_SIZE = 128;
-const SPAN_COUNT_AT = 32;
-const TAR_SIZE_AT = 40;
-const BOOT_ID_AT = 48;
+const BOUNDS_AT = 32;
+const BOOT_ID_AT = 64;
 const BOOT_ID_SIZE = 36;
-
-interface Shape {
-  spanCount: number;
-  tarSize: number;
-}
 
 export class SpanCache implements Disposable {
   /** Sparse file, addressed by tar offset. */
@@ -57,24 +52,23 @@ export class SpanCache implements Disposable {
   readonly #used: Uint32Array;
   readonly #present: Uint8Array;
   readonly #presentFd: number;
-  readonly #shape: Shape;
-  readonly #bounds: Float64Array | undefined;
+  readonly #bounds: Float64Array;
   #presentBytes = 0;
   #closed = false;
 
   /**
-   * Opens or creates the cache in `directory`. One of another shape is emptied.
-   * @param shape the layer's `spanBounds`
+   * Opens or creates the cache in `directory`. One of other spans is emptied.
+   * @param bounds the layer's `spanBounds`
    * @throws the Node system error where the files cannot be opened
    */
-  static open(directory: string, shape: Float64Array | Shape): SpanCache {
+  static open(directory: string, bounds: Float64Array): SpanCache {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const dataPath = join(directory, 'data');
     const fd = openCreating(dataPath);
     try {
       return new SpanCache(
         { dataPath, fd, presentFd: openCreating(join(directory, 'present')) },
-        shape,
+        bounds,
       );
     } catch (error) {
       closeSync(fd);
@@ -85,19 +79,15 @@ export class SpanCache implements Disposable {
   /** Use {@link open}. */
   private constructor(
     files: { dataPath: string; fd: number; presentFd: number },
-    shape: Float64Array | Shape,
+    bounds: Float64Array,
   ) {
     this.dataPath = files.dataPath;
     this.fd = files.fd;
     this.#presentFd = files.presentFd;
-    this.#bounds = shape instanceof Float64Array ? shape : undefined;
-    this.#shape =
-      shape instanceof Float64Array
-        ? { spanCount: shape.length - 1, tarSize: shape.at(-1) ?? 0 }
-        : shape;
-    this.presence = new SharedArrayBuffer(this.#shape.spanCount);
+    this.#bounds = bounds;
+    this.presence = new SharedArrayBuffer(bounds.length - 1);
     this.#present = new Uint8Array(this.presence);
-    this.used = new SharedArrayBuffer(this.#shape.spanCount * Uint32Array.BYTES_PER_ELEMENT);
+    this.used = new SharedArrayBuffer(this.presence.byteLength * Uint32Array.BYTES_PER_ELEMENT);
     this.#used = new Uint32Array(this.used).fill(fstatSync(this.#presentFd).mtimeMs / 1000);
     lockFile(this.#presentFd);
     try {
@@ -198,14 +188,14 @@ export class SpanCache implements Disposable {
   }
 
   #load(): void {
-    const header = headerFor(this.#shape);
-    const record = Buffer.alloc(HEADER_SIZE + this.#shape.spanCount);
+    const header = headerFor(this.#bounds);
+    const record = Buffer.alloc(HEADER_SIZE + this.#present.length);
     const length = readSync(this.#presentFd, record, 0, record.length, 0);
-    const isSameShape =
+    const hasSameSpans =
       length === record.length &&
       record.compare(header, 0, BOOT_ID_AT, 0, BOOT_ID_AT) === 0 &&
-      fstatSync(this.fd).size === this.#shape.tarSize;
-    if (!isSameShape) {
+      fstatSync(this.fd).size === this.#tarSize;
+    if (!hasSameSpans) {
       record.fill(0);
       ftruncateSync(this.fd, 0);
     }
@@ -234,15 +224,18 @@ export class SpanCache implements Disposable {
     for (const span of spans) punchHole(this.fd, this.#startOf(span), this.#lengthOf(span));
   }
 
+  get #tarSize(): number {
+    return this.#bounds.at(-1) ?? 0;
+  }
+
   #startOf(span: number): number {
-    if (this.#bounds !== undefined) return this.#bounds[span] ?? 0;
-    return span * (this.#shape.tarSize / this.#shape.spanCount);
+    return this.#bounds[span] ?? 0;
   }
 
   /** States go first: a crash in between leaves a record of the old boot, never one that promises more. */
   #rewrite(header: Buffer): void {
-    ftruncateSync(this.#presentFd, HEADER_SIZE + this.#shape.spanCount);
-    ftruncateSync(this.fd, this.#shape.tarSize);
+    ftruncateSync(this.#presentFd, HEADER_SIZE + this.#present.length);
+    ftruncateSync(this.fd, this.#tarSize);
     writeSync(
       this.#presentFd,
       Uint8Array.from(this.#present),
@@ -254,7 +247,6 @@ export class SpanCache implements Disposable {
     writeSync(this.#presentFd, header, 0, HEADER_SIZE, 0);
   }
 
-  /** Without bounds, what the span would have if all were alike. */
   #lengthOf(span: number): number {
     return this.#startOf(span + 1) - this.#startOf(span);
   }
@@ -264,11 +256,10 @@ function openCreating(path: string): number {
   return openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
 }
 
-function headerFor(shape: Shape): Buffer {
+function headerFor(bounds: Float64Array): Buffer {
   const header = Buffer.alloc(HEADER_SIZE);
   header.write(MAGIC, 'latin1');
-  header.writeDoubleLE(shape.spanCount, SPAN_COUNT_AT);
-  header.writeDoubleLE(shape.tarSize, TAR_SIZE_AT);
+  createHash('sha256').update(bounds).digest().copy(header, BOUNDS_AT);
   header.write(
     readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').slice(0, BOOT_ID_SIZE),
     BOOT_ID_AT,

@@ -6,7 +6,7 @@ import { temporaryFolder } from './support/layers.js';
 
 const bounds = Float64Array.of(0, 10, 30, 35);
 /** Where the boot id is in the file `present`, and where its states begin. */
-const BOOT_ID_AT = 48;
+const BOOT_ID_AT = 64;
 const STATES_AT = 128;
 
 test('what is written is there when it is opened again', async () => {
@@ -53,6 +53,10 @@ test('after a crash of the machine only what was synced counts', async () => {
 test.each<[string, (folder: string) => void]>([
   ['of another layer', (folder) => SpanCache.open(folder, Float64Array.of(0, 10, 30, 36)).close()],
   [
+    'of as many spans that begin elsewhere',
+    (folder) => SpanCache.open(folder, Float64Array.of(0, 5, 30, 35)).close(),
+  ],
+  [
     'with a record that is cut',
     (folder) =>
       writeFileSync(
@@ -70,12 +74,6 @@ test.each<[string, (folder: string) => void]>([
   using again = SpanCache.open(folder, bounds);
   expect(again.has(0)).toBe(false);
   expect(readFileSync(again.dataPath)).toEqual(Buffer.alloc(35));
-});
-
-test('the shape can be given as numbers', async () => {
-  using cache = SpanCache.open(temporaryFolder(), { spanCount: 2, tarSize: 20 });
-  await cache.write(1, 10, Buffer.alloc(10));
-  expect(cache.presentBytes()).toBe(10);
 });
 
 test('what is evicted gives its disk space back, is absent from then on, and can be written again', async () => {
