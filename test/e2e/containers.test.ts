@@ -1,7 +1,7 @@
 /** The life of containers of `siphon run`, command by command. */
 
 import { existsSync } from 'node:fs';
-import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { writeContainerImage } from '../support/container-image.js';
@@ -363,6 +363,29 @@ describe.skipIf(skip)('options of siphon run: needs root', () => {
     await ok('run', '-d', '-t', '--name', 'v', ...options, source, 'sleep', '60');
   }, 30_000);
 
+  it('--env-file is for the container alone, and must be text', async () => {
+    const path = join(sandbox.directory, 'variables');
+    const siphonItself = (...args: string[]): Promise<Outcome> =>
+      run('bin/siphon', ['--root', sandbox.root, 'run', '--rm', '--env-file', path, ...args]);
+    await writeFile(path, '\uFEFFNODE_OPTIONS=--require ./no-such.js\r\n\r\n # x\r\nE= e \r\n');
+    const given = await siphonItself(source, 'sh', '-c', 'echo "$NODE_OPTIONS|$E|"');
+    expect(given.stdout, given.stderr).toBe('--require ./no-such.js| e |\n');
+    for (const [text, message] of [
+      [Buffer.from('A=\xff', 'latin1'), /not valid for encoding utf-8, expected a text file/],
+      [Buffer.from('A B=1'), /"A B=1": expected lines of NAME=value or NAME/],
+    ] as const) {
+      await writeFile(path, text);
+      const refused = await siphonItself(source);
+      expect(refused).toMatchObject({ code: 2, stdout: '' });
+      expect(refused.stderr).toMatch(message);
+    }
+    await rm(path);
+    expect(await siphonItself(source)).toMatchObject({
+      code: 2,
+      stderr: `siphon: Cannot use --env-file "${path}": ENOENT: no such file or directory, open '${path}', expected a text file\n`,
+    });
+  }, 60_000);
+
   it('--mount wants its source to be there', async () => {
     const mount = `type=bind,source=${sandbox.directory}/none,target=/m`;
     expect(await siphon('run', '--rm', '--mount', mount, source)).toMatchObject({
@@ -370,6 +393,14 @@ describe.skipIf(skip)('options of siphon run: needs root', () => {
       stderr: expect.stringContaining(`${sandbox.directory}/none`) as unknown,
     });
     expect(existsSync(`${sandbox.directory}/none`)).toBe(false);
+  }, 30_000);
+
+  it('--mount and --volume take a path once', async () => {
+    const twice = ['--mount', 'type=tmpfs,target=/m', '-v', `${sandbox.directory}:/m/`];
+    expect(await siphon('run', '--rm', ...twice, source)).toMatchObject({
+      code: 2,
+      stderr: 'siphon: Cannot mount on "/m" twice: expected each path at most once\n',
+    });
   }, 30_000);
 
   it('--entrypoint takes the place of Entrypoint and Cmd', async () => {

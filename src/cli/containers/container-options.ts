@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
+import { SiphonError, errorMessage } from '../../common/errors.js';
 import { fileExists } from '../../common/file-exists.js';
 import { formatSource, parseSource } from '../../content/source.js';
 import type { ContainerRecord } from '../../exec/container-record.js';
@@ -89,7 +90,7 @@ export function addContainerOptions(command: Command): Command {
     .option('--label <name=value>', 'a note on the container', collect(parseLabel));
 }
 
-/** @throws SiphonError `usage`; the system error where a file of variables cannot be read */
+/** @throws SiphonError `usage` */
 export async function containerRecord(
   request: { source: string; args: string[]; options: ContainerOptions; detached: boolean },
   { platform, plainHttp }: Pick<Settings, 'platform' | 'plainHttp'>,
@@ -117,6 +118,7 @@ async function overridesOf(args: string[], options: ContainerOptions): Promise<C
   const { entrypoint, user, workdir, tty, hostname, net, readOnly, privileged } = options;
   const { memory, cpus, capAdd, capDrop, device, ulimit } = options;
   const mounts = [...(options.mount ?? []), ...(options.volume ?? [])];
+  checkDistinct(mounts);
   await makeMissingFolders(options.volume ?? []);
   const env = await givenEnv(options);
   return {
@@ -140,6 +142,19 @@ async function overridesOf(args: string[], options: ContainerOptions): Promise<C
   };
 }
 
+function checkDistinct(mounts: readonly Mount[]): void {
+  const seen = new Set<string>();
+  for (const { destination } of mounts) {
+    if (seen.has(destination)) {
+      throw new SiphonError(
+        'usage',
+        `Cannot mount on "${destination}" twice: expected each path at most once`,
+      );
+    }
+    seen.add(destination);
+  }
+}
+
 /** As docker does for a volume, and not for a mount. */
 async function makeMissingFolders(volumes: readonly Mount[]): Promise<void> {
   for (const { source } of volumes) {
@@ -149,11 +164,25 @@ async function makeMissingFolders(volumes: readonly Mount[]): Promise<void> {
 
 /** Files first; a name alone takes the value that it has here and now. */
 async function givenEnv({ env = [], envFile = [] }: ContainerOptions): Promise<string[]> {
-  const files = await Promise.all(envFile.map((file) => readFile(file, 'utf8')));
-  return [...files.flatMap(parseEnvFile), ...env].map((entry) => {
+  const files = await Promise.all(envFile.map(readEnvFile));
+  return [...files.flat(), ...env].map((entry) => {
     const value = entry.includes('=') ? undefined : process.env[entry];
     return value === undefined ? entry : `${entry}=${value}`;
   });
+}
+
+/** @throws SiphonError `usage` where it cannot be read, or is no text */
+async function readEnvFile(path: string): Promise<string[]> {
+  try {
+    return parseEnvFile(new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path)));
+  } catch (cause) {
+    if (cause instanceof SiphonError) throw cause;
+    throw new SiphonError(
+      'usage',
+      `Cannot use --env-file "${path}": ${errorMessage(cause)}, expected a text file`,
+      { cause },
+    );
+  }
 }
 
 /** The same source, wherever the one who reads it stands. */

@@ -1,6 +1,6 @@
 /** The values of options of `siphon run`, as users of docker and ctr write them. Pure but for the paths. */
 
-import { resolve } from 'node:path';
+import { posix, resolve } from 'node:path';
 import { SiphonError } from '../../common/errors.js';
 import type { DeviceRequest } from '../../exec/host-devices.js';
 import type { Mount, ResourceLimit } from '../../exec/runtime-spec.js';
@@ -54,15 +54,25 @@ export function parseDevice(text: string): DeviceRequest {
 
 /** `SOURCE:PATH[:OPTION,…]`, a folder or file of the host. @throws SiphonError `usage` */
 export function parseVolume(text: string): Mount {
-  const [source = '', destination = '', options = '', ...rest] = text.split(':');
-  if (!/^\.{0,2}\//.test(source) || !destination.startsWith('/') || rest.length > 0) {
+  const [source = '', target = '', list = '', ...rest] = text.split(':');
+  const destination = destinationOf(target);
+  const options = list.split(',').filter(Boolean);
+  const isUsable =
+    /^\.{0,2}\//.test(source) &&
+    rest.length === 0 &&
+    options.every((option) => VOLUME_OPTION.test(option));
+  if (destination === undefined || !isUsable) {
     throw unusable(
       'volume',
       text,
-      'SOURCE:PATH[:ro] with a path of this machine and an absolute one',
+      'SOURCE:PATH[:ro] with a path of this machine and an absolute one below /',
     );
   }
-  return bind(source, destination, options.split(',').filter(Boolean));
+  return bind(
+    source,
+    destination,
+    options.filter((option) => !/^z$/i.test(option)),
+  );
 }
 
 /**
@@ -71,7 +81,7 @@ export function parseVolume(text: string): Mount {
  */
 export function parseMount(text: string): Mount {
   const fields = new Map<string, string>();
-  for (const part of text.split(',')) {
+  for (const part of commaSeparated(text)) {
     const equals = part.indexOf('=');
     const name = equals < 0 ? part : part.slice(0, equals);
     fields.set(SAME[name] ?? name, equals < 0 ? 'true' : part.slice(equals + 1));
@@ -79,11 +89,13 @@ export function parseMount(text: string): Mount {
   const { type = 'bind', source = '', target = '', ...rest } = Object.fromEntries(fields);
   const unknown = Object.keys(rest).find((name) => !MOUNT_FIELDS.includes(name));
   const { readonly: isReadOnly = 'false', 'bind-propagation': propagation } = rest;
+  const destination = destinationOf(target);
   const isUsable =
-    target.startsWith('/') &&
-    (type === 'tmpfs' || /^\.{0,2}\//.test(source)) &&
-    isReadOnly in FLAGS;
-  if (unknown !== undefined || !isUsable || !['bind', 'tmpfs'].includes(type)) {
+    ((type === 'bind' && /^\.{0,2}\//.test(source)) || type === 'tmpfs') &&
+    isReadOnly in FLAGS &&
+    PROPAGATION.test(propagation ?? 'rprivate') &&
+    /^[0-7]{1,4}$/.test(rest['tmpfs-mode'] ?? '0');
+  if (unknown !== undefined || !isUsable || destination === undefined) {
     throw unusable(
       'mount',
       text,
@@ -93,9 +105,9 @@ export function parseMount(text: string): Mount {
   const options = (rest['options'] ?? '').split(':').filter(Boolean);
   if (FLAGS[isReadOnly] === true) options.push('ro');
   if (propagation !== undefined) options.push(propagation);
-  if (type === 'bind') return bind(source, target, options);
+  if (type === 'bind') return bind(source, destination, options);
   return {
-    destination: target,
+    destination,
     type,
     source: 'tmpfs',
     options: [...options, ...tmpfsOptions(rest)],
@@ -108,7 +120,6 @@ export function parseMount(text: string): Mount {
  */
 export function parseEnvFile(text: string): string[] {
   const lines = text
-    .replace(/^\uFEFF/, '')
     .split('\n')
     .map((line) => line.trimStart().replace(/\r$/, ''))
     .filter((line) => line !== '' && !line.startsWith('#'));
@@ -131,6 +142,9 @@ const SAME: Readonly<Record<string, string>> = {
   ro: 'readonly',
 };
 const MOUNT_FIELDS = ['readonly', 'options', 'bind-propagation', 'tmpfs-size', 'tmpfs-mode'];
+const PROPAGATION = /^r?(?:private|shared|slave)$/;
+/** Labels of SELinux (`z`) mean nothing here. */
+const VOLUME_OPTION = /^(?:ro|rw|r?(?:private|shared|slave|bind)|(?:no)?(?:suid|dev|exec)|z|Z)$/;
 const FLAGS: Readonly<Record<string, boolean>> = { true: true, 1: true, false: false, 0: false };
 
 function tmpfsOptions(fields: Readonly<Record<string, string>>): string[] {
@@ -143,9 +157,21 @@ function tmpfsOptions(fields: Readonly<Record<string, string>>): string[] {
   ];
 }
 
+/** As docker: a field in double quotes may have commas (RFC 4180). */
+function commaSeparated(text: string): string[] {
+  const fields = text.matchAll(/(?:^|,)(?:"((?:[^"]|"")*)"(?=,|$)|([^,]*))/g);
+  return [...fields].map(([, quoted, plain = '']) => quoted?.replaceAll('""', '"') ?? plain);
+}
+
+/** A path of the container in its shortest form; `undefined` where nothing can be mounted. */
+function destinationOf(path: string): string | undefined {
+  const destination = posix.resolve('/', path);
+  return path.startsWith('/') && destination !== '/' ? destination : undefined;
+}
+
 function bind(source: string, destination: string, options: readonly string[]): Mount {
   const recursion = options.some((option) => /^r?bind$/.test(option)) ? [] : ['rbind'];
-  const propagation = options.some((option) => /(?:private|shared|slave)$/.test(option));
+  const propagation = options.some((option) => PROPAGATION.test(option));
   return {
     destination,
     type: 'bind',
