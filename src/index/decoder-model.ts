@@ -14,6 +14,8 @@ export interface Checkpoint {
   bits: number;
   /** The output before, where the decoder needs it. */
   window: Buffer | undefined;
+  /** Whether the window is packed already, as the index stores it. */
+  isPacked?: boolean;
   /** Where the bytes needed before this place end; beyond `blobOffset` where they share a byte. */
   previousEnd: number;
 }

@@ -39,7 +39,7 @@ export const ORDER = { begin: 0, push: 1, finish: 2, close: 3 } as const;
 
 /**
  * Records from the worker. Output: offset and length in the arena. Checkpoint: its offset in the blob, bits,
- * previous end, and the window's offset and length in the arena. Taken: an order to push is done. Finished: what
+ * previous end, the window's offset and length in the arena, and 1 where it is packed. Taken: an order to push is done. Finished: what
  * {@link SpanDecoder.finish} returns. Failed: the error is at the port.
  */
 export const EVENT = {
@@ -54,4 +54,6 @@ export const EVENT = {
 /** How far the decoder may be ahead, in pieces of output and in windows. */
 export const OUTPUTS = 16;
 export const WINDOWS = 4;
+/** Records that the other thread is behind, from which on windows are packed by the decoder. */
+export const AHEAD = OUTPUTS / 2;
 export const DECODER_MEMORY = OUTPUTS * OUTPUT_SIZE + WINDOWS * WINDOW_SIZE;

@@ -130,7 +130,7 @@ class RemoteDecoder implements SpanDecoder {
     });
   }
 
-  #follow([what, a = 0, b = 0, previousEnd = 0, offset = 0, length = 0]: RingRecord): void {
+  #follow([what, a = 0, b = 0, previousEnd = 0, offset = 0, length = 0, packed]: RingRecord): void {
     switch (what) {
       case EVENT.output:
         this.#listener.output(Buffer.from(this.#arena, a, b));
@@ -139,7 +139,8 @@ class RemoteDecoder implements SpanDecoder {
         // A copy: it waits for its span.
         const window =
           length === 0 ? undefined : Buffer.from(Buffer.from(this.#arena, offset, length));
-        this.#listener.checkpoint({ blobOffset: a, bits: b, previousEnd, window });
+        const isPacked = packed === 1;
+        this.#listener.checkpoint({ blobOffset: a, bits: b, previousEnd, window, isPacked });
         break;
       }
       case EVENT.split:

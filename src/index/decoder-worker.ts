@@ -4,6 +4,7 @@ import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_
 import { WINDOW_SIZE } from '../ffi/zlib.js';
 import { type DecoderListener, OUTPUT_SIZE, type SpanDecoder } from './decoder-model.js';
 import {
+  AHEAD,
   type DecoderJob,
   type DecoderLink,
   EVENT,
@@ -11,6 +12,7 @@ import {
   OUTPUTS,
   WINDOWS,
 } from './decoder-protocol.js';
+import { packWindow } from './pack-window.js';
 import { SharedDigests } from './shared-digests.js';
 import { spanDecoder } from './span-decoder.js';
 import { failureOf } from './thread-failure.js';
@@ -121,10 +123,24 @@ function listenerWith(windows: Pieces): DecoderListener {
     output: (bytes) => events.write([EVENT.output, bytes.byteOffset, bytes.length]),
     split: () => events.write([EVENT.split]),
     checkpoint({ blobOffset, bits, previousEnd, window }) {
-      const place = window === undefined ? undefined : windows.next();
-      place?.set(window ?? []);
-      const [offset, length] = [place?.byteOffset ?? 0, window?.length ?? 0];
-      events.write([EVENT.checkpoint, blobOffset, bits, previousEnd, offset, length]);
+      const packed = window && packAhead(window);
+      const bytes = packed ?? window ?? Buffer.alloc(0);
+      const offset = bytes.length === 0 ? 0 : put(bytes, windows.next());
+      const place = [offset, bytes.length, packed === undefined ? 0 : 1] as const;
+      events.write([EVENT.checkpoint, blobOffset, bits, previousEnd, ...place]);
     },
   };
+}
+
+/** The window packed, where the other thread is behind, and it becomes smaller by it. */
+function packAhead(window: Buffer): Buffer | undefined {
+  if (events.isDone((events.written - AHEAD) | 0)) return undefined;
+  const packed = packWindow(window);
+  return packed.length < window.length ? packed : undefined;
+}
+
+/** Returns where `bytes` are now. */
+function put(bytes: Buffer, place: Buffer): number {
+  place.set(bytes);
+  return place.byteOffset;
 }

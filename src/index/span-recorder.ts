@@ -4,14 +4,11 @@
  * for spans that share an entry point, where their bytes of the blob end.
  */
 
-import { deflateRawSync } from 'node:zlib';
 import { SiphonError } from '../common/errors.js';
 import type { Checkpoint, DecoderListener } from './decoder-model.js';
 import type { RunningDigests } from './layer-digests.js';
+import { packWindow } from './pack-window.js';
 import { MAX_GROUP_SIZE, MAX_SPAN_SIZE } from './span-limits.js';
-
-/** One third the size at a fifth of the time of the best level, which saves another 3 %. */
-const WINDOW_LEVEL = 2;
 
 /** Stores the window of span `number`, as raw deflate. */
 export type WindowWriter = (number: number, window: Buffer) => void;
@@ -94,11 +91,11 @@ export class SpanRecorder implements DecoderListener {
 
   #endGroup(blobEnd: number): void {
     if (this.#entry === undefined) return;
-    const { blobOffset, bits, window } = this.#entry;
+    const { blobOffset, bits, window, isPacked } = this.#entry;
     const blobLength = blobEnd - blobOffset;
     if (this.#starts.length === 1 && blobLength > MAX_SPAN_SIZE) throw tooLarge(blobLength);
     if (window !== undefined)
-      this.#writeWindow(this.#spans.length, deflateRawSync(window, { level: WINDOW_LEVEL }));
+      this.#writeWindow(this.#spans.length, isPacked === true ? window : packWindow(window));
     const [groupStart = 0] = this.#starts;
     for (const tarOffset of this.#starts) {
       const [number, skip] = [this.#spans.length, tarOffset - groupStart];

@@ -5,7 +5,7 @@
  */
 
 /** Numbers of a record; those that it lacks are 0. */
-const FIELDS = 6;
+const FIELDS = 7;
 /** Records that are written and not done, at most. */
 export const CAPACITY = 256;
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { deflateRawSync, gzipSync } from 'node:zlib';
+import { deflateRawSync, gzipSync, inflateRawSync } from 'node:zlib';
 import { expect, onTestFinished, test } from 'vitest';
 import { digestFromHash, digestOf } from '#src/common/digest.js';
 import type { Checkpoint, DecoderListener, SpanDecoder } from '#src/index/decoder-model.js';
@@ -24,8 +24,8 @@ function recording(): DecoderListener & { told: () => unknown[] } {
   };
   return {
     output: (piece) => bytes.push(Buffer.from(piece)),
-    checkpoint: ({ window, ...at }: Checkpoint) =>
-      tell({ ...at, window: window && digestOf(window) }),
+    checkpoint: ({ window, isPacked = false, ...at }: Checkpoint) =>
+      tell({ ...at, window: window && digestOf(isPacked ? inflateRawSync(window) : window) }),
     split: () => tell('split'),
     told() {
       tell();

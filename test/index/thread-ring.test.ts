@@ -38,7 +38,7 @@ describe('one who waits for a record', () => {
         life.check();
       },
     );
-    expect(taken).toEqual([[7, 8, 0, 0, 0, 0]]);
+    expect(taken).toEqual([[7, 8, 0, 0, 0, 0, 0]]);
     expect(looks).toBeGreaterThan(1);
   });
 
