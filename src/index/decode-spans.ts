@@ -4,15 +4,19 @@
  */
 
 import { SiphonError, errorCode } from '../common/errors.js';
+import { SpareBuffers } from '../common/spare-buffers.js';
 import type { Span } from './layer-model.js';
 import type { StreamDecoder } from './decoder-model.js';
 
 /** Decoded at a time where it is dropped. */
 const SCRATCH_SIZE = 1 << 20;
 
+/** Of all that is decoded: two spans of the usual size. */
+const buffers = new SpareBuffers(5 << 20);
+
 export interface DecodedSpan {
   span: Span;
-  /** Its bytes, unverified. */
+  /** Its bytes, unverified, until the next span is asked for. */
   plain: Buffer;
   /** How many bytes were decoded for it. */
   decoded: number;
@@ -37,17 +41,19 @@ export async function* decodeSpans(
 ): AsyncGenerator<DecodedSpan> {
   let at = 0;
   for (const span of spans) {
-    const plain = Buffer.allocUnsafeSlow(span.tarLength);
+    const end = span.skip + span.tarLength;
+    const plain = buffers.take(span.tarLength);
     try {
       await drop(decoder, span.skip - at, checkWanted);
       checkWanted();
       await fill(decoder, plain);
       checkWanted();
+      yield { span, plain, decoded: end - at };
     } catch (error) {
       throw errorCode(error) === 'corrupt' ? damaged(span, error) : error;
+    } finally {
+      buffers.giveBack(plain);
     }
-    const end = span.skip + span.tarLength;
-    yield { span, plain, decoded: end - at };
     at = end;
   }
 }
@@ -57,10 +63,14 @@ async function drop(
   length: number,
   checkWanted: () => void,
 ): Promise<void> {
-  const scratch = Buffer.allocUnsafeSlow(Math.min(SCRATCH_SIZE, length));
-  for (let left = length; left > 0; left -= scratch.length) {
-    checkWanted();
-    await fill(decoder, scratch.subarray(0, left));
+  const scratch = buffers.take(Math.min(SCRATCH_SIZE, length));
+  try {
+    for (let left = length; left > 0; left -= scratch.length) {
+      checkWanted();
+      await fill(decoder, scratch.subarray(0, left));
+    }
+  } finally {
+    buffers.giveBack(scratch);
   }
 }
 
