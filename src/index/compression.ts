@@ -11,6 +11,13 @@ const ZSTD_MAGIC = 0xfd2fb528;
 /** The magic numbers of the sixteen kinds of frames to skip (RFC 8878, section 3.1.2), but for four bits. */
 const ZSTD_SKIPPABLE = 0x184d2a5;
 
+/** How each is told, in words. */
+export const COMPRESSION_SIGNS: Readonly<Record<Compression, string>> = {
+  gzip: 'begins as gzip does',
+  zstd: 'begins with a zstd frame',
+  none: 'begins as no compression does',
+};
+
 /** Formats that are known but not served. */
 const UNSUPPORTED: readonly { name: string; matches: (bytes: Buffer) => boolean }[] = [
   { name: 'bzip2', matches: (bytes) => bytes.toString('latin1', 0, 3) === 'BZh' },

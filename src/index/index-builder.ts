@@ -21,6 +21,7 @@ import { spanDecoder } from './span-decoder.js';
 import { DEFAULT_SPAN_SIZE, checkInflated } from './span-limits.js';
 import { SpanRecorder, type UnhashedSpan } from './span-recorder.js';
 import { TarReader } from './tar-reader.js';
+import { BlobEnd } from './toc/unused-toc.js';
 import { TreeBuilder } from './tree-builder.js';
 
 const MIN_SPAN_SIZE = 64 << 10;
@@ -59,6 +60,7 @@ export class IndexBuilder {
   readonly #digests = new RunningDigests();
   readonly #makeDecoder: DecoderFactory;
   #blobSize = 0;
+  readonly #end = new BlobEnd();
   #head: Buffer = Buffer.alloc(0);
   #decoder: { compression: Compression; spans: SpanDecoder } | undefined;
 
@@ -92,6 +94,7 @@ export class IndexBuilder {
   push(bytes: Buffer): void {
     this.#digests.updateBlob(bytes);
     this.#blobSize += bytes.length;
+    this.#end.push(bytes);
     checkExpectedLength(this.#blobSize, this.#expected);
     if (this.#decoder !== undefined) {
       this.#decoder.spans.push(bytes);
@@ -114,7 +117,7 @@ export class IndexBuilder {
     const facts: LayerFacts = {
       compression: decoder.compression,
       format: 'siphon',
-      formatReason: reasonOf(this.#because),
+      formatReason: reasonOf(this.#because ?? this.#end.unusedToc(this.#blobSize)),
       digestOf: 'tar',
       blobDigest: digestFromHash(digests.blob),
       blobSize: this.#blobSize,

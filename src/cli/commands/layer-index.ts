@@ -3,6 +3,7 @@ import type * as indexImage from '../../layers/index-image.js';
 import type { IndexedImage, PublishedImage } from '../../layers/index-image.js';
 import type { ListedEntry, ListedSpan } from '../../layers/index-listing.js';
 import type { ImageOptions } from '../../layers/serve-image.js';
+import { COMPRESSION_SIGNS } from '../../index/compression.js';
 import { formatBytes, formatTable } from '../format.js';
 import { onInterrupt } from '../interruption.js';
 import { createProgress } from '../progress.js';
@@ -130,7 +131,7 @@ function formatsOf(image: IndexedImage): string {
       info.blobDigest,
       info.compression,
       info.format,
-      info.formatReason,
+      `${COMPRESSION_SIGNS[info.compression]}; ${info.formatReason}`,
     ]),
   );
 }

@@ -345,6 +345,17 @@ describe('findToc', () => {
     expect(await findToc({ source, annotations: {} }, never)).toBeUndefined();
   });
 
+  it.each([
+    ['eStargz', false],
+    ['legacy stargz', true],
+  ])('leaves %s that nothing binds to be streamed, whose index says why', async (kind, legacy) => {
+    const { blob } = await stargzOf(everything, { legacy });
+    for (const pieceSize of [7, 64 << 10])
+      expect(indexOf(blob, { pieceSize }).info.formatReason).toBe(
+        `indexed from its own bytes (it ends as ${kind} does, whose table of contents is used where the manifest names its digest)`,
+      );
+  });
+
   it('does not use chunks without digests, also where the table is bound', async () => {
     const { blob, digest } = await stargzOf([file('a', 'a')], { legacy: true });
     const layer = { source: memorySource(blob), annotations: { [annotation]: digest } };
