@@ -12,10 +12,6 @@ export interface Checkpoint {
   blobOffset: number;
   /** How many high bits of that byte are meant; 0 means all of it. */
   bits: number;
-  /** The output before, where the decoder needs it. */
-  window: Buffer | undefined;
-  /** Whether the window is packed already, as the index stores it. */
-  isPacked?: boolean;
   /** Where the bytes needed before this place end; beyond `blobOffset` where they share a byte. */
   previousEnd: number;
 }
@@ -25,6 +21,11 @@ export interface DecoderListener {
   output(bytes: Buffer): void;
   /** The next output begins at this place. */
   checkpoint(at: Checkpoint): void;
+  /**
+   * What decoding needs of the output before the last checkpoint; comes before the next one. Valid during the call only.
+   * @param isPacked whether it is as the index stores it
+   */
+  window(bytes: Buffer, isPacked?: boolean): void;
   /** The next output begins another span, which decoding reaches from the last checkpoint only. */
   split(): void;
 }

@@ -38,17 +38,18 @@ export interface DecoderJob {
 export const ORDER = { begin: 0, push: 1, finish: 2, close: 3 } as const;
 
 /**
- * Records from the worker. Output: offset and length in the arena. Checkpoint: its offset in the blob, bits,
- * previous end, the window's offset and length in the arena, and 1 where it is packed. Taken: an order to push is done. Finished: what
+ * Records from the worker. Output: offset and length in the arena. Checkpoint: its offset in the blob, bits
+ * and previous end. Window: offset and length in the arena, and 1 where it is packed. Taken: an order to push is done. Finished: what
  * {@link SpanDecoder.finish} returns. Failed: the error is at the port.
  */
 export const EVENT = {
   output: 0,
   checkpoint: 1,
-  split: 2,
-  taken: 3,
-  finished: 4,
-  failed: 5,
+  window: 2,
+  split: 3,
+  taken: 4,
+  finished: 5,
+  failed: 6,
 } as const;
 
 /** How far the decoder may be ahead, in pieces of output and in windows. */

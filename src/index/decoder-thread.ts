@@ -130,19 +130,17 @@ class RemoteDecoder implements SpanDecoder {
     });
   }
 
-  #follow([what, a = 0, b = 0, previousEnd = 0, offset = 0, length = 0, packed]: RingRecord): void {
+  #follow([what, a = 0, b = 0, c = 0]: RingRecord): void {
     switch (what) {
       case EVENT.output:
         this.#listener.output(Buffer.from(this.#arena, a, b));
         break;
-      case EVENT.checkpoint: {
-        // A copy: it waits for its span.
-        const window =
-          length === 0 ? undefined : Buffer.from(Buffer.from(this.#arena, offset, length));
-        const isPacked = packed === 1;
-        this.#listener.checkpoint({ blobOffset: a, bits: b, previousEnd, window, isPacked });
+      case EVENT.checkpoint:
+        this.#listener.checkpoint({ blobOffset: a, bits: b, previousEnd: c });
         break;
-      }
+      case EVENT.window:
+        this.#listener.window(Buffer.from(this.#arena, a, b), c === 1);
+        break;
       case EVENT.split:
         this.#listener.split();
         break;

@@ -122,12 +122,13 @@ function listenerWith(windows: Pieces): DecoderListener {
   return {
     output: (bytes) => events.write([EVENT.output, bytes.byteOffset, bytes.length]),
     split: () => events.write([EVENT.split]),
-    checkpoint({ blobOffset, bits, previousEnd, window }) {
-      const packed = window && packAhead(window);
-      const bytes = packed ?? window ?? Buffer.alloc(0);
-      const offset = bytes.length === 0 ? 0 : put(bytes, windows.next());
-      const place = [offset, bytes.length, packed === undefined ? 0 : 1] as const;
-      events.write([EVENT.checkpoint, blobOffset, bits, previousEnd, ...place]);
+    checkpoint: ({ blobOffset, bits, previousEnd }) =>
+      events.write([EVENT.checkpoint, blobOffset, bits, previousEnd]),
+    window(bytes) {
+      const packed = packAhead(bytes);
+      const offset = put(packed ?? bytes, windows.next());
+      const place = [offset, (packed ?? bytes).length, packed === undefined ? 0 : 1] as const;
+      events.write([EVENT.window, ...place]);
     },
   };
 }

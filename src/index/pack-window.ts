@@ -2,10 +2,10 @@
 
 import { deflateRawSync } from 'node:zlib';
 
-/** One third the size at a fifth of the time of the best level, which saves another 3 %. */
+/** A fifth of the time of the best level, which saves another 12 %. */
 const LEVEL = 2;
 
-/** Raw deflate of `window`; takes some 0.4 ms. */
+/** Raw deflate of `window`. */
 export function packWindow(window: Buffer): Buffer {
   return deflateRawSync(window, { level: LEVEL });
 }

@@ -1,73 +1,105 @@
 /**
- * Notices who reads a layer in order, by the spans that turn out to be missing, and says what to fetch
- * before it is asked for. Whoever goes on to the next span begins a sequence, whose window grows with each step.
- * Reads here and there fetch nothing ahead. Whoever is behind the window's middle gets more, so that the link never rests.
+ * Notices who reads a layer on and on, by the spans that turn out to be missing, and says what to fetch before it is
+ * asked for. Programs read here a little and there a little as they start, so what is fetched ahead is what it is worth:
+ * where a read goes on where another ended, as much as comes in the time of four more requests, or half of what was read
+ * in order, if that is more; where several reads leave little out, that, and a request's worth. Reads here
+ * and there fetch nothing ahead.
  */
 
 import type { SpanRange } from './layer-model.js';
 
-/** Bytes of the blob. */
-const FIRST_WINDOW = 2 << 20;
 /** What comes in a round trip of 100 ms at 1.3 Gbit/s. */
 const LARGEST_WINDOW = 16 << 20;
-/** How much the window grows with each step. */
-const GROWTH = 4;
+/** The most that a request is taken to be worth, however slow requests seem. */
+const MAX_WORTH = 2 << 20;
+/** How much is fetched ahead of who reads in order: requests' worth, for the link is not to rest, and of what was read. */
+const REQUESTS_AHEAD = 4;
+const SHARE_AHEAD = 0.5;
+/** How much reads of one sequence may leave out, in requests' worth. */
+const REACH = 2;
+/** The step of a sequence from which on what reads leave out comes with them: two may be near by chance. */
+const FIRST_SURE_STEP = 2;
 /** Sequences that are followed at a time; the one that rests longest is dropped. */
-const MAX_SEQUENCES = 4;
+const MAX_SEQUENCES = 8;
 /** How far back, in spans, the kernel's reads may come out of order. */
 const DISORDER = 2;
 
 interface Sequence {
+  /** Where it began in the blob, or left something out last. */
+  start: number;
   /** The last span that was wanted, and the last that is fetched or on its way. */
   at: number;
   ahead: number;
-  window: number;
+  /** Reads after the first. */
+  steps: number;
+}
+
+/** Where spans lie in the blob. */
+export interface SpanPlaces {
+  count: number;
+  startOf: (span: number) => number;
+  endOf: (span: number) => number;
 }
 
 export class ReadAhead {
-  readonly #spanCount: number;
-  readonly #endOf: (span: number) => number;
+  readonly #spans: SpanPlaces;
   /** The latest first. */
   readonly #sequences: Sequence[] = [];
 
-  /** @param endOf where a span ends in the blob */
-  constructor(spanCount: number, endOf: (span: number) => number) {
-    this.#spanCount = spanCount;
-    this.#endOf = endOf;
+  constructor(spans: SpanPlaces) {
+    this.#spans = spans;
   }
 
-  /** Takes note that spans `first` to `last` are wanted and not here. @returns what to fetch besides */
-  next({ first, last }: SpanRange): SpanRange | undefined {
-    const sequence = this.#follow(first, last);
-    if (last <= sequence.at) return undefined;
-    sequence.at = last;
-    sequence.ahead = Math.max(sequence.ahead, last);
-    sequence.window = Math.min(LARGEST_WINDOW, Math.max(FIRST_WINDOW, sequence.window * GROWTH));
-    return this.#extend(sequence);
+  /**
+   * Takes note that spans `first` to `last` are wanted and not here.
+   * @param requestCost bytes that come in the time that one more request takes
+   * @returns what to fetch besides; where it begins before them, those wanted are in it
+   */
+  next(wanted: SpanRange, requestCost: number): SpanRange | undefined {
+    const worth = Math.min(requestCost, MAX_WORTH);
+    const sequence = this.#follow(wanted, worth * REACH);
+    if (sequence === undefined || wanted.last <= sequence.at) return undefined;
+    const { ahead } = sequence;
+    sequence.steps += 1;
+    sequence.at = wanted.last;
+    sequence.ahead = Math.max(ahead, wanted.last);
+    return wanted.first <= ahead + 1
+      ? this.#goOn(sequence, wanted, worth * REQUESTS_AHEAD)
+      : this.#leaveOut(sequence, { first: ahead + 1, last: wanted.first - 1 }, worth);
   }
 
-  /** The sequence that these go on with, or a new one. */
-  #follow(first: number, last: number): Sequence {
-    const known = this.#sequences.findIndex(
-      ({ at, ahead }) => first >= at - DISORDER && first <= ahead + 1 && last >= at - DISORDER,
-    );
-    const [sequence = { at: last, ahead: last, window: 0 }] =
-      known < 0 ? [] : this.#sequences.splice(known, 1);
-    this.#sequences.unshift(sequence);
+  /** The sequence that these go on with; `undefined` where they begin one. */
+  #follow({ first, last }: SpanRange, reach: number): Sequence | undefined {
+    const { startOf, endOf } = this.#spans;
+    const known = this.#sequences.findIndex(({ at, ahead }) => {
+      const isNear = first <= ahead + 1 || startOf(first) - endOf(ahead) <= reach;
+      return isNear && first >= at - DISORDER;
+    });
+    const [sequence] = known < 0 ? [] : this.#sequences.splice(known, 1);
+    const begun = { start: startOf(first), at: last, ahead: last, steps: 0 };
+    this.#sequences.unshift(sequence ?? begun);
     this.#sequences.length = Math.min(this.#sequences.length, MAX_SEQUENCES);
     return sequence;
   }
 
-  #extend(sequence: Sequence): SpanRange | undefined {
-    const { at, ahead, window } = sequence;
-    const start = this.#endOf(at);
-    if (this.#endOf(ahead) - start > window / 2) return undefined;
-    let end = ahead;
-    while (end + 1 < this.#spanCount && this.#endOf(end + 1) - start <= window) end += 1;
-    // A span may be larger than the window.
-    if (end === ahead && end + 1 < this.#spanCount) end += 1;
-    if (end === ahead) return undefined;
-    sequence.ahead = end;
-    return { first: ahead + 1, last: end };
+  #goOn(sequence: Sequence, { first }: SpanRange, least: number): SpanRange | undefined {
+    const from = sequence.ahead + 1;
+    const inOrder = this.#spans.startOf(first) - sequence.start;
+    this.#extend(sequence, Math.min(LARGEST_WINDOW, Math.max(least, inOrder * SHARE_AHEAD)));
+    return sequence.ahead < from ? undefined : { first: from, last: sequence.ahead };
+  }
+
+  #leaveOut(sequence: Sequence, left: SpanRange, worth: number): SpanRange | undefined {
+    sequence.start = this.#spans.endOf(left.last);
+    if (sequence.steps < FIRST_SURE_STEP) return undefined;
+    this.#extend(sequence, worth);
+    return { first: left.first, last: sequence.ahead };
+  }
+
+  /** Moves `ahead` to the last span that ends within `window` bytes of what is wanted. */
+  #extend(sequence: Sequence, window: number): void {
+    const { count, endOf } = this.#spans;
+    const limit = endOf(sequence.at) + window;
+    while (sequence.ahead + 1 < count && endOf(sequence.ahead + 1) <= limit) sequence.ahead += 1;
   }
 }

@@ -12,15 +12,15 @@
  * - `implicit`: directories that exist only because something lies in them, and, `described` by an entry, those
  *   that they lie in; with their names, so that paths follow without each being stored.
  * - `span`, `window`: checkpoints, in blob order. `window` holds, as raw deflate, the bytes before the
- *   entry point; one without starts a gzip member (its header or its deflate data), starts a zstd frame,
+ *   entry point, zeros where nothing is copied of them (sparse-window.ts); one without starts a gzip member (its header or its deflate data), starts a zstd frame,
  *   or is not compressed. Of spans that share an entry point the first has the window.
  *
- * Cost: about 110 bytes an entry, and a third of 32 KiB a checkpoint.
+ * Cost: about 110 bytes an entry, and 2.5 KB a checkpoint.
  */
 
 /** "Siph", in the database header; tells the file from any other SQLite database. */
 export const APPLICATION_ID = 0x53697068;
-export const FORMAT_VERSION = 4;
+export const FORMAT_VERSION = 5;
 /** Entries of a page of a directory's listing; the last page has fewer. */
 export const PAGE_ENTRIES = 128;
 /** A directory has fewer pages. */

@@ -6,13 +6,15 @@
  * block begins, which need not be the first of a byte; and the 32 KiB of output before it, which the
  * block may copy from (the window). zlib stops at such places when asked with `Z_BLOCK`, which costs time
  * at each, so it is asked only from `spanSize` bytes of output on; the first one then becomes a checkpoint.
- * The start of a gzip member needs no window. For zstd see {@link ZstdDecoder}.
+ * The start of a gzip member needs no window, and of any other only what the blocks copy is told ({@link WindowSieve}),
+ * once enough of them has come. For zstd see {@link ZstdDecoder}.
  */
 
 import { SiphonError } from '../common/errors.js';
-import { Inflate, Z } from '../ffi/zlib.js';
+import { Inflate, WINDOW_SIZE, Z } from '../ffi/zlib.js';
 import type { DecoderListener, DecoderOptions, SpanDecoder } from './decoder-model.js';
 import type { Compression } from './layer-model.js';
+import { SPARSE_INPUT, WindowSieve } from './sparse-window.js';
 import { ZstdDecoder } from './zstd-decoder.js';
 
 export function spanDecoder(
@@ -32,10 +34,22 @@ export function spanDecoder(
 
 const GZIP_MAGIC = 0x1f;
 
+/** A checkpoint whose window is not told yet. */
+interface Open {
+  window: Buffer;
+  bits: number;
+  /** The blob from the checkpoint on, as far as it came in earlier chunks. */
+  earlier: Buffer;
+  /** Where it goes on in the present chunk. */
+  at: number;
+}
+
 class GzipDecoder implements SpanDecoder {
   readonly #listener: DecoderListener;
   readonly #options: DecoderOptions;
   readonly #inflate = new Inflate('gzip');
+  readonly #sieve = new WindowSieve();
+  #open: Open | undefined;
   #output: Buffer;
   #filled = 0;
   #handedOn = 0;
@@ -44,6 +58,8 @@ class GzipDecoder implements SpanDecoder {
   #base = 0;
   #place: 'start' | 'member' | 'between' | 'padding' = 'start';
   #memberEnd = 0;
+  /** Of the chunk before. */
+  #lastByte = 0;
   /** Output since the last checkpoint. */
   #sinceCheckpoint = Number.POSITIVE_INFINITY;
 
@@ -59,6 +75,7 @@ class GzipDecoder implements SpanDecoder {
     this.#inflate.setInput(bytes);
     while (this.#enterMember() && this.#step());
     this.#handOn();
+    this.#keepInput();
     this.#base += bytes.length;
   }
 
@@ -74,6 +91,7 @@ class GzipDecoder implements SpanDecoder {
 
   close(): void {
     this.#inflate.close();
+    this.#sieve[Symbol.dispose]();
   }
 
   /** Whether there is a member to go on with; skips what may stand between members. */
@@ -121,6 +139,7 @@ class GzipDecoder implements SpanDecoder {
     const isFull = this.#inflate.outputLeft === 0;
     this.#count(output.length - this.#inflate.outputLeft);
     if (code !== Z.OK && code !== Z.BUF_ERROR && code !== Z.STREAM_END) throw this.#damaged();
+    if (code === Z.STREAM_END || this.#sinceCheckpoint >= WINDOW_SIZE) this.#tellWindow();
     if (code === Z.STREAM_END) {
       this.#place = 'between';
       this.#memberEnd = this.#consumed();
@@ -151,9 +170,36 @@ class GzipDecoder implements SpanDecoder {
     this.#listener.checkpoint({
       blobOffset: bits === 0 ? consumed : consumed - 1,
       bits,
-      window: startsMember ? undefined : window,
       previousEnd: startsMember ? this.#memberEnd : consumed,
     });
+    if (!startsMember) this.#open = this.#opened(window, bits);
+  }
+
+  /** The byte that holds the first bits may be the last of the chunk before. */
+  #opened(window: Buffer, bits: number): Open {
+    const at = this.#chunk.length - this.#inflate.inputLeft - (bits === 0 ? 0 : 1);
+    const earlier = at < 0 ? Buffer.of(this.#lastByte) : Buffer.alloc(0);
+    return { window, bits, earlier, at: Math.max(0, at) };
+  }
+
+  #tellWindow(): void {
+    if (this.#open === undefined) return;
+    const { window, bits, earlier, at } = this.#open;
+    this.#open = undefined;
+    const rest = this.#chunk.subarray(at, at + SPARSE_INPUT - earlier.length);
+    const input = earlier.length === 0 ? rest : Buffer.concat([earlier, rest]);
+    this.#listener.window(this.#sieve.sparse(window, input, bits));
+  }
+
+  /** The chunk is the caller's again. */
+  #keepInput(): void {
+    this.#lastByte = this.#chunk.at(-1) ?? this.#lastByte;
+    if (this.#open === undefined) return;
+    const { earlier, at } = this.#open;
+    const rest = this.#chunk.subarray(at, at + SPARSE_INPUT - earlier.length);
+    this.#open.earlier = Buffer.concat([earlier, rest]);
+    this.#open.at = 0;
+    if (this.#open.earlier.length === SPARSE_INPUT) this.#tellWindow();
   }
 
   #consumed(): number {
@@ -192,7 +238,6 @@ class PlainDecoder implements SpanDecoder {
         const start = {
           blobOffset: this.#offset,
           bits: 0,
-          window: undefined,
           previousEnd: this.#offset,
         };
         this.#listener.checkpoint(start);

@@ -1,7 +1,7 @@
 import { SiphonError } from '../common/errors.js';
 
 /** Uncompressed bytes between checkpoints. Larger spans make a smaller index and larger reads. */
-export const DEFAULT_SPAN_SIZE = 2 << 20;
+export const DEFAULT_SPAN_SIZE = 1 << 20;
 /** Most bytes that one span may hold, decoded or not: what a reader must take into memory at once. */
 export const MAX_SPAN_SIZE = 64 << 20;
 /**

@@ -68,7 +68,11 @@ export class SpanReader {
     this.#cache = cache;
     const open = typeof source === 'function' ? source : () => Promise.resolve(source);
     this.#fetcher = new SpanFetcher({ index, cache, unkept, open, onStored, log });
-    this.#readAhead = new ReadAhead(index.info.spanCount, (span) => endOf(index.span(span)));
+    this.#readAhead = new ReadAhead({
+      count: index.info.spanCount,
+      startOf: (span) => index.span(span).blobOffset,
+      endOf: (span) => endOf(index.span(span)),
+    });
   }
 
   /** Bytes of the blob read so far. */
@@ -151,7 +155,7 @@ export class SpanReader {
 
   /** Begins what the spans wanted now make likely; nobody waits for it, and nobody hears of its failure. */
   #fetchAhead(first: number, last: number): void {
-    const range = this.#readAhead.next({ first, last });
+    const range = this.#readAhead.next({ first, last }, this.#fetcher.requestCost);
     if (range === undefined || !this.#fetcher.isRemote) return;
     this.#cache.refresh(range.first, range.last);
     for (let number = range.first; number <= range.last; number++) {

@@ -34,7 +34,9 @@ export class SpanRecorder implements DecoderListener {
   #entry: Checkpoint | undefined;
   /** Where each span of the present group begins. */
   #starts: number[] = [];
+  #window: Buffer | undefined;
   #next: Checkpoint | undefined;
+  #nextWindow: Buffer | undefined;
   #splits = false;
   #tarOffset = 0;
 
@@ -55,6 +57,13 @@ export class SpanRecorder implements DecoderListener {
 
   checkpoint(at: Checkpoint): void {
     this.#next ??= at;
+  }
+
+  /** Of the span to come, or of the one that has just begun. */
+  window(bytes: Buffer, isPacked = false): void {
+    const packed = isPacked ? Buffer.from(bytes) : packWindow(bytes);
+    if (this.#next === undefined) this.#window = packed;
+    else this.#nextWindow ??= packed;
   }
 
   split(): void {
@@ -79,8 +88,10 @@ export class SpanRecorder implements DecoderListener {
 
   #begin(start: Checkpoint): void {
     this.#endGroup(start.previousEnd);
-    this.#next = undefined;
     this.#entry = start;
+    this.#window = this.#nextWindow;
+    this.#next = undefined;
+    this.#nextWindow = undefined;
     this.#beginSpan();
   }
 
@@ -91,11 +102,10 @@ export class SpanRecorder implements DecoderListener {
 
   #endGroup(blobEnd: number): void {
     if (this.#entry === undefined) return;
-    const { blobOffset, bits, window, isPacked } = this.#entry;
+    const { blobOffset, bits } = this.#entry;
     const blobLength = blobEnd - blobOffset;
     if (this.#starts.length === 1 && blobLength > MAX_SPAN_SIZE) throw tooLarge(blobLength);
-    if (window !== undefined)
-      this.#writeWindow(this.#spans.length, isPacked === true ? window : packWindow(window));
+    if (this.#window !== undefined) this.#writeWindow(this.#spans.length, this.#window);
     const [groupStart = 0] = this.#starts;
     for (const tarOffset of this.#starts) {
       const [number, skip] = [this.#spans.length, tarOffset - groupStart];

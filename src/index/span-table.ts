@@ -1,6 +1,6 @@
 /**
  * The checkpoints of an index, in memory: six numbers and a digest a span, about 90 bytes for each
- * 2 MiB of the tar. All bounds are checked here once, so that nothing reads outside the blob later.
+ * 1 MiB of the tar. All bounds are checked here once, so that nothing reads outside the blob later.
  */
 
 import type BetterSqlite3 from 'better-sqlite3';

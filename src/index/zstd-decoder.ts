@@ -108,7 +108,7 @@ export class ZstdDecoder implements SpanDecoder {
     this.#sinceEntry = 0;
     this.#sinceSplit = 0;
     const [blobOffset, previousEnd] = [this.#frameStart, this.#dataEnd];
-    this.#listener.checkpoint({ blobOffset, bits: 0, window: undefined, previousEnd });
+    this.#listener.checkpoint({ blobOffset, bits: 0, previousEnd });
   }
 
   #at(): number {

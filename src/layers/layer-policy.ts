@@ -34,7 +34,7 @@ export interface PolicySettings {
 }
 
 /**
- * Below this many bytes a layer is unpacked. A span is at least 2 MiB of the tar, so that the first read
+ * Below this many bytes a layer is unpacked. A span is at least 1 MiB of the tar, so that the first read
  * of such a layer draws all of it anyway: unpacking costs the same one request, needs no index, and is
  * read at the file system's own speed from then on.
  */

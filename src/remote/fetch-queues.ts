@@ -30,7 +30,7 @@ export class FetchQueues {
   /** To be told of the ranges that came from a host: they show what requests cost. */
   learning(host: string): RangeListener {
     const { link } = this.#queueOf(host);
-    return (bytes, milliseconds) => link.learn(bytes, milliseconds);
+    return (range) => link.learn(range);
   }
 
   /** What was fetched so far, and what waits, of all hosts. */

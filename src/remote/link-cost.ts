@@ -1,39 +1,41 @@
 /**
- * What requests to a host cost, learnt from those that were made: so much each, and so much for each byte.
- * The two are fitted to the times seen (least squares, older ones counting less and less).
+ * What requests to a host cost, learnt from the latest that were made: the least time until an answer began, which is
+ * the round trip and what the server does for it; and what a byte took beyond that, on average. Whatever else goes on makes
+ * an answer begin late, never early, so one quiet request among them tells.
  */
 
-/** How much each request makes those before it count less. */
-const DECAY = 0.95;
-/** Bytes taken for the price of a request until there is more than one size to compare. */
+/** How many requests are remembered. */
+const REMEMBERED = 16;
+/** Bytes taken for the price of a request until a second one has come: the first made a connection, too. */
 const FIRST_GUESS = 128 << 10;
 /** Most bytes that a request is ever said to be worth. */
 const MOST = 4 << 20;
 
-export class LinkCost {
-  #weight = 0;
-  #bytes = 0;
-  #time = 0;
-  #bytesSquared = 0;
-  #bytesTime = 0;
+/** A request that brought bytes; times in ms from when it was sent. */
+export interface TimedRange {
+  bytes: number;
+  /** When its answer began. */
+  began: number;
+  ended: number;
+}
 
-  /** @param milliseconds that a request for `bytes` took */
-  learn(bytes: number, milliseconds: number): void {
-    this.#weight = this.#weight * DECAY + 1;
-    this.#bytes = this.#bytes * DECAY + bytes;
-    this.#time = this.#time * DECAY + milliseconds;
-    this.#bytesSquared = this.#bytesSquared * DECAY + bytes * bytes;
-    this.#bytesTime = this.#bytesTime * DECAY + bytes * milliseconds;
+export class LinkCost {
+  readonly #latest: TimedRange[] = [];
+
+  learn(range: TimedRange): void {
+    this.#latest.push(range);
+    if (this.#latest.length > REMEMBERED) this.#latest.shift();
   }
 
   /** Bytes that come in the time that one more request would take: round trip × bandwidth. */
   get bytesPerRequest(): number {
-    const spread = this.#weight * this.#bytesSquared - this.#bytes ** 2;
-    // Sizes that are all but the same tell nothing of what a byte costs.
-    if (spread <= 0.01 * this.#bytes ** 2) return FIRST_GUESS;
-    const perByte = (this.#weight * this.#bytesTime - this.#bytes * this.#time) / spread;
-    const perRequest = (this.#time - perByte * this.#bytes) / this.#weight;
-    if (perByte <= 0) return MOST;
-    return Math.min(MOST, Math.max(0, perRequest / perByte));
+    if (this.#latest.length < 2) return FIRST_GUESS;
+    const request = Math.min(...this.#latest.map(({ began }) => began));
+    let [bytes, time] = [0, 0];
+    for (const range of this.#latest) {
+      bytes += range.bytes;
+      time += range.ended - request;
+    }
+    return time <= 0 ? MOST : Math.min(MOST, (request * bytes) / time);
   }
 }

@@ -13,6 +13,7 @@ import { expectStatus } from './http-answer.js';
 import { foreignText } from './foreign-text.js';
 import { type WatchedHost, noteFailure } from './host-health.js';
 import type { HttpResponse } from './http-exchange.js';
+import type { TimedRange } from './link-cost.js';
 import type { RemoteTimeouts, RetryPolicy } from './policy.js';
 import { RemoteError, isRetryable } from './remote-error.js';
 import { pause, retryDelay, withRetries } from './retry.js';
@@ -43,8 +44,8 @@ export interface RangedBlobOptions {
   close?: () => Promise<void>;
 }
 
-/** Bytes that one request brought, and how long that took, in ms. */
-export type RangeListener = (bytes: number, milliseconds: number) => void;
+/** Is told of a request that brought bytes. */
+export type RangeListener = (range: TimedRange) => void;
 
 /** Bytes from the start of a whole body that are read for the sake of a range within them. */
 const CHEAP_PREFIX = 1024 * 1024;
@@ -99,11 +100,13 @@ export class RangedBlob implements BlobSource {
   ): Promise<void> {
     const start = performance.now();
     const response = await this.#open(host, offset, offset + rest.length - 1, signal);
+    const began = performance.now() - start;
     const skip = response.status === 206 ? 0 : offset;
     if (skip + rest.length > CHEAP_PREFIX && response.status !== 206)
       throw this.#noRanges(response);
     await this.#take(response, { skip, rest, came });
-    this.#options.onRange?.(rest.length, performance.now() - start);
+    const ended = performance.now() - start;
+    this.#options.onRange?.({ bytes: rest.length, began, ended });
   }
 
   async *stream(signal: AbortSignal, from = 0): AsyncGenerator<Uint8Array> {

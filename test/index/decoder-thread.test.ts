@@ -16,6 +16,8 @@ const PIECE = 10_000;
 /** What a decoder tells, in order; of bytes that follow one another the digest. */
 function recording(): DecoderListener & { told: () => unknown[] } {
   const told: unknown[] = [];
+  /** Where they come among the output is of no matter. */
+  const windows: unknown[] = [];
   let bytes: Buffer[] = [];
   const tell = (...what: unknown[]): void => {
     if (bytes.length > 0) told.push(digestOf(Buffer.concat(bytes)));
@@ -24,12 +26,13 @@ function recording(): DecoderListener & { told: () => unknown[] } {
   };
   return {
     output: (piece) => bytes.push(Buffer.from(piece)),
-    checkpoint: ({ window, isPacked = false, ...at }: Checkpoint) =>
-      tell({ ...at, window: window && digestOf(isPacked ? inflateRawSync(window) : window) }),
+    checkpoint: (at: Checkpoint) => tell(at),
+    window: (needed, isPacked) =>
+      windows.push(digestOf(isPacked === true ? inflateRawSync(needed) : needed)),
     split: () => tell('split'),
     told() {
       tell();
-      return told;
+      return [...told, ...windows];
     },
   };
 }

@@ -124,7 +124,7 @@ describe('open refuses', () => {
 
   test('another version of the format', () => {
     expect(() => LayerIndex.open(changed('PRAGMA user_version = 99'))).toThrow(
-      /its format is 99, expected 4/,
+      /its format is 99, expected 5/,
     );
   });
 

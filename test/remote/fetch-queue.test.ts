@@ -118,12 +118,16 @@ test('a rate delays what would exceed it', async () => {
   expect(performance.now() - start).toBeGreaterThanOrEqual(199);
 });
 
-test('what a request costs is learnt from requests of several sizes', () => {
+test('what a request costs is learnt from when answers begin, and how fast they come', () => {
   const { link } = new FetchQueue();
   expect(link.bytesPerRequest).toBe(128 << 10);
   // 100 ms, and a millisecond for each 10 kB.
-  for (const bytes of [100_000, 1_000_000, 500_000]) link.learn(bytes, 100 + bytes / 10_000);
+  for (const bytes of [100_000, 1_000_000, 500_000])
+    link.learn({ bytes, began: 100, ended: 100 + bytes / 10_000 });
   expect(link.bytesPerRequest).toBeCloseTo(1_000_000, 0);
+  // A busy moment does not make a request dearer.
+  link.learn({ bytes: 100_000, began: 800, ended: 810 });
+  expect(link.bytesPerRequest).toBeLessThan(1_000_000);
 });
 
 test('with a rate, a read overtakes a fill that is not paid for, and does not wait for it', async () => {

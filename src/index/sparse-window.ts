@@ -1,0 +1,82 @@
+/**
+ * What a deflate stream needs of the window before one of its blocks. The blocks copy from the 32 KiB of output that
+ * come before, but never from all of them: most of a window is there for nothing, and a window of which only the bytes
+ * that are copied are kept takes a fifth of the room.
+ *
+ * Nothing but zlib knows which they are, and it does not tell. So the blocks are inflated twice with windows whose
+ * bytes say where they lie: both tell the low byte of the place, the second plus one and the place's high byte. What is
+ * alike in both outputs was no copy of the window; where they differ, the difference gives the place. Only the
+ * first 32 KiB of output can be copies, for a block reaches no further back.
+ */
+
+import { Inflate, WINDOW_SIZE, Z } from '../ffi/zlib.js';
+
+/** Compressed bytes that are looked at; blocks with hardly any output in so many need the window as it is. */
+export const SPARSE_INPUT = 2 * WINDOW_SIZE;
+
+/** Two windows; the bytes at one place are never alike, and no two places have the same two bytes. */
+const LOW = Buffer.alloc(WINDOW_SIZE);
+const HIGH = Buffer.alloc(WINDOW_SIZE);
+for (let place = 0; place < WINDOW_SIZE; place += 1) {
+  LOW[place] = place;
+  HIGH[place] = place + 1 + (place >> 8);
+}
+
+interface Blocks {
+  input: Buffer;
+  bits: number;
+}
+
+/** Makes windows sparse, one after the other. */
+export class WindowSieve implements Disposable {
+  readonly #stream = new Inflate('raw');
+  readonly #low = Buffer.allocUnsafeSlow(WINDOW_SIZE);
+  readonly #high = Buffer.allocUnsafeSlow(WINDOW_SIZE);
+
+  /**
+   * The end of `window` that deflate blocks need, with zeros for the bytes that they do not copy.
+   * @param input what of the blob begins with the first byte that holds bits of the blocks
+   * @param bits how many high bits of that byte are theirs; 0 means all of it
+   * @returns `window` itself where the first {@link SPARSE_INPUT} bytes of `input` do not tell
+   */
+  sparse(window: Buffer, input: Buffer, bits: number): Buffer {
+    const blocks = { input: input.subarray(0, SPARSE_INPUT), bits };
+    const length = this.#inflate(blocks, LOW, this.#low);
+    if (length === undefined) return window;
+    this.#inflate(blocks, HIGH, this.#high);
+    return this.#pick(window, length);
+  }
+
+  [Symbol.dispose](): void {
+    this.#stream.close();
+  }
+
+  #pick(window: Buffer, length: number): Buffer {
+    const sparse = Buffer.alloc(window.length);
+    // The places are those of a whole window; this one may be shorter.
+    const before = WINDOW_SIZE - window.length;
+    let first = window.length;
+    for (let at = 0; at < length; at += 1) {
+      const low = this.#low[at] ?? 0;
+      const difference = ((this.#high[at] ?? 0) - low) & 0xff;
+      if (difference === 0) continue;
+      const place = (((difference - 1) << 8) | low) - before;
+      sparse[place] = window[place] ?? 0;
+      first = Math.min(first, place);
+    }
+    return sparse.subarray(first);
+  }
+
+  /** @returns how many bytes are output; `undefined` where that is neither as much as can be copies nor all there is */
+  #inflate({ input, bits }: Blocks, window: Buffer, output: Buffer): number | undefined {
+    const stream = this.#stream;
+    stream.reset('raw');
+    if (bits > 0) stream.prime(bits, (input[0] ?? 0) >> (8 - bits));
+    stream.setInput(bits === 0 ? input : input.subarray(1));
+    stream.setWindow(window);
+    stream.setOutput(output);
+    const code = stream.run(Z.NO_FLUSH);
+    const length = output.length - stream.outputLeft;
+    return code === Z.STREAM_END || length === WINDOW_SIZE ? length : undefined;
+  }
+}
