@@ -98,15 +98,15 @@ export class RangedBlob implements BlobSource {
     { offset, rest, came }: { offset: number; rest: Buffer; came: (bytes: number) => void },
     signal: AbortSignal,
   ): Promise<void> {
-    const start = performance.now();
+    const sentAt = performance.now();
     const response = await this.#open(host, offset, offset + rest.length - 1, signal);
-    const began = performance.now() - start;
+    const beganAt = performance.now();
     const skip = response.status === 206 ? 0 : offset;
     if (skip + rest.length > CHEAP_PREFIX && response.status !== 206)
       throw this.#noRanges(response);
     await this.#take(response, { skip, rest, came });
-    const ended = performance.now() - start;
-    this.#options.onRange?.({ bytes: rest.length, began, ended });
+    const endedAt = performance.now();
+    this.#options.onRange?.({ bytes: rest.length, sentAt, beganAt, endedAt });
   }
 
   async *stream(signal: AbortSignal, from = 0): AsyncGenerator<Uint8Array> {

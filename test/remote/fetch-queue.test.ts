@@ -122,11 +122,23 @@ test('what a request costs is learnt from when answers begin, and how fast they 
   const { link } = new FetchQueue();
   expect(link.bytesPerRequest).toBe(128 << 10);
   // 100 ms, and a millisecond for each 10 kB.
-  for (const bytes of [100_000, 1_000_000, 500_000])
-    link.learn({ bytes, began: 100, ended: 100 + bytes / 10_000 });
+  let sentAt = 0;
+  const learn = (bytes: number, late = 0): void => {
+    const beganAt = sentAt + 100 + late;
+    link.learn({ bytes, sentAt, beganAt, endedAt: beganAt + bytes / 10_000 });
+  };
+  for (const bytes of [100_000, 1_000_000, 500_000]) {
+    learn(bytes);
+    sentAt += 1000;
+  }
+  expect(link.bytesPerRequest).toBeCloseTo(1_000_000, 0);
+  // Two at a time have the link in turns, so the second begins late.
+  learn(1_000_000);
+  learn(1_000_000, 100);
   expect(link.bytesPerRequest).toBeCloseTo(1_000_000, 0);
   // A busy moment does not make a request dearer.
-  link.learn({ bytes: 100_000, began: 800, ended: 810 });
+  sentAt += 1000;
+  learn(100_000, 700);
   expect(link.bytesPerRequest).toBeLessThan(1_000_000);
 });
 
