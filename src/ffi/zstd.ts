@@ -151,7 +151,8 @@ function load() {
 
 function openLibrary(): koffi.IKoffiLib {
   try {
-    return koffi.load('libzstd.so.1');
+    // Node 22 and later has a zstd of its own, whose functions the library would call in place of its own.
+    return koffi.load('libzstd.so.1', { deep: true });
   } catch (error) {
     throw new SiphonError(
       'unsupported',
