@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { type Containerd, startContainerd } from '../../bench/programs/containerd.js';
-import { type Sandbox, openSandbox } from '../support/sandbox.js';
+import { type Sandbox, must, openSandbox } from '../support/sandbox.js';
 import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type SurvivalImage, readers, writeSurvivalImage } from '../support/survival-image.js';
 
@@ -43,14 +43,17 @@ afterAll(async () => {
   expect(left).toEqual([]);
 }, 60_000);
 
-async function indexes(): Promise<string[]> {
-  const folder = join(sandbox.root, 'layers');
+async function indexes(of: Sandbox): Promise<string[]> {
+  const folder = join(of.root, 'layers');
   const names = (await readdir(folder)).filter((name) => /^\d+$/.test(name));
   return names.map((name) => join(folder, name, 'index.db'));
 }
 
-async function replaceIndexes(change: (index: Buffer, at: number) => Buffer): Promise<void> {
-  for (const [at, path] of (await indexes()).entries()) {
+async function replaceIndexes(
+  change: (index: Buffer, at: number) => Buffer,
+  of = sandbox,
+): Promise<void> {
+  for (const [at, path] of (await indexes(of)).entries()) {
     await writeFile(`${path}.changed`, change(await readFile(path), at));
     await rename(`${path}.changed`, path);
   }
@@ -125,4 +128,31 @@ describe('siphon serve with indexes that it does not read', () => {
     );
     expect(siphon.log().match(rebuilt)).toHaveLength(3);
   }, 90_000);
+});
+
+describe('siphon mount with indexes of another version, of layers whose blobs are elsewhere', () => {
+  it('takes the published ones anew', async () => {
+    await using publisher = await openSandbox();
+    const published = await publisher.siphon('index', 'build', '--push', image.source);
+    expect(published, published.stderr).toMatchObject({ code: 0 });
+    const registry = await serveLayout({ layout: image.layout });
+    await using other = await openSandbox();
+    const folder = await other.folder('mnt');
+    const big = async (): Promise<string> => {
+      const mounted = await other.siphon('mount', `${registry.host}/survival:latest`, folder);
+      expect(mounted, mounted.stderr).toMatchObject({ code: 0 });
+      try {
+        return await must('sh', '-c', `cd "$1/data" && ${readers.big}`, 'sh', folder);
+      } finally {
+        expect(await other.siphon('umount', folder)).toMatchObject({ code: 0 });
+      }
+    };
+    try {
+      expect(await big()).toBe(image.expected.big);
+      await replaceIndexes(ofVersion2, other);
+      expect(await big()).toBe(image.expected.big);
+    } finally {
+      await registry.close();
+    }
+  }, 60_000);
 });
