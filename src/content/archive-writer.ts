@@ -1,6 +1,5 @@
 /** Writes a tar of regular files, which appears under its name when it is whole. */
 
-import { createWriteStream } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -20,8 +19,9 @@ export async function writeArchive(
   signal: AbortSignal,
 ): Promise<void> {
   const temporary = temporaryName(path);
+  const file = await open(temporary, 'wx');
   const tar = pack();
-  const written = pipeline(tar, createWriteStream(temporary, { flags: 'wx' }), { signal });
+  const written = pipeline(tar, file.createWriteStream(), { signal });
   // Seen below; a member's own failure is told first.
   written.catch(() => undefined);
   try {

@@ -4,11 +4,12 @@ import { createHash } from 'node:crypto';
 import { type Digest, digestFromHash, digestHex } from '../common/digest.js';
 import { SiphonError } from '../common/errors.js';
 import { type Descriptor, mediaTypes } from '../remote/descriptor.js';
-import { parseReference } from '../remote/reference.js';
+import { formatReference, parseReference } from '../remote/reference.js';
 import { type ArchiveMember, writeArchive } from './archive-writer.js';
 import type { BlobListener } from './blob-event.js';
 import { diffIdsOf } from './image-config.js';
 import type { Image } from './image-model.js';
+import { parseTag } from './image-name.js';
 import { type ImageTree, readTree } from './image-tree.js';
 import { blobFile, indexFile, layoutFile, layoutVersion, refAnnotation } from './layout.js';
 import { copyBlob, createLayout, listInIndex, writeBlob } from './layout-writer.js';
@@ -23,8 +24,10 @@ export type ExportTarget = Extract<
 >;
 
 export interface ExportOptions {
-  /** The image for one platform, opened from `home`. */
-  image: Image;
+  /** As it is recorded. */
+  name: string;
+  /** The image for one platform, opened from `home`; a docker archive takes nothing else. */
+  image?: Image;
   home: StoredHome;
   /** The manifest of that platform, or all that the image's name stands for. */
   root: Descriptor;
@@ -102,8 +105,9 @@ async function* layoutMembers(
 /** As `docker save` writes them, and skopeo: layers as plain tars, under their diff ids. */
 async function* dockerMembers(options: ExportOptions): AsyncGenerator<ArchiveMember> {
   const { image, home, signal, onEvent } = options;
+  if (image?.manifest === undefined)
+    throw new Error('a docker archive is of an image with a manifest');
   const { manifest } = image;
-  if (manifest === undefined) throw new Error('a recorded image has a manifest');
   const config = await home.readDocument(manifest.config, signal);
   const configName = `${digestHex(manifest.config.digest)}.json`;
   const diffIds = diffIdsOf(image.config, manifest.layers.length, image.name);
@@ -161,16 +165,15 @@ async function* checked(
   );
 }
 
-function entryOf({ image, root, target }: ExportOptions): Descriptor {
+function entryOf({ name, root, target }: ExportOptions): Descriptor {
   const { mediaType, digest, size } = root;
-  const [name = image.name] = referencesOf(image.name);
-  const ref = target.ref ?? tagOf(image.name) ?? 'latest';
+  const ref = target.ref ?? tagOf(name) ?? 'latest';
   const annotations = { [refAnnotation]: ref, [nameAnnotation]: name };
   return { mediaType, digest, size, annotations };
 }
 
-function tagsOf({ image, target }: ExportOptions): string[] {
-  return target.ref === undefined ? referencesOf(image.name) : [target.ref];
+function tagsOf({ name, target }: ExportOptions): string[] {
+  return target.ref === undefined ? referencesOf(name) : [formatReference(parseTag(target.ref))];
 }
 
 /** The image's name where it is one that others understand. */

@@ -32,7 +32,9 @@ export interface LocalImageOptions {
 }
 
 interface LocalImage {
-  image: Image;
+  name: string;
+  /** For one platform; absent where all are to be handed on. */
+  image?: Image;
   home: StoredHome;
   /** What is to be handed on. */
   root: Descriptor;
@@ -78,11 +80,12 @@ async function withLocalImage<T>(
   const how = { ...options, store, locate: layers.originOf };
   const home = recordedHome(record, how);
   undo.defer(() => home.close());
+  const { name, target } = record;
+  // None of all need be for this machine.
+  if (options.allPlatforms) return await work({ name, home, root: target });
   const image = await openRecorded(record, how);
   undo.defer(() => image.close());
-  const { target } = record;
-  const chosen = options.allPlatforms ? target : (image.descriptor ?? target);
-  return await work({ image, home, root: chosen });
+  return await work({ name, image, home, root: image.descriptor ?? target });
 }
 
 /** @throws SiphonError `unsupported` (a format of no kind that is known), `corrupt` */

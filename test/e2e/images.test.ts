@@ -238,6 +238,39 @@ describe('images', () => {
     expect(digest).toBe(index.digest);
   });
 
+  it('go to a docker archive under a whole name, and nowhere where no file can be', async () => {
+    await siphon('import', `oci:${built.layout}:v1`, 'given:1');
+    const archive = join(sandbox.directory, 'named.tar');
+    await siphon('export', 'given:1', `docker-archive:${archive}:short`);
+    expect(JSON.parse(await must('tar', '-xOf', archive, 'manifest.json'))).toMatchObject([
+      { RepoTags: ['docker.io/library/short:latest'] },
+    ]);
+    const nowhere = `oci-archive:${join(sandbox.directory, 'none/x.tar')}`;
+    expect(await sandbox.siphon('export', 'given:1', nowhere)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('ENOENT'),
+    });
+    expect(await json('rmi', 'given:1', 'given:1')).toMatchObject({
+      removed: ['docker.io/library/given:1'],
+    });
+  });
+
+  it('for other platforms alone are handed on with all', async () => {
+    const layout = join(sandbox.directory, 'other');
+    const platform = { os: 'linux', architecture: 'riscv64' };
+    const images = [{ platform, layers: [[file('a', 'other')]] }];
+    const { index } = await buildIndexLayout(layout, { tag: 'latest', images });
+    const there = `oci:${layout}:latest`;
+    await siphon('import', there, 'other:1');
+    const again = `oci:${join(sandbox.directory, 'again')}`;
+    await siphon('export', '--all-platforms', 'other:1', again);
+    expect(JSON.parse(await must('skopeo', 'inspect', '--raw', again))).toMatchObject({
+      manifests: [{ platform }],
+    });
+    const pushed = ['push', '--all-platforms', 'other:1', `${registry.host}/other:1`];
+    expect(await json(...pushed)).toMatchObject({ digest: index.digest });
+  });
+
   it('tell how they come, an event a line', async () => {
     const { stderr, stdout } = await siphon('--json', 'pull', name);
     expect(JSON.parse(stdout)).toMatchObject({ name, digest: built.manifest.digest });

@@ -13,7 +13,7 @@ export function rmiCommand(): Command {
       const { parseImageName } = await import('../../content/image-name.js');
       const { collectGarbage } = await import('../../layers/collect-garbage.js');
       const { json, ...settings } = settingsOf(command);
-      const names = texts.map(parseImageName);
+      const names = [...new Set(texts.map(parseImageName))];
       const missing = removeAll(ImageDatabase.open(settings.root), names);
       const collected = await collectGarbage(settings);
       const removed = names.filter((name) => !missing.includes(name));
