@@ -8,6 +8,7 @@ import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
 import type { RuntimeSpec } from './runtime-spec.js';
+import { specText } from './spec-text.js';
 
 export class ContainerDirectory {
   readonly path: string;
@@ -43,7 +44,7 @@ export class ContainerDirectory {
     }
     try {
       await mkdir(directory.stateRoot, { mode: 0o700 });
-      await writeFile(join(directory.path, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
+      await writeFile(join(directory.path, 'config.json'), specText(spec), { mode: 0o600 });
       return directory;
     } catch (error) {
       await directory.remove();

@@ -69,10 +69,18 @@ export async function networkMounts(
     .map((file) => mount(file, 'bind', file, ['rbind', 'rprivate', 'ro']));
 }
 
-/** `base` and then `given`, which take the place of those with the same destination. */
+/**
+ * `base` and then `given`, which take the place of those with the same destination. Each comes after those that it
+ * lies in, which would hide it.
+ */
 export function mergeMounts(base: readonly Mount[], given: readonly Mount[]): Mount[] {
   const taken = new Set(given.map((entry) => entry.destination));
-  return [...base.filter((entry) => !taken.has(entry.destination)), ...given];
+  const mounts = [...base.filter((entry) => !taken.has(entry.destination)), ...given];
+  return mounts.toSorted((a, b) => depthOf(a) - depthOf(b));
+}
+
+function depthOf({ destination }: Mount): number {
+  return destination.split('/').filter(Boolean).length;
 }
 
 function mount(destination: string, type: string, source: string, options: string[]): Mount {

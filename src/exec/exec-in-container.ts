@@ -16,7 +16,9 @@ import { applyGivenEnv } from './process-env.js';
 import { openStreams } from './process-streams.js';
 import { RuntimeCommands } from './runtime-commands.js';
 import type { Process } from './runtime-spec.js';
+import type { ProcessStdio } from './run-options.js';
 import { forwardSignals } from './signal-forwarding.js';
+import { specText } from './spec-text.js';
 import { checkCommand, checkFolder } from './command-lookup.js';
 import { outputError } from './output-error.js';
 import { isRuntimeError, startFailure } from './start-failure.js';
@@ -30,6 +32,8 @@ export interface ExecOptions {
   workdir?: string;
   terminal?: boolean;
   interactive?: boolean;
+  /** It goes on by itself, without input, and what it prints is lost. */
+  detach?: boolean;
   /** Columns and rows of the caller's terminal. */
   terminalSize?: readonly [number, number] | undefined;
   signalSource?: NodeJS.EventEmitter;
@@ -37,12 +41,13 @@ export interface ExecOptions {
 
 /**
  * Runs it on this process's own streams, with what the container's own process was given.
- * @returns its exit code
+ * @returns its exit code; 0 once one that is detached has begun
  * @throws SiphonError `failed-precondition` where the container does not run; as runContainer
  */
 export async function execInContainer(home: ContainerHome, options: ExecOptions): Promise<number> {
   const { status, record } = await describeContainer(home);
   if (record === undefined || status !== 'running') throw notRunning(home.id, status);
+  if (options.detach === true && options.terminal === true) throw noDetachedTerminal();
   if (options.terminal === true && !isatty(0)) throw noTerminal();
   const runtime = await findRuntime(record.runtime);
   const commands = new RuntimeCommands(runtime, home.id, home.bundle);
@@ -119,7 +124,7 @@ async function run(
   commands: RuntimeCommands,
   folder: string,
   spec: Process,
-  { terminal = false, interactive = false, signalSource = process }: ExecOptions,
+  { terminal = false, interactive = false, detach = false, signalSource = process }: ExecOptions,
   id: string,
 ): Promise<number> {
   const files = {
@@ -127,12 +132,12 @@ async function run(
     pidFile: join(folder, 'pid'),
     logFile: join(folder, 'log'),
   };
-  await writeFile(files.processFile, JSON.stringify(spec), { mode: 0o600 });
-  const streams = openStreams(terminal || interactive ? {} : { stdin: 'ignore' }, {
+  await writeFile(files.processFile, specText(spec), { mode: 0o600 });
+  const streams = openStreams(stdioOf({ terminal, interactive, detach }), {
     terminal,
     isComplaint: (text) => isRuntimeError(text, files.logFile),
   });
-  const child = commands.exec(files, streams.fds);
+  const child = commands.exec(files, streams.fds, { detach });
   streams.release();
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
   const stop = forwardSignals({
@@ -158,6 +163,15 @@ async function run(
   }
   if (lost !== undefined) throw outputError(id, lost);
   return code;
+}
+
+function stdioOf({
+  terminal,
+  interactive,
+  detach,
+}: Pick<ExecOptions, 'terminal' | 'interactive' | 'detach'>): ProcessStdio {
+  if (detach === true) return { stdin: 'ignore', stdout: 'ignore', stderr: 'ignore' };
+  return terminal === true || interactive === true ? {} : { stdin: 'ignore' };
 }
 
 /** The runtime could not hand that signal on: its process would go on without it. */
@@ -193,5 +207,12 @@ function noTerminal(): SiphonError {
   return new SiphonError(
     'usage',
     'Cannot give the command a terminal: standard input is none, expected a terminal',
+  );
+}
+
+function noDetachedTerminal(): SiphonError {
+  return new SiphonError(
+    'usage',
+    'Cannot give a detached command a terminal: nobody would sit at it, expected one of --detach and --tty',
   );
 }

@@ -45,10 +45,16 @@ export class RuntimeCommands {
   /**
    * Starts one more process in the container; the child lives as long as it, with its exit code.
    * @param files of this process alone: its description (config.json's `process`), pid and log
+   * @param options.detach the child ends when the process has begun
    */
-  exec(files: ExecFiles, fds: readonly number[]): ChildProcess {
+  exec(
+    files: ExecFiles,
+    fds: readonly number[],
+    { detach = false }: { detach?: boolean } = {},
+  ): ChildProcess {
     const { processFile, pidFile, logFile } = files;
-    const command = ['exec', '--process', processFile, '--pid-file', pidFile, this.#id];
+    const how = [...(detach ? ['--detach'] : []), '--process', processFile, '--pid-file', pidFile];
+    const command = ['exec', ...how, this.#id];
     const args = this.#args(command, ['--log', logFile, '--log-format', 'json']);
     return spawn(this.#path, args, { stdio: [...fds], detached: true });
   }

@@ -29,6 +29,7 @@ export interface Process {
 export interface ResourceLimit {
   /** `RLIMIT_…` */
   type: string;
+  /** 2^64 is no limit. */
   hard: number;
   soft: number;
 }

@@ -111,6 +111,10 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
         'echo $A $HOME; pwd; id -u; exit 5',
       ),
     ).toMatchObject({ code: 5, stdout: '1 /home/ann\n/etc\n1000\n' });
+    await ok('exec', '-d', 'c', 'sh', '-c', 'echo lost; echo kept >/tmp/detached; exec sleep 60');
+    expect(await siphon('exec', '-dt', 'c', 'id')).toMatchObject({ code: 2 });
+    const kept = async () => (await siphon('exec', 'c', 'cat', '/tmp/detached')).stdout;
+    await until(async () => (await kept()) === 'kept\n');
     for (const [code, message, ...words] of [
       [127, 'Cannot run "no-such": the image has no such file in PATH', 'no-such'],
       [127, 'Cannot run "/no": the image has no such file at this path', '/no'],
@@ -297,10 +301,10 @@ const surface: [string, string[], string, string][] = [
     words(`-e C=c -e USER -e UNSET --env-file ENV_FILE -v FOLDER:/v:ro -w /made --hostname box
       -v FOLDER/new/deep:/new
       --mount type=bind,source=FOLDER,target=/m,readonly
-      --mount type=tmpfs,target=/t,tmpfs-size=1m --ulimit nofile=100:200`),
+      --mount type=tmpfs,target=/t,tmpfs-size=1m --ulimit nofile=100:200 --ulimit core=0:-1`),
     `echo "$A $B $C $D $USER \${UNSET-unset} $HERE"; echo x >/new/x && echo made; cat /m/given /v/given; echo x 2>/dev/null >/m/given || echo ro
-     stat -f -c %T /t; pwd; cat /proc/sys/kernel/hostname; ulimit -n; ulimit -Hn`,
-    'file x=y c # no comment somebody unset here\nmade\ngiven\ngiven\nro\ntmpfs\n/made\nbox\n100\n200\n',
+     stat -f -c %T /t; pwd; cat /proc/sys/kernel/hostname; ulimit -n; ulimit -Hn; ulimit -Hc`,
+    'file x=y c # no comment somebody unset here\nmade\ngiven\ngiven\nro\ntmpfs\n/made\nbox\n100\n200\nunlimited\n',
   ],
   [
     '--user --net --read-only --cap-drop',

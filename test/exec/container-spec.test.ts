@@ -170,6 +170,20 @@ const table: [string, Partial<SpecInput>, (spec: RuntimeSpec) => unknown, unknow
     [bind],
   ],
   [
+    'mounts within one another',
+    {
+      overrides: {
+        mounts: [
+          { ...bind, destination: '/etc/in/deep' },
+          { ...bind, destination: '/etc' },
+        ],
+      },
+      hostMounts: [{ ...bind, destination: '/etc/hosts' }],
+    },
+    (s) => s.mounts.map((m) => m.destination).filter((path) => path.startsWith('/etc')),
+    ['/etc', '/etc/hosts', '/etc/in/deep'],
+  ],
+  [
     'annotations',
     { annotations: imageAnnotations({ config: { StopSignal: 'SIGQUIT' } }) },
     (s) => s.annotations,

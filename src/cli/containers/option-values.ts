@@ -4,6 +4,7 @@ import { posix, resolve } from 'node:path';
 import { SiphonError } from '../../common/errors.js';
 import type { DeviceRequest } from '../../exec/host-devices.js';
 import type { Mount, ResourceLimit } from '../../exec/runtime-spec.js';
+import { UNLIMITED } from '../../exec/spec-text.js';
 
 const UNITS: Readonly<Record<string, number>> = {
   '': 1,
@@ -32,11 +33,15 @@ export function parseCpus(text: string): number {
   throw unusable('cpus', text, 'a number such as 1.5, at least 0.01');
 }
 
-/** `TYPE=SOFT[:HARD]`. @throws SiphonError `usage` */
+/** `TYPE=SOFT[:HARD]`; -1 is no limit. @throws SiphonError `usage` */
 export function parseUlimit(text: string): ResourceLimit {
-  const [, type = '', soft = '', hard = soft] = /^([a-z]+)=(\d+)(?::(\d+))?$/.exec(text) ?? [];
-  if (ULIMITS.split(' ').includes(type) && Number(soft) <= Number(hard)) {
-    return { type: `RLIMIT_${type.toUpperCase()}`, soft: Number(soft), hard: Number(hard) };
+  const [, type = '', first = '', second = first] =
+    /^([a-z]+)=(-1|\d{1,15})(?::(-1|\d{1,15}))?$/.exec(text) ?? [];
+  const [soft = 0, hard = 0] = [first, second].map((limit) =>
+    limit === '-1' ? UNLIMITED : Number(limit),
+  );
+  if (ULIMITS.split(' ').includes(type) && soft <= hard) {
+    return { type: `RLIMIT_${type.toUpperCase()}`, soft, hard };
   }
   throw unusable('ulimit', text, 'TYPE=SOFT[:HARD] with a type such as nofile');
 }
