@@ -158,7 +158,8 @@ export class ContentStore {
 
   /**
    * Begins the ingest `ref`, or goes on with it.
-   * @throws SiphonError `busy` while somebody else writes it; `already-exists` where the blob is here
+   * @throws SiphonError `busy` while somebody else writes it; `already-exists` where the blob is here;
+   * `failed-precondition` where it was begun for another digest or size
    */
   async write(ref: string, expected: Expected = {}): Promise<ContentWriter> {
     const { digest } = expected;

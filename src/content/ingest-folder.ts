@@ -90,6 +90,7 @@ export class IngestFolder {
   /**
    * The ingest `ref`, begun or gone on with.
    * @returns `undefined` while somebody else works on it
+   * @throws SiphonError `failed-precondition` where it was begun for another digest or size
    */
   async tryOpen(ref: string, expected: Expected = {}): Promise<Ingest | undefined> {
     const path = this.#path(ref);
@@ -152,7 +153,12 @@ export class IngestFolder {
   }
 
   async #describe(ref: string, { digest, total }: Expected): Promise<void> {
-    if ((await readFacts(this.#path(ref))) !== undefined) return;
+    const known = await readFacts(this.#path(ref));
+    if (known !== undefined) {
+      checkSame(ref, 'digest', known.expected, digest);
+      checkSame(ref, 'size', known.total, total);
+      return;
+    }
     const facts: Facts = {
       ref,
       ...(digest === undefined ? {} : { expected: digest }),
@@ -168,6 +174,16 @@ export class IngestFolder {
     if (facts === undefined || stats === undefined) return undefined;
     return { ...facts, offset: stats.size, updated: Math.round(stats.mtimeMs) };
   }
+}
+
+/** Of two that know what will arrive, the second goes on with the same as the first began. */
+function checkSame<T extends string | number>(ref: string, what: string, begun?: T, now?: T): void {
+  if (begun === undefined || now === undefined || begun === now) return;
+  throw new SiphonError(
+    'failed-precondition',
+    `Cannot go on with ingest "${ref}": it was begun for ${what} ${begun}, expected ${now}`,
+    { hint: 'Abort it to begin anew.' },
+  );
 }
 
 /** Removes an ingest, unless it `isWanted`. @returns whether nobody works on it */

@@ -144,7 +144,7 @@ export class OciLayout {
     throw new SiphonError(
       only === undefined ? 'not-found' : 'usage',
       `Cannot choose an image in OCI layout "${this.name}": it has ${listRefs(images)}, expected one or a reference`,
-      only === undefined ? {} : { hint: `Name one as oci:${this.name}:REFERENCE.` },
+      only === undefined ? {} : { hint: `Name one: ":REFERENCE" behind the path.` },
     );
   }
 

@@ -226,6 +226,10 @@ describe('ContentStore', () => {
     await writer.close();
     const other = await ContentStore.open(folder.path);
     expect(await other.ingests()).toMatchObject([{ ref: 'layer-1', offset: 100 }]);
+    for (const expected of [{ digest: digestOf('another') }, { total: 1 }])
+      await expect(other.write('layer-1', expected)).rejects.toMatchObject({
+        code: 'failed-precondition',
+      });
     const again = await other.write('layer-1');
     await expect(again.append(chunks(bytes), signal)).rejects.toThrow(/expected 100000 bytes/);
     await again.restart();
