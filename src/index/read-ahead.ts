@@ -1,7 +1,7 @@
 /**
  * Notices who reads a layer on and on, by the spans that turn out to be missing, and says what to fetch before it is
  * asked for. Programs read here a little and there a little as they start, so what is fetched ahead is what it is worth:
- * where a read goes on where another ended, as much as comes in the time of four more requests; where several reads leave
+ * where a read goes on where another ended, as much as comes in the time of one more request; where several reads leave
  * little out, that, and a request's worth. Reads here and there fetch nothing ahead. Only who has read so much in order as no
  * program does that merely starts finds all on its way that a fast link may hold.
  */
@@ -14,8 +14,8 @@ const STREAMED = 3 << 20;
 const STREAM_WINDOW = 16 << 20;
 /** The most that a request is taken to be worth, however slow requests seem. */
 const MAX_WORTH = 2 << 20;
-/** How much is fetched ahead of who begins to read in order, in requests' worth: the link is not to rest. */
-const REQUESTS_AHEAD = 4;
+/** How much is fetched ahead of who begins to read in order, in requests' worth. */
+const REQUESTS_AHEAD = 1;
 /** How much reads of one sequence may leave out, in requests' worth. */
 const REACH = 2;
 /** The step of a sequence from which on what reads leave out comes with them: two may be near by chance. */

@@ -6,7 +6,7 @@
 
 /** How many requests are remembered. */
 const REMEMBERED = 16;
-/** Bytes taken for the price of a request until one has come. */
+/** Bytes taken for the price of a request until a second one has come: the first made a connection, too. */
 const FIRST_GUESS = 128 << 10;
 /** Most bytes that a request is ever said to be worth. */
 const MOST = 4 << 20;
@@ -30,7 +30,7 @@ export class LinkCost {
 
   /** Bytes that come in the time that one more request would take: round trip × bandwidth. */
   get bytesPerRequest(): number {
-    if (this.#latest.length === 0) return FIRST_GUESS;
+    if (this.#latest.length < 2) return FIRST_GUESS;
     const request = Math.min(...this.#latest.map(({ sentAt, beganAt }) => beganAt - sentAt));
     const bytes = this.#latest.reduce((sum, range) => sum + range.bytes, 0);
     const time = this.#busyTime(request);
