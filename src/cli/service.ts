@@ -64,12 +64,18 @@ export async function runService(
     log.info({ root, address, lazy: config.lazy }, 'serving');
     if (keeper?.stopping === true) return;
     await tellServiceManager('ready', log);
+    if (lazy) await loadRegistryClient();
     await aborted(stop);
     log.info({ signal: stop.reason as unknown }, 'stopping');
     await tellServiceManager('stopping', log);
   } finally {
     await undo[Symbol.asyncDispose]();
   }
+}
+
+/** It is large: whoever starts the first container would wait for it. */
+async function loadRegistryClient(): Promise<void> {
+  await import('../content/registry-home.js');
 }
 
 async function newMonitor(
