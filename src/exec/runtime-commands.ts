@@ -89,8 +89,10 @@ export class RuntimeCommands {
   }
 
   async #do(args: readonly string[]): Promise<string> {
-    const options = { timeout: COMMAND_TIMEOUT, killSignal: 'SIGKILL' } as const;
-    return (await run(this.#path, this.#args(args), options)).stdout;
+    // From within the state root: by a path the runtime would make it anew where the container was just removed.
+    const cwd = this.#directory.stateRoot;
+    const options = { cwd, timeout: COMMAND_TIMEOUT, killSignal: 'SIGKILL' } as const;
+    return (await run(this.#path, ['--root', '.', ...args], options)).stdout;
   }
 
   #args(command: readonly string[], options: readonly string[] = []): string[] {
