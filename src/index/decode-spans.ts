@@ -11,7 +11,7 @@ import type { StreamDecoder } from './decoder-model.js';
 /** Decoded at a time where it is dropped. */
 const SCRATCH_SIZE = 1 << 20;
 
-/** Of all that is decoded: two spans of the usual size. */
+/** Of all that is decoded: a few spans of the usual size. */
 const buffers = new SpareBuffers(5 << 20);
 
 export interface DecodedSpan {
