@@ -40,6 +40,7 @@ import { umountCommand } from './commands/umount.js';
 import { unpackCommand } from './commands/unpack.js';
 import { errorMessage, systemCode } from '../common/errors.js';
 import { reportFailureToParent } from './background.js';
+import { endByHangup } from './end-by-hangup.js';
 import { describeFailure, exitCodeOf, exitFailed, exitUsage } from './exit-status.js';
 import { addGlobalOptions } from './settings.js';
 import { enterDirectory } from './under-keeper.js';
@@ -76,13 +77,12 @@ function watchOutput(stream: NodeJS.WriteStream): void {
   });
 }
 
-/** Where a terminal of ours is gone at the end, the hangup ends us: Node wants to put it right, and aborts. */
+/** Where a terminal of ours is gone at the end, the hangup ends us. */
 function endWithTerminals(): void {
   const terminals = [0, 1, 2].filter((fd) => isatty(fd));
   process.once('exit', () => {
     if (terminals.every((fd) => isatty(fd))) return;
-    process.removeAllListeners('SIGHUP');
-    process.kill(process.pid, 'SIGHUP');
+    endByHangup();
   });
 }
 

@@ -5,9 +5,11 @@ import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { siphonProgram } from '../../bench/programs/siphon-program.js';
 import { writeContainerImage } from '../support/container-image.js';
+import { removeContainers } from '../support/remove-containers.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
-import { type Terminal, startInTerminal } from '../support/terminal.js';
+import { type Terminal, startSiphonInTerminal } from '../support/terminal.js';
 import { until } from '../support/until.js';
 
 const skip = process.getuid?.() !== 0;
@@ -23,9 +25,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   if (skip) return;
-  const { stdout } = await sandbox.siphon('ps', '--all', '--quiet');
-  const names = stdout.split('\n').filter(Boolean);
-  if (names.length > 0) await sandbox.siphon('rm', '--force', ...names);
+  await removeContainers(sandbox);
   await sandbox[Symbol.asyncDispose]();
 });
 
@@ -35,10 +35,8 @@ async function ok(...args: string[]): Promise<string> {
   return stdout;
 }
 
-const command = (...args: string[]): string[] => ['bin/siphon', '--root', sandbox.root, ...args];
-
 function atTerminal(...args: string[]): Terminal {
-  return startInTerminal(process.execPath, command(...args));
+  return startSiphonInTerminal(sandbox, ...args);
 }
 
 describe.skipIf(skip)('containers side by side: need root', () => {
@@ -85,7 +83,19 @@ describe.skipIf(skip)('odd doings with a container: need root', () => {
     const script = 'i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); done; sleep 1; echo end';
     const child = spawn(
       process.execPath,
-      command('run', '--rm', '--name', 'z', source, 'sh', '-c', script),
+      [
+        siphonProgram,
+        '--root',
+        sandbox.root,
+        'run',
+        '--rm',
+        '--name',
+        'z',
+        source,
+        'sh',
+        '-c',
+        script,
+      ],
       { stdio: ['ignore', 'pipe', 'ignore'] },
     );
     const printed = text(child.stdout);

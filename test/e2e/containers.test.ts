@@ -5,6 +5,7 @@ import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { writeContainerImage } from '../support/container-image.js';
+import { removeContainers } from '../support/remove-containers.js';
 import { type Outcome, type Sandbox, must, openSandbox, run } from '../support/sandbox.js';
 import { until } from '../support/until.js';
 
@@ -26,9 +27,7 @@ beforeAll(async () => {
 
 afterEach(async () => {
   if (skip) return;
-  const { stdout } = await sandbox.siphon('ps', '--all', '--quiet');
-  const names = stdout.split('\n').filter(Boolean);
-  if (names.length > 0) await sandbox.siphon('rm', '--force', ...names);
+  await removeContainers(sandbox);
   expect(await sandbox.mounts()).toEqual([]);
   const left = await readdir(join(sandbox.root, 'run')).catch(() => []);
   expect(left).toEqual([]);

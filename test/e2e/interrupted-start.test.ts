@@ -11,7 +11,7 @@ import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { writeContainerImage } from '../support/container-image.js';
 import { type RegistryProxy, startRegistryProxy } from '../support/registry-proxy.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
-import { startInTerminal } from '../support/terminal.js';
+import { startSiphonInTerminal } from '../support/terminal.js';
 
 const skip = process.getuid?.() !== 0;
 
@@ -104,8 +104,7 @@ describe.skipIf(skip)('a start that is interrupted: needs root', () => {
   );
 
   it('while layers come, of run -t', async () => {
-    const args = ['--root', sandbox.root, 'run', '-t', '--name', 'c', name, 'true'];
-    const terminal = startInTerminal(process.execPath, ['bin/siphon', ...args]);
+    const terminal = startSiphonInTerminal(sandbox, 'run', '-t', '--name', 'c', name, 'true');
     await asked;
     terminal.signal('SIGINT');
     expectTold(await terminal.see('for the next start.\n'), nothing);

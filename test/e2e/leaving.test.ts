@@ -2,8 +2,9 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { writeContainerImage } from '../support/container-image.js';
+import { removeContainers } from '../support/remove-containers.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
-import { type Terminal, startInTerminal } from '../support/terminal.js';
+import { type Terminal, startSiphonInTerminal } from '../support/terminal.js';
 import { until } from '../support/until.js';
 
 const skip = process.getuid?.() !== 0;
@@ -19,9 +20,7 @@ beforeAll(async () => {
 
 afterEach(async () => {
   if (skip) return;
-  const { stdout } = await sandbox.siphon('ps', '--all', '--quiet');
-  const names = stdout.split('\n').filter(Boolean);
-  if (names.length > 0) await sandbox.siphon('rm', '--force', ...names);
+  await removeContainers(sandbox);
 });
 
 afterAll(async () => {
@@ -30,7 +29,7 @@ afterAll(async () => {
 });
 
 function atTerminal(...args: string[]): Terminal {
-  return startInTerminal(process.execPath, ['bin/siphon', '--root', sandbox.root, ...args]);
+  return startSiphonInTerminal(sandbox, ...args);
 }
 
 async function logOf(name: string): Promise<string> {

@@ -12,7 +12,7 @@ import { writeContainerImage } from '../support/container-image.js';
 import { file } from '../support/images.js';
 import { type Sandbox, openSandbox, run } from '../support/sandbox.js';
 import { until } from '../support/until.js';
-import { type Terminal, startInTerminal } from '../support/terminal.js';
+import { type Terminal, startSiphonInTerminal } from '../support/terminal.js';
 
 const skip = process.getuid?.() !== 0;
 
@@ -40,7 +40,7 @@ afterEach(async () => {
 afterAll(() => sandbox?.[Symbol.asyncDispose]());
 
 function atTerminal(...args: string[]): Terminal {
-  return startInTerminal(process.execPath, ['bin/siphon', '--root', sandbox.root, ...args]);
+  return startSiphonInTerminal(sandbox, ...args);
 }
 
 /** A container that prints on and on, at a terminal that has come to a stand. */

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeContainerImage } from '../support/container-image.js';
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
-import { type Terminal, startInTerminal } from '../support/terminal.js';
+import { type Terminal, startSiphonInTerminal } from '../support/terminal.js';
 
 const skip = process.getuid?.() !== 0;
 
@@ -23,7 +23,7 @@ afterAll(async () => {
 });
 
 function siphon(...args: string[]): Terminal {
-  return startInTerminal(process.execPath, ['bin/siphon', '--root', sandbox.root, ...args]);
+  return startSiphonInTerminal(sandbox, ...args);
 }
 
 describe.skipIf(skip)('siphon at a terminal: needs root', () => {

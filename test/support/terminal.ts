@@ -6,6 +6,8 @@ import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ReadStream } from 'node:tty';
 import { openPty, setWindowSize } from '#src/ffi/pty.js';
+import { siphonProgram } from '../../bench/programs/siphon-program.js';
+import type { Sandbox } from './sandbox.js';
 
 const PATIENCE = 30_000; // ms
 
@@ -27,10 +29,12 @@ export interface Terminal {
   readonly ended: Promise<number>;
 }
 
-export function startInTerminal(program: string, args: readonly string[]): Terminal {
+/** Runs `siphon` on the sandbox's root. */
+export function startSiphonInTerminal(sandbox: Sandbox, ...args: string[]): Terminal {
   const { master, slave } = openPty();
   setWindowSize(slave, 77, 33);
-  const child = spawn(program, args, { stdio: [slave, slave, slave] });
+  const command = [siphonProgram, '--root', sandbox.root, ...args];
+  const child = spawn(process.execPath, command, { stdio: [slave, slave, slave] });
   const screen = new ReadStream(master);
   let shown = '';
   screen.on('data', (chunk: Buffer) => (shown += chunk.toString()));

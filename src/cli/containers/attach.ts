@@ -1,6 +1,7 @@
 import { Socket } from 'node:net';
 import { ownOutput } from '../../common/own-output.js';
 import type { ContainerHome } from '../../exec/container-home.js';
+import { endByHangup } from '../end-by-hangup.js';
 import { onImpatience } from '../interruption.js';
 
 /**
@@ -22,11 +23,7 @@ export async function attachHere(home: ContainerHome, holds: boolean): Promise<n
     impatience: impatience.signal,
   });
   if (process.stdin instanceof Socket) process.stdin.unref(); // a file has none
-  // By its own effect: an orderly end of Node wants to put the terminal right, and aborts where it cannot.
-  if (departure === 'hung up') {
-    process.removeAllListeners('SIGHUP');
-    process.kill(process.pid, 'SIGHUP');
-  }
+  if (departure === 'hung up') endByHangup();
   if (departure === 'left') process.stderr.write(`\r\ndetached from ${home.id}\n`);
   const code = typeof departure === 'number' ? departure : undefined;
   if (impatience.signal.aborted) process.exit(code ?? 0); // with what nobody reads unwritten
