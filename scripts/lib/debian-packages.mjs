@@ -90,6 +90,7 @@ const SETS = {
     },
     { name: 'skopeo', command: 'skopeo', why: 'copying images' },
     { name: 'umoci', command: 'umoci', why: 'the reference for unpacked trees' },
+    { name: 'buildah', command: 'buildah', why: 'layers in zstd' },
     { name: 'attr', command: 'getfattr', why: 'reading extended attributes' },
     { name: 'iptables', command: 'iptables', why: 'cutting a network' },
     { name: 'iproute2', command: 'ip', why: 'a network of its own' },
