@@ -92,6 +92,7 @@ const SETS = {
     { name: 'umoci', command: 'umoci', why: 'the reference for unpacked trees' },
     { name: 'buildah', command: 'buildah', why: 'layers in zstd' },
     { name: 'attr', command: 'getfattr', why: 'reading extended attributes' },
+    { name: 'libcap2-bin', command: 'getcap', why: 'capabilities of files' },
     { name: 'iptables', command: 'iptables', why: 'cutting a network' },
     { name: 'iproute2', command: 'ip', why: 'a network of its own' },
     { name: 'fuse', command: 'fusermount', why: 'mounting with the optional fuse-native driver' },
