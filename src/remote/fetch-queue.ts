@@ -128,7 +128,7 @@ export class FetchQueue {
         this.#rate.spend(chunk.byteLength, rankOf(entry));
         this.#count(entry, 0, chunk.byteLength);
         yield chunk;
-        if (!this.#mayFlow(entry)) await this.#wait(entry, this.#resting);
+        if (!this.#mayFlow(entry, performance.now())) await this.#wait(entry, this.#resting);
       }
       this.#count(entry, 1, 0);
     } finally {
@@ -171,28 +171,30 @@ export class FetchQueue {
 
   /** Starts whatever may start, and lets streams go on that may. */
   #next(): void {
-    for (let entry = this.#best(); entry !== undefined; entry = this.#best()) {
+    // One time for all of it: what is not due when it is looked at is waited for, however soon that is.
+    const now = performance.now();
+    for (let entry = this.#best(now); entry !== undefined; entry = this.#best(now)) {
       this.#running.add(entry);
       this.#turns.set(entry.flow, ++this.#turn);
       this.#rate.spend(entry.bytes, rankOf(entry));
       this.#queued.get(entry)?.();
     }
-    for (const [entry, goOn] of this.#resting) if (this.#mayFlow(entry)) goOn();
-    this.#nextLater();
+    for (const [entry, goOn] of this.#resting) if (this.#mayFlow(entry, now)) goOn();
+    this.#nextLater(now);
   }
 
-  #best(): Entry | undefined {
+  #best(now: number): Entry | undefined {
     let best: Entry | undefined;
     for (const entry of this.#queued.keys()) {
-      if (!this.#mayStart(entry)) continue;
+      if (!this.#mayStart(entry, now)) continue;
       if (best === undefined || this.#isBefore(entry, best)) best = entry;
     }
     return best;
   }
 
-  #mayStart(entry: Entry): boolean {
+  #mayStart(entry: Entry, now: number): boolean {
     const { requests } = this.#limits;
-    if (performance.now() < this.#timeOf(entry)) return false;
+    if (now < this.#timeOf(entry)) return false;
     if (isRead(entry)) return countOf(this.#running, (one) => !one.isStream) < requests;
     const ahead = this.#running.size - countOf(this.#running, isRead);
     const mostAhead = Math.max(1, Math.floor(requests / 2));
@@ -201,8 +203,8 @@ export class FetchQueue {
   }
 
   /** Whether a stream has a place beside the requests that run, and its next bytes may come. */
-  #mayFlow(entry: Entry): boolean {
-    if (performance.now() < this.#timeOf(entry)) return false;
+  #mayFlow(entry: Entry, now: number): boolean {
+    if (now < this.#timeOf(entry)) return false;
     let places = this.#limits.requests - countOf(this.#running, (one) => !one.isStream);
     for (const one of this.#running) {
       if (!one.isStream) continue;
@@ -226,9 +228,8 @@ export class FetchQueue {
   }
 
   /** Looks again when time alone lets something go on. */
-  #nextLater(): void {
+  #nextLater(now: number): void {
     clearTimeout(this.#timer);
-    const now = performance.now();
     const times = [...this.#queued.keys(), ...this.#resting.keys()].map((one) => this.#timeOf(one));
     const next = Math.min(...times.filter((time) => time > now));
     if (!Number.isFinite(next)) return;

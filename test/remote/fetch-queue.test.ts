@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import type { BlobSource } from '#src/common/blob-source.js';
 import { type FetchClass, Urgency } from '#src/common/urgency.js';
 import { FetchQueue, type QueueLimits } from '#src/remote/fetch-queue.js';
@@ -263,6 +263,24 @@ test('a stream is paid for, and reads do not wait for that', async () => {
   // The third piece comes when the first two are paid for.
   expect(performance.now() - start).toBeGreaterThanOrEqual(199);
 });
+
+test.each([...Array(12).keys()])(
+  'goes on when it is paid for while the queue looks around, after %i bytes',
+  async (bytes) => {
+    // Each look at the clock takes a millisecond, so that a time can pass between any two of them.
+    let now = 1000;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (now += 1));
+    onTestFinished(() => void clock.mockRestore());
+    const queue = new FetchQueue({ requests: 8, bytesPerSecond: 1000 });
+    const ask = (count: number): Promise<void> =>
+      queue.run(
+        { urgency: new Urgency('waiting'), flow: 'app', bytes: count, signal: never },
+        settled,
+      );
+    const asked = [ask(bytes), ask(1)];
+    expect(await Promise.race([Promise.all(asked).then(() => 'done'), delay(1000)])).toBe('done');
+  },
+);
 
 test('fills of two images take turns, one request at a time', async () => {
   const { started, ask, end } = scripted({ requests: 8 });
