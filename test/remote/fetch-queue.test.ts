@@ -270,7 +270,7 @@ test.each([...Array(12).keys()])(
     // Each look at the clock takes a millisecond, so that a time can pass between any two of them.
     let now = 1000;
     const clock = vi.spyOn(performance, 'now').mockImplementation(() => (now += 1));
-    onTestFinished(() => void clock.mockRestore());
+    onTestFinished(() => clock.mockRestore());
     const queue = new FetchQueue({ requests: 8, bytesPerSecond: 1000 });
     const ask = (count: number): Promise<void> =>
       queue.run(
