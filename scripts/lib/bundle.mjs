@@ -14,6 +14,20 @@ import { inTree } from './tree.mjs';
 /** Packages with a binary of their own, which is found beside them. */
 const NATIVE = ['better-sqlite3', 'better-sqlite3-napi', 'fuse-native', 'koffi'];
 
+/**
+ * V8 keeps the text of what it has loaded, with two bytes for each character once one of them needs two: so no
+ * comments but those of licences, and no such characters. Lines stay, for those who read a stack.
+ * @type {import('rolldown').OutputOptions}
+ */
+const SMALL_TEXT = {
+  comments: { legal: true, annotation: false, jsdoc: false },
+  minify: {
+    compress: false,
+    mangle: false,
+    codegen: { removeWhitespace: false, asciiOnly: true },
+  },
+};
+
 /** Makes `dist/program` of what is compiled in `dist`. */
 export async function bundle() {
   const dir = inTree('dist/program');
@@ -21,7 +35,13 @@ export async function bundle() {
   // The scripts are loaded before the packages are installed.
   const { rolldown } = await import('rolldown');
   const made = await rolldown({ input: entries(), platform: 'node', external: NATIVE });
-  await made.write({ dir, format: 'esm', sourcemap: true, chunkFileNames: '[name]-[hash].js' });
+  await made.write({
+    dir,
+    format: 'esm',
+    sourcemap: true,
+    chunkFileNames: '[name]-[hash].js',
+    ...SMALL_TEXT,
+  });
   await made.close();
 }
 
