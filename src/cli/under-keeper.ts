@@ -42,11 +42,16 @@ export async function underKeeper(
 
 /**
  * The server runs for long and keeps little. Left alone, V8 gives each thread up to 48 MiB for what dies
- * young, and glibc eight areas for each core to allocate from; and once a large piece was freed glibc takes the next
- * out of such an area too, where it does not go back to the system by itself. Measured in native-notes.md. What V8
- * collects of itself it collects late; see src/ffi/memory.ts.
+ * young, and lets each heap grow to several times what is in use before it looks; glibc has eight areas for each core to
+ * allocate from, and once a large piece was freed takes the next out of such an area too, where it does not go back to
+ * the system by itself. Measured in native-notes.md. What V8 collects of itself it collects late; see src/ffi/memory.ts.
  */
-const smallHeap = ['--max-semi-space-size=1', '--expose-gc']; // MiB
+const smallHeap = [
+  '--max-semi-space-size=1', // MiB
+  '--optimize-for-size', // looks again when a heap is a third larger than what was left
+  '--initial-old-space-size=4', // MiB at the first look
+  '--expose-gc',
+];
 const tidyMalloc = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: String(256 << 10) }; // bytes
 
 /** What the shell runs; the arguments of `node` follow. */

@@ -8,7 +8,7 @@ import koffi from 'koffi';
 
 /** Between two looks, in ms. */
 const INTERVAL = 1000;
-/** Bytes that may come together, beyond what was left the last time. */
+/** Bytes that may come together, or go, beyond what was left the last time: a thread that ends leaves some in pieces. */
 const SPARE = 8 << 20;
 /** What one collection finds is freed beside it, so that only the next can give it back. */
 const COLLECTIONS = 2;
@@ -23,8 +23,7 @@ export function giveBackMemory(): Disposable {
   let due = 0;
   const look = (): void => {
     const resident = process.memoryUsage.rss();
-    if (resident > left + SPARE) due = COLLECTIONS;
-    left = Math.min(left, resident);
+    if (Math.abs(resident - left) > SPARE) due = COLLECTIONS;
     if (due === 0) return;
     collect?.();
     trim();
