@@ -102,6 +102,7 @@ class LibfuseServer {
   readonly #tree: MergedTree;
   readonly #reads: MissedReads;
   readonly #log: Logger;
+  /** What takes the answers, at once. */
   readonly #answers = new Map<number, (message: Buffer) => void>();
   #unique = 0;
 
@@ -229,14 +230,17 @@ class LibfuseServer {
     noteUse(index, new Uint32Array(served.used ?? new SharedArrayBuffer(0)), segments);
     let absent = absentSpans(index, presence, segments);
     if (absent === undefined) {
-      const bytes = await readSegments(served.cachePath, segments, 0);
+      const length = await readSegments(served.cachePath, segments, into);
       // They may have been taken out of the cache meanwhile.
       absent = absentSpans(index, presence, segments);
-      if (absent === undefined) return bytes.copy(into);
+      if (absent === undefined) return length;
     }
     this.#unique += 1;
-    const message = await new Promise<Buffer>((resolve) => {
-      this.#answers.set(this.#unique, resolve);
+    return new Promise((resolve) => {
+      this.#answers.set(this.#unique, (message) => {
+        const status = message.readInt32LE(4);
+        resolve(status === 0 ? message.copy(into, 0, replyHeaderSize) : status);
+      });
       this.#reads.serve({
         uniqueLow: this.#unique,
         uniqueHigh: 0,
@@ -248,8 +252,6 @@ class LibfuseServer {
         lastSpan: absent.last,
       });
     });
-    const status = message.readInt32LE(4);
-    return status === 0 ? message.copy(into, 0, replyHeaderSize) : status;
   }
 
   #answered(message: Buffer): Promise<void> {

@@ -11,6 +11,7 @@ import { constants } from 'node:os';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { SharedWork } from '../common/shared-work.js';
+import { passing } from '../common/spare-buffers.js';
 import type { UnkeptSpan } from '../index/unkept-spans.js';
 import type { FetchSpans, MissedRead, UnkeptOf } from './missed-read.js';
 import { RecentFailures } from './recent-failures.js';
@@ -28,7 +29,7 @@ export interface MissedReadsOptions {
   problem?: ((layer: number) => string | undefined) | undefined;
   /** The span cache of a layer; `undefined` where the layer is not served any more. */
   cache: (layer: number) => SpanData | undefined;
-  /** Writes an answer to the kernel. */
+  /** Writes an answer to the kernel. Its memory is used for others once that is done. */
   reply: (message: Buffer) => Promise<void>;
   /** Tells of a read that failed with EIO. */
   failed: (read: MissedRead, error: unknown) => void;
@@ -92,6 +93,7 @@ export class MissedReads {
     clearInterval(waiting.watch);
     this.#waiting.delete(key);
     await this.#reply(message);
+    passing.giveBack(message);
   }
 
   /** The kernel wants the request given up, which may not have arrived yet or be answered already. */
@@ -133,7 +135,7 @@ export class MissedReads {
     }
   }
 
-  /** The reply's bytes, its header still empty. */
+  /** The reply's bytes, without its header. */
   async #contents(read: MissedRead, signal: AbortSignal): Promise<Buffer> {
     const cache = this.#options.cache(read.layer);
     if (cache === undefined) throw layerGone;
@@ -141,9 +143,13 @@ export class MissedReads {
     for (let attempt = 0; attempt < fetchAttempts; attempt += 1) {
       await this.#fetch(read, signal);
       const unkept = this.#options.unkept?.(read) ?? [];
-      const message = await readSegments(cache.cachePath, read.segments, replyHeaderSize);
-      fillFrom(unkept, read.segments, message.subarray(replyHeaderSize));
+      const length = read.segments.reduce((sum, segment) => sum + segment.length, 0);
+      const message = passing.take(replyHeaderSize + length);
+      const contents = message.subarray(replyHeaderSize);
+      await readSegments(cache.cachePath, read.segments, contents);
+      fillFrom(unkept, read.segments, contents);
       if (allThere(cache, read, unkept)) return message;
+      passing.giveBack(message);
     }
     throw new SiphonError(
       'internal',

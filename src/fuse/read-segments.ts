@@ -3,28 +3,29 @@ import type { Segment } from '../index/layer-model.js';
 import type { UnkeptSpan } from '../index/unkept-spans.js';
 
 /**
- * The bytes of `segments` out of a span cache's data file, after `before` bytes of zeros.
+ * Reads `segments` out of a span cache's data file.
+ * @param contents at least as long as they are together
+ * @returns how long that is
  * @throws the system error, or an Error where the file is too short
  */
 export async function readSegments(
   path: string,
   segments: readonly Segment[],
-  before: number,
-): Promise<Buffer> {
-  const length = segments.reduce((sum, segment) => sum + segment.length, before);
-  const bytes = Buffer.alloc(length);
+  contents: Buffer,
+): Promise<number> {
   const file = await open(path, 'r');
+  let at = 0;
   try {
-    let at = before;
     for (const segment of segments) {
-      const into = bytes.subarray(at, at + segment.length);
-      if (segment.kind === 'data') await readWhole(file, into, { path, offset: segment.tarOffset });
+      const into = contents.subarray(at, at + segment.length);
+      if (segment.kind === 'hole') into.fill(0);
+      else await readWhole(file, into, { path, offset: segment.tarOffset });
       at += segment.length;
     }
   } finally {
     await file.close();
   }
-  return bytes;
+  return at;
 }
 
 /** Writes what the spans have of `segments` over the same bytes in `contents`. */

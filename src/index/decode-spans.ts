@@ -4,15 +4,12 @@
  */
 
 import { SiphonError, errorCode } from '../common/errors.js';
-import { SpareBuffers } from '../common/spare-buffers.js';
+import { passing } from '../common/spare-buffers.js';
 import type { Span } from './layer-model.js';
 import type { StreamDecoder } from './decoder-model.js';
 
 /** Decoded at a time where it is dropped. */
 const SCRATCH_SIZE = 1 << 20;
-
-/** Of all that is decoded: a few spans of the usual size. */
-const buffers = new SpareBuffers(5 << 20);
 
 export interface DecodedSpan {
   span: Span;
@@ -42,7 +39,7 @@ export async function* decodeSpans(
   let at = 0;
   for (const span of spans) {
     const end = span.skip + span.tarLength;
-    const plain = buffers.take(span.tarLength);
+    const plain = passing.take(span.tarLength);
     try {
       await drop(decoder, span.skip - at, checkWanted);
       checkWanted();
@@ -52,7 +49,7 @@ export async function* decodeSpans(
     } catch (error) {
       throw errorCode(error) === 'corrupt' ? damaged(span, error) : error;
     } finally {
-      buffers.giveBack(plain);
+      passing.giveBack(plain);
     }
     at = end;
   }
@@ -63,14 +60,14 @@ async function drop(
   length: number,
   checkWanted: () => void,
 ): Promise<void> {
-  const scratch = buffers.take(Math.min(SCRATCH_SIZE, length));
+  const scratch = passing.take(Math.min(SCRATCH_SIZE, length));
   try {
     for (let left = length; left > 0; left -= scratch.length) {
       checkWanted();
       await fill(decoder, scratch.subarray(0, left));
     }
   } finally {
-    buffers.giveBack(scratch);
+    passing.giveBack(scratch);
   }
 }
 

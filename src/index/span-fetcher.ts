@@ -3,6 +3,7 @@
 import type { BlobSource } from '../common/blob-source.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
+import { passing } from '../common/spare-buffers.js';
 import { untilRight } from '../common/until-right.js';
 import type { Urgency } from '../common/urgency.js';
 import type { PieceSource } from './decoder-model.js';
@@ -37,6 +38,12 @@ type SpanListener = (span: Span) => void;
 export interface FetchContext {
   signal: AbortSignal;
   urgency: Urgency;
+}
+
+/** Bytes of the blob. */
+interface Range {
+  offset: number;
+  length: number;
 }
 
 interface Decoding {
@@ -90,11 +97,32 @@ export class SpanFetcher {
     if (first === undefined || last === undefined) return;
     const { blobOffset } = first;
     const { signal } = context;
-    const bytes = await this.#read(source, blobOffset, endOf(last) - blobOffset, context);
-    for (const span of spans) {
-      if (signal.aborted) throw cancelled('nobody waits for it');
-      const start = span.blobOffset - blobOffset;
-      await this.#take(span, bytes.subarray(start, start + span.blobLength), { source, signal });
+    const range = { offset: blobOffset, length: endOf(last) - blobOffset };
+    await this.#withBytes(source, range, context, async (bytes) => {
+      for (const span of spans) {
+        if (signal.aborted) throw cancelled('nobody waits for it');
+        const start = span.blobOffset - blobOffset;
+        await this.#take(span, bytes.subarray(start, start + span.blobLength), { source, signal });
+      }
+    });
+  }
+
+  /** Reads, where the source can into memory that is taken back when `use` is done. */
+  async #withBytes(
+    source: BlobSource,
+    { offset, length }: Range,
+    context: FetchContext,
+    use: (bytes: Buffer) => Promise<void>,
+  ): Promise<void> {
+    if (source.readInto === undefined)
+      return use(await this.#read(source, offset, length, context));
+    const bytes = passing.take(length);
+    try {
+      await source.readInto(offset, bytes, context.signal);
+      this.fetchedBytes += length;
+      await use(bytes);
+    } finally {
+      passing.giveBack(bytes);
     }
   }
 

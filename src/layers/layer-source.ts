@@ -78,6 +78,9 @@ export class LayerSource {
       },
       read: (...args) => source.read(...args),
       stream: (...args) => source.stream(...args),
+      ...(source.readInto === undefined
+        ? {}
+        : { readInto: async (...args) => source.readInto?.(...args) }),
       ...(source.elsewhere === undefined
         ? {}
         : { elsewhere: (rejected: number) => source.elsewhere?.(rejected) ?? source }),

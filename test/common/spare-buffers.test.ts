@@ -17,10 +17,19 @@ it('hands a buffer out again when it was given back, not before', () => {
 
 it('takes no smaller buffer than is asked for, and keeps no more than it may', () => {
   const buffers = new SpareBuffers(600 * KIB);
-  const small = buffers.take(10 * KIB);
+  const small = buffers.take(100 * KIB);
   const large = buffers.take(500 * KIB);
   buffers.giveBack(small);
   buffers.giveBack(large);
   expect(buffers.take(500 * KIB).buffer).not.toBe(large.buffer);
-  expect(buffers.take(10 * KIB).buffer).toBe(small.buffer);
+  expect(buffers.take(100 * KIB).buffer).toBe(small.buffer);
+});
+
+it('takes the smallest buffer that suffices, and lets small ones go', () => {
+  const buffers = new SpareBuffers(4 << 20);
+  const [large, medium, small] = [1000, 500, 10].map((size) => buffers.take(size * KIB));
+  for (const buffer of [large, medium, small]) if (buffer !== undefined) buffers.giveBack(buffer);
+  expect(buffers.take(300 * KIB).buffer).toBe(medium?.buffer);
+  const [first, second] = [buffers.take(10 * KIB), buffers.take(10 * KIB)];
+  expect([large?.buffer, small?.buffer, second.buffer]).not.toContain(first.buffer);
 });

@@ -78,6 +78,16 @@ it('answers with data and holes once the spans are there', async () => {
   expect(subject).toMatchObject({ count: 1, failures: 0, bytesRead: 7 });
 });
 
+it('leaves nothing of earlier answers in a hole', async () => {
+  const length = 128 << 10;
+  writeFileSync(join(folder, 'cache'), 'x'.repeat(length));
+  const subject = reads(markPresent);
+  subject.serve(read(2, { segments: [{ kind: 'data', tarOffset: 0, length }] }));
+  expect((await settled(2)).bytes).toBe('x'.repeat(length));
+  subject.serve(read(4, { segments: [{ kind: 'hole', length }] }));
+  expect((await settled(4)).bytes).toBe('\0'.repeat(length));
+});
+
 it('fetches once for reads of the same spans, and aborts when the last reader dies', async () => {
   let calls = 0;
   let aborted = false;

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { expect, onTestFinished, test } from 'vitest';
 import type { BlobSource } from '#src/common/blob-source.js';
@@ -11,7 +13,8 @@ import { indexOf, memorySource, temporaryFolder } from './support/layers.js';
 import { file, tarOf } from './support/tar-bytes.js';
 
 const SPAN_SIZE = 128 << 10;
-const blob = gzipSync(tarOf(file('random', randomBytes(12 << 20))), { level: 1 });
+const tar = tarOf(file('random', randomBytes(12 << 20)));
+const blob = gzipSync(tar, { level: 1 });
 const signal = AbortSignal.timeout(60_000);
 
 interface Read {
@@ -191,4 +194,26 @@ test('what cannot be fetched ahead leaves alone what is waited for', async () =>
   await reader.ensure(1, 1, signal);
   await reader.ensure(2, 2, signal);
   expect(cache.has(2)).toBe(true);
+});
+
+test.each([
+  ['compressed', blob],
+  ['plain', tar],
+])('memory that a %s blob is read into is free when its spans are stored', async (_, bytes) => {
+  const index = indexOf(bytes, { spanSize: SPAN_SIZE });
+  using cache = SpanCache.open(join(temporaryFolder(), 'cache'), index.spanBounds);
+  const source: BlobSource = {
+    ...memorySource(bytes),
+    read: () => Promise.reject(new Error('it is not read into memory')),
+    async readInto(offset, target) {
+      await setImmediate();
+      target.set(bytes.subarray(offset, offset + target.length));
+    },
+  };
+  const reader = new SpanReader({ index, cache, source });
+  const spans = Array.from({ length: index.info.spanCount }, (_, number) => number);
+  const ensure = (number: number) => reader.ensure(number, number, AbortSignal.timeout(60_000));
+  await Promise.all(spans.map(ensure));
+  await reader.close();
+  expect(readFileSync(cache.dataPath).equals(tar)).toBe(true);
 });
