@@ -13,7 +13,7 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { once } from 'node:events';
-import { type Server as SocketServer, createServer } from 'node:net';
+import { type Socket, type Server as SocketServer, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../common/log.js';
 import { SnapshotsService } from '../generated/containerd/services/snapshots/v1/snapshots.js';
@@ -76,17 +76,17 @@ export async function serveSnapshotter(options: SnapshotterOptions): Promise<Sna
     for (const { definition, implementation } of beside?.services ?? [])
       server.addService(definition, implementation);
     const listener = given ?? (await openListener(address));
-    const socket = await accept(server, listener);
+    const { socket, connections } = await accept(server, listener);
     log.info({ address, root }, 'snapshotter is listening');
     const end = async (isLast: boolean): Promise<void> => {
       socket.close();
       // What goes on there may itself wait for the server to come.
       beside?.close();
       if (isLast) await removeListener(listener);
-      else await within(HAND_OVER_GRACE, answered(server));
+      else await within(HAND_OVER_GRACE, answered(server, connections));
       await service.drain();
       // Clients keep their connections open, so that only force ends the last of them.
-      if (isLast) await within(SHUTDOWN_GRACE, answered(server));
+      if (isLast) await within(SHUTDOWN_GRACE, answered(server, connections));
       server.forceShutdown();
       await snapshotter.close();
     };
@@ -99,20 +99,33 @@ export async function serveSnapshotter(options: SnapshotterOptions): Promise<Sna
   }
 }
 
+interface Accepting {
+  socket: SocketServer;
+  /** Those that are open. */
+  connections: ReadonlySet<Socket>;
+}
+
 /** The library listens itself or not at all; it takes connections from others. */
-async function accept(server: Server, { fd }: Listener): Promise<SocketServer> {
+async function accept(server: Server, { fd }: Listener): Promise<Accepting> {
   const clients = server.createConnectionInjector(ServerCredentials.createInsecure());
-  const socket = createServer({ allowHalfOpen: true }, (client) =>
-    clients.injectConnection(client),
-  );
+  const connections = new Set<Socket>();
+  const socket = createServer({ allowHalfOpen: true }, (client) => {
+    connections.add(client);
+    client.once('close', () => connections.delete(client));
+    clients.injectConnection(client);
+  });
   socket.listen({ fd, backlog });
   await once(socket, 'listening');
-  return socket;
+  return { socket, connections };
 }
 
 /** Takes no more calls; resolves when those in flight are answered and their connections closed. */
-function answered(server: Server): Promise<void> {
-  return new Promise((resolve) => server.tryShutdown(() => resolve()));
+async function answered(server: Server, connections: ReadonlySet<Socket>): Promise<void> {
+  // With Node 24 it calls back while calls go on: its HTTP/2 server closes sessions by itself, and those count as ended.
+  await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+  const closed = (client: Socket): Promise<void> =>
+    new Promise((resolve) => client.once('close', () => resolve()));
+  await Promise.all([...connections].map(closed));
 }
 
 /** Resolves when `work` has ended, or after `patience` ms. */

@@ -11,6 +11,7 @@ import { expect, it } from 'vitest';
 import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { fuseMissing } from '../support/served-folders.js';
 import { openSandbox } from '../support/sandbox.js';
+import { until } from '../support/until.js';
 import { connectSnapshots } from '../support/snapshots-client.js';
 
 const missing = fuseMissing();
@@ -47,8 +48,10 @@ interface Calls {
 }
 
 /** Calls over one connection, or over a new one each time, until `done`. */
-async function call(address: string, fresh: boolean, done: AbortSignal): Promise<Calls> {
-  const calls: Calls = { answered: 0, failures: [] };
+async function call(
+  calls: Calls,
+  { address, fresh, done }: { address: string; fresh: boolean; done: AbortSignal },
+): Promise<void> {
   const open = (): ReturnType<typeof connectSnapshots> =>
     connectSnapshots({ address, snapshotter: 'siphon', namespace: 'test' });
   let client = open();
@@ -65,7 +68,6 @@ async function call(address: string, fresh: boolean, done: AbortSignal): Promise
     client = open();
   }
   client.close();
-  return calls;
 }
 
 it.skipIf(missing !== undefined).each(['SIGUSR2', 'SIGKILL'] as const)(
@@ -73,12 +75,11 @@ it.skipIf(missing !== undefined).each(['SIGUSR2', 'SIGKILL'] as const)(
   async (signal) => {
     await using sandbox = await openSandbox();
     const siphon = await startSiphonService(sandbox);
+    const { address } = siphon;
     const done = new AbortController();
-    const clients = Promise.all([
-      knock(siphon.address, done.signal),
-      call(siphon.address, false, done.signal),
-      call(siphon.address, true, done.signal),
-    ]);
+    const calls = [false, true].map((fresh) => ({ fresh, answered: 0, failures: [] }));
+    const knocking = knock(address, done.signal);
+    const calling = calls.map((one) => call(one, { address, fresh: one.fresh, done: done.signal }));
     const hit = new Set<number>();
     try {
       for (let change = 0; change < changes; change += 1) {
@@ -89,13 +90,15 @@ it.skipIf(missing !== undefined).each(['SIGUSR2', 'SIGKILL'] as const)(
         }
         await delay(period);
       }
+      // On a busy machine none of these servers may have come as far as to answer.
+      await until(() => Promise.resolve(calls.every(({ answered }) => answered > 0)));
     } finally {
       done.abort();
-      const [refusals, ...calls] = await clients;
+      const refusals = await knocking;
+      await Promise.all(calling);
       const exitCode = await siphon.stop();
       expect(refusals).toEqual([]);
-      for (const { answered, failures } of calls) {
-        expect(answered).toBeGreaterThan(0);
+      for (const { failures } of calls) {
         // A call whose server died while it was at it has no other fault.
         if (signal === 'SIGUSR2') expect(failures).toEqual([]);
         for (const { code } of failures)
