@@ -29,8 +29,16 @@ export interface SplitPath {
   name: ByteString | undefined;
 }
 
+/** A path from its first name to its last one, with nothing to clean but a slash at the end. */
+const CLEAN = /^(?!\.{1,2}(?:\/|$))[^/]+(?:\/(?!\.{1,2}(?:\/|$))[^/]+)*\/?$/;
+
 /** Cleans the path of an entry as {@link components} does. */
 export function splitPath(path: ByteString): SplitPath {
+  if (CLEAN.test(path)) {
+    const end = path.endsWith('/') ? path.length - 1 : path.length;
+    const slash = path.lastIndexOf('/', end - 1);
+    return { directory: path.slice(0, Math.max(slash, 0)), name: path.slice(slash + 1, end) };
+  }
   const names = components(path);
   const name = names.pop();
   const isFromRoot = names.length > 0 && (path.startsWith('/') || path.startsWith('../'));

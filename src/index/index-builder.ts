@@ -43,6 +43,8 @@ export interface IndexBuilderOptions {
   decoder?: DecoderFactory;
   /** Why a table of contents that the layer has was not used. */
   because?: string | undefined;
+  /** Bytes of memory that the tree may take before it goes to a file, about. */
+  treeMemory?: number | undefined;
   /** Is called at each piece of the tar, and throws to end the work. */
   checkWanted?: () => void;
 }
@@ -72,7 +74,7 @@ export class IndexBuilder {
     this.#expected = options.expected ?? {};
     this.#makeDecoder = options.decoder ?? decodeHere;
     this.#because = options.because;
-    this.#writer = new IndexWriter(this.#path, this.#stagingPath);
+    this.#writer = new IndexWriter(this.#path, this.#stagingPath, options.treeMemory);
     this.#tree = new TreeBuilder(this.#writer.tree);
     this.#tar = new TarReader((entry, dataOffset) => this.#tree.add(entry, dataOffset));
     const { checkWanted } = options;

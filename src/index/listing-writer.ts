@@ -1,4 +1,4 @@
-/** Packs every directory's entries into the pages of its listing, once the tables they come from are full. */
+/** Packs every directory's entries into the pages of its listing, once the tree is complete. */
 
 import type BetterSqlite3 from 'better-sqlite3';
 import { INODE, type InodeRow, toInode } from './inode-row.js';
@@ -11,12 +11,13 @@ const BATCH = 1024;
 
 type EntryRow = [...InodeRow, parent: number, name: Buffer];
 
+/** Of the entries and inodes that are in their tables. */
 export function writeListings(database: BetterSqlite3.Database): void {
   const insert = database.prepare('INSERT INTO main.listing VALUES (?, ?)');
   const parentOf = database
     .prepare<[number], number>('SELECT parent FROM main.inode WHERE ino = ?')
     .pluck();
-  const pages = new PageWriter(
+  const pages = new ListingWriter(
     (number, page) => insert.run(number, page),
     (ino) => parentOf.get(ino) ?? 0,
   );
@@ -39,13 +40,17 @@ export function writeListings(database: BetterSqlite3.Database): void {
 }
 
 /** Begins a page when one is full or another directory begins. */
-class PageWriter {
+export class ListingWriter {
   readonly #write: (number: number, page: Buffer) => void;
   readonly #packer = new ListingPacker();
   readonly #parentOf: (ino: number) => number;
   #directory = 0;
   #page = 0;
 
+  /**
+   * @param write stores the page of that {@link listingNumber}; they come in order
+   * @param parentOf the directory that holds this one
+   */
   constructor(write: (number: number, page: Buffer) => void, parentOf: (ino: number) => number) {
     this.#write = write;
     this.#parentOf = parentOf;

@@ -15,6 +15,11 @@ export interface PaxTime {
   nanoseconds: number;
 }
 
+const NEWLINE = 0x0a;
+const BLANK = 0x20;
+const PLUS = 0x2b;
+const ZERO = 0x30;
+const EQUALS = 0x3d;
 /** Of a number, zeros in front not counted. */
 const MAX_DIGITS = 20;
 const NANOSECOND_DIGITS = 9;
@@ -46,10 +51,8 @@ export function parsePaxRecords(data: Buffer): PaxRecords {
   const sparse: ByteString[] = [];
   let offset = 0;
   while (offset < data.length) {
-    const end = recordEnd(data, offset);
-    const [key, value] = parseRecord(
-      data.toString('latin1', data.indexOf(0x20, offset) + 1, end - 1),
-    );
+    const { start, end } = recordAt(data, offset);
+    const [key, value] = parseRecord(data, start, end - 1);
     if (key === SPARSE.offset || key === SPARSE.length) addSparse(sparse, key, value);
     else records.set(key, value);
     offset = end;
@@ -60,10 +63,13 @@ export function parsePaxRecords(data: Buffer): PaxRecords {
 
 /** How the records say where a sparse file's pieces belong; the first versions had no record for it. */
 export function sparseVersion(records: PaxRecords): '0.x' | '1.0' | undefined {
-  const version = `${records.get(SPARSE.major) ?? ''}.${records.get(SPARSE.minor) ?? ''}`;
-  if (version === '1.0') return '1.0';
+  const major = records.get(SPARSE.major) ?? '';
+  const minor = records.get(SPARSE.minor) ?? '';
+  if (major === '1' && minor === '0') return '1.0';
   const isOld =
-    version === '.' ? (records.get(SPARSE.map) ?? '') !== '' : /^0\.[01]$/.test(version);
+    major === '' && minor === ''
+      ? (records.get(SPARSE.map) ?? '') !== ''
+      : major === '0' && (minor === '0' || minor === '1');
   return isOld ? '0.x' : undefined;
 }
 
@@ -123,28 +129,37 @@ function addSparse(list: ByteString[], key: ByteString, value: ByteString): void
   );
 }
 
-function recordEnd(data: Buffer, offset: number): number {
-  const blank = data.indexOf(0x20, offset);
-  const digits = data.toString('latin1', offset, Math.max(blank, offset));
-  const end = offset + Number(digits);
+/** Where the record at `offset` has its key, and where it ends. */
+function recordAt(data: Buffer, offset: number): { start: number; end: number } {
+  const first = data[offset] === PLUS ? offset + 1 : offset;
+  let at = first;
+  let length = 0;
+  for (; isDigit(data[at]); at += 1) length = length * 10 + (data[at] ?? 0) - ZERO;
+  const end = offset + length;
   // The least record is a blank, a key of one byte, "=" and the line's end.
-  if (!/^\+?\d+$/.test(digits) || end > data.length || end < blank + 4 || data[end - 1] !== 0x0a) {
-    throw new SiphonError(
-      'corrupt',
-      `Cannot read PAX record at byte ${offset}: its length is "${printable(digits.slice(0, 64))}", expected one that ends at a line's end`,
-    );
-  }
-  return end;
+  const isRecord = at > first && data[at] === BLANK && end >= at + 4 && data[end - 1] === NEWLINE;
+  if (isRecord && end <= data.length) return { start: at + 1, end };
+  const digits = data.toString('latin1', offset, Math.max(data.indexOf(BLANK, offset), offset));
+  throw new SiphonError(
+    'corrupt',
+    `Cannot read PAX record at byte ${offset}: its length is "${printable(digits.slice(0, 64))}", expected one that ends at a line's end`,
+  );
 }
 
-function parseRecord(record: ByteString): [ByteString, ByteString] {
-  const equals = record.indexOf('=');
-  const key = record.slice(0, Math.max(equals, 0));
-  const value = record.slice(equals + 1);
+function isDigit(byte = 0): boolean {
+  return byte >= ZERO && byte < ZERO + 10;
+}
+
+/** The record whose key begins at `start`, up to its line's end. */
+function parseRecord(data: Buffer, start: number, end: number): [ByteString, ByteString] {
+  const equals = Math.min(data.indexOf(EQUALS, start) >>> 0, end);
+  const key = equals === end ? '' : data.toString('latin1', start, equals);
+  const value = data.toString('latin1', equals + 1, end);
   if (key === '' || key.includes('\0') || (NAME_KEYS.has(key) && value.includes('\0'))) {
+    const record = data.toString('latin1', start, Math.min(end, start + 64));
     throw new SiphonError(
       'corrupt',
-      `Cannot read PAX record "${printable(record.slice(0, 64))}": expected "key=value" without NUL`,
+      `Cannot read PAX record "${printable(record)}": expected "key=value" without NUL`,
     );
   }
   return [key, value];

@@ -1,60 +1,22 @@
 /**
- * The tree while it grows, in SQLite tables beside the index so that a million entries stay flat in
- * memory. All SQL about the growing tree is here. Inode numbers are given in order of appearance; those
- * of replaced entries leave gaps, which the copy into the index closes.
+ * A growing tree that is large, in SQLite tables beside the index so that a million entries stay flat in
+ * memory. All SQL about the growing tree is here.
  */
 
 import type BetterSqlite3 from 'better-sqlite3';
 import { toBytes } from './byte-path.js';
-import { rootIno } from './layer-model.js';
-import { S_IF, S_ISGID, isDirectory } from './modes.js';
-import type { StoredPiece } from './sparse.js';
-import { type ByteString, printable } from './tar-header.js';
-import { SiphonError } from '../common/errors.js';
-
-/** What an entry says of its inode. */
-export interface NodeAttributes {
-  mode: number;
-  uid: number;
-  gid: number;
-  mtimeSeconds: number;
-  mtimeNanoseconds: number;
-}
-
-export interface NewNode extends NodeAttributes {
-  size: number;
-  devMajor: number;
-  devMinor: number;
-  /** Tar offset of a file's content; none where it is sparse. */
-  dataOffset: number | null;
-  /** Of a symlink. */
-  target: ByteString | null;
-  /** Whether it is a directory that no entry of the tar describes. */
-  isImplicit: boolean;
-}
-
-export interface Child {
-  ino: number;
-  mode: number;
-}
-
-/** A directory that nothing describes: what containerd creates for missing parents. */
-export const IMPLICIT_DIRECTORY: NewNode = {
-  mode: S_IF.DIR | 0o755,
-  uid: 0,
-  gid: 0,
-  mtimeSeconds: 0,
-  mtimeNanoseconds: 0,
-  size: 0,
-  devMajor: 0,
-  devMinor: 0,
-  dataOffset: null,
-  target: null,
-  isImplicit: true,
-};
-
-/** The kernel counts links in 32 bits and file systems allow 65,000; more is an attack. */
-const MAX_LINKS = 1_000_000;
+import {
+  type Child,
+  type Extent,
+  type GrowingTree,
+  type NewNode,
+  type NodeAttributes,
+  checkLinks,
+  groupHandedOn,
+} from './growing-tree.js';
+import type { MemoryNode, MemoryTree } from './memory-tree.js';
+import { isDirectory } from './modes.js';
+import type { ByteString } from './tar-header.js';
 
 const TABLES = `
 CREATE TABLE staging.node(ino INTEGER PRIMARY KEY, mode INTEGER, nlink INTEGER, uid INTEGER, gid INTEGER, size INTEGER,
@@ -66,24 +28,30 @@ CREATE TABLE staging.extent(ino INTEGER, file_offset INTEGER, tar_offset INTEGER
 CREATE TABLE staging.xattr(ino INTEGER, name BLOB, value BLOB, PRIMARY KEY(ino, name)) STRICT, WITHOUT ROWID;
 `;
 
-export class StagingTree {
-  readonly #database: BetterSqlite3.Database;
+export class StagingTree implements GrowingTree {
   readonly #sql: Statements;
-  #lastIno = 0;
-  #nodes = 0;
+  #lastIno: number;
+  #nodes: number;
 
-  /** `database` has the file for the staging tables attached as `staging`. */
-  constructor(database: BetterSqlite3.Database) {
-    this.#database = database;
+  /**
+   * Goes on with what `tree` has.
+   * @param database has the file for the staging tables attached as `staging`
+   */
+  constructor(database: BetterSqlite3.Database, tree: MemoryTree) {
     database.exec(TABLES);
     this.#sql = prepare(database);
-    const root = this.#newNode(IMPLICIT_DIRECTORY, { parent: null, name: '' });
-    if (root !== rootIno) throw new Error(`The root is inode ${root}, expected ${rootIno}`);
+    this.#lastIno = tree.lastIno;
+    this.#nodes = tree.nodeCount;
+    for (const node of tree.nodes()) this.#take(node);
   }
 
-  /** How many inodes there are; also the count of distinct numbers the index will have. */
   get nodeCount(): number {
     return this.#nodes;
+  }
+
+  /** Names in the tree, the root's not counted. */
+  get entryCount(): number {
+    return this.#sql.entries.get() as number;
   }
 
   /** Whether the inode numbers are 1 to {@link nodeCount}. */
@@ -96,7 +64,6 @@ export class StagingTree {
     return row === undefined ? undefined : { ino: row[0], mode: row[1] };
   }
 
-  /** @throws TypeError where there is none */
   node(ino: number): Child {
     const [mode] = this.#sql.group.get(ino) as [number, number];
     return { ino, mode };
@@ -107,30 +74,24 @@ export class StagingTree {
     return row?.[0]?.toString('latin1') ?? '';
   }
 
-  /** Group of what is made in a directory: that of root, unless the directory hands on its own. */
   inheritedGroup(directory: number): number {
     const [mode, gid] = this.#sql.group.get(directory) as [number, number];
-    return (mode & S_ISGID) === 0 ? 0 : gid;
+    return groupHandedOn({ mode, gid });
   }
 
-  /** Adds a new inode under a name that must be free; returns its number. */
   add(parent: number, name: ByteString, node: NewNode): number {
-    const ino = this.#newNode(node, isDirectory(node.mode) ? { parent, name } : undefined);
+    const ino = ++this.#lastIno;
+    this.#nodes += 1;
+    this.#insert(ino, 1, node, isDirectory(node.mode) ? { parent, name } : undefined);
     this.#sql.addChild.run(parent, toBytes(name), ino);
     return ino;
   }
 
-  /** Adds a further name of an inode that is no directory. */
   link(parent: number, name: ByteString, ino: number): void {
     this.#sql.addChild.run(parent, toBytes(name), ino);
     this.#sql.changeLinks.run(1, ino);
     const row = this.#sql.links.get(ino) as [number] | undefined;
-    if ((row?.[0] ?? 0) > MAX_LINKS) {
-      throw new SiphonError(
-        'invalid',
-        `Cannot link "${printable(name)}": its file has more than ${MAX_LINKS} names`,
-      );
-    }
+    checkLinks(row?.[0] ?? 0, name);
   }
 
   setAttributes(ino: number, attributes: NodeAttributes): void {
@@ -142,16 +103,11 @@ export class StagingTree {
     this.#sql.setXattr.run(ino, toBytes(name), toBytes(value));
   }
 
-  /** Says where the stored pieces of a sparse file begin: one after another from `tarOffset` on. */
-  setExtents(ino: number, pieces: readonly StoredPiece[], tarOffset: number): void {
-    let at = tarOffset;
-    for (const { offset, length } of pieces) {
-      this.#sql.addExtent.run(ino, offset, at, length);
-      at += length;
-    }
+  setExtents(ino: number, extents: readonly Extent[]): void {
+    for (const { fileOffset, tarOffset, length } of extents)
+      this.#sql.addExtent.run(ino, fileOffset, tarOffset, length);
   }
 
-  /** Takes a name away, with everything below it; inodes without a name go. */
   remove(parent: number, name: ByteString, child: Child): void {
     this.#sql.removeChild.run(parent, toBytes(name));
     const doomed: Child[] = [child];
@@ -168,32 +124,41 @@ export class StagingTree {
     }
   }
 
-  /** Names in the tree, the root's not counted. */
-  countEntries(): number {
-    return this.#database.prepare('SELECT count(*) FROM staging.child').pluck().get() as number;
+  /** With the names that it has as a directory. */
+  #take(node: MemoryNode): void {
+    const { ino, children } = node;
+    const place = children && { parent: node.parent?.ino ?? null, name: node.name };
+    this.#insert(ino, node.nlink, node, place);
+    for (const [name, child] of children ?? [])
+      this.#sql.addChild.run(ino, toBytes(name), child.ino);
+    for (const [name, value] of node.xattrs ?? []) this.setXattr(ino, name, value);
+    this.setExtents(ino, node.extents);
   }
 
   /** @param place of a directory, which has just one */
-  #newNode(node: NewNode, place: { parent: number | null; name: ByteString } | undefined): number {
-    const ino = ++this.#lastIno;
-    this.#nodes += 1;
+  #insert(
+    ino: number,
+    nlink: number,
+    node: NewNode,
+    place: { parent: number | null; name: ByteString } | undefined,
+  ): void {
     this.#sql.addNode.run(
       ino,
       node.mode,
+      nlink,
       node.uid,
       node.gid,
       node.size,
       node.mtimeSeconds,
       node.mtimeNanoseconds,
-      node.devMajor,
-      node.devMinor,
+      node.rdevMajor,
+      node.rdevMinor,
       place?.parent ?? null,
       node.dataOffset,
       node.target === null ? null : toBytes(node.target),
       node.isImplicit ? 1 : 0,
       place === undefined ? null : toBytes(place.name),
     );
-    return ino;
   }
 
   #unlink(ino: number): void {
@@ -215,12 +180,13 @@ type Statements = ReturnType<typeof prepare>;
 function prepare(database: BetterSqlite3.Database) {
   const sql = (text: string) => database.prepare(text);
   return {
+    entries: sql('SELECT count(*) FROM staging.child').pluck(),
     find: sql(
       'SELECT c.ino, n.mode FROM staging.child c CROSS JOIN staging.node n ON n.ino = c.ino WHERE c.parent = ? AND c.name = ?',
     ).raw(),
     group: sql('SELECT mode, gid FROM staging.node WHERE ino = ?').raw(),
     target: sql('SELECT target FROM staging.node WHERE ino = ?').raw(),
-    addNode: sql('INSERT INTO staging.node VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'),
+    addNode: sql('INSERT INTO staging.node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'),
     addChild: sql('INSERT INTO staging.child VALUES (?, ?, ?)'),
     changeLinks: sql('UPDATE staging.node SET nlink = nlink + ? WHERE ino = ?'),
     links: sql('SELECT nlink FROM staging.node WHERE ino = ?').raw(),

@@ -83,6 +83,7 @@ const TYPES: ReadonlyMap<string, EntryType> = new Map([
 /** Type flags of entries without content, whatever their size says. */
 const WITHOUT_CONTENT = new Set(['1', '2', '3', '4', '5', '6']);
 
+export const NO_RECORDS: PaxRecords = new Map();
 /** PAX records whose key begins so are extended attributes. */
 export const XATTR_KEY = 'SCHILY.xattr.';
 /** uid_t and gid_t are 32 bits; the highest value means "leave as is" to chown(2). */
@@ -99,7 +100,7 @@ const BILLION = 1_000_000_000n;
  * @throws SiphonError `corrupt` for records or numbers that cannot be
  */
 export function tarEntry(header: TarHeader, overrides: HeaderOverrides): TarEntry {
-  const pax: PaxRecords = overrides.pax ?? new Map();
+  const pax = overrides.pax ?? NO_RECORDS;
   const given = nonEmpty(overrides.longName) ?? nonEmpty(pax.get('path')) ?? header.name;
   const path =
     (sparseVersion(pax) === undefined ? undefined : nonEmpty(pax.get(SPARSE.name))) ?? given;

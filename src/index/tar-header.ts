@@ -53,16 +53,14 @@ const FIELD = {
 } as const satisfies Record<string, readonly [number, number]>;
 type Field = readonly [offset: number, length: number];
 
+const USTAR = Buffer.from('ustar');
+const GNU_MAGIC = Buffer.from('ustar  \0');
+const STAR_MAGIC = Buffer.from('tar\0');
+
 const SPACE = 0x20;
 const ZERO = 0x30;
 /** Marks a number that is no text, in its first byte. */
 const BASE_256 = 0x80;
-
-/** A header block, and the same as text. */
-interface Block {
-  bytes: Buffer;
-  text: ByteString;
-}
 
 /** Who wrote the header, as far as its fields tell. */
 type Dialect = 'v7' | 'ustar' | 'star' | 'GNU';
@@ -72,27 +70,26 @@ type Dialect = 'v7' | 'ustar' | 'star' | 'GNU';
  * which dialect, is decided as Go's archive/tar does it, which containerd unpacks with.
  * @throws SiphonError `corrupt` where the checksum or a number is off
  */
-export function parseTarHeader(bytes: Buffer): TarHeader | undefined {
-  if (isZero(bytes)) return undefined;
-  if (!checksumMatches(bytes)) {
+export function parseTarHeader(block: Buffer): TarHeader | undefined {
+  if (isZero(block)) return undefined;
+  if (!checksumMatches(block)) {
     throw new SiphonError(
       'corrupt',
       'Cannot read tar header: its checksum does not match, expected a tar header',
     );
   }
-  const block: Block = { bytes, text: bytes.toString('latin1', 0, BLOCK_SIZE) };
   const dialect = dialectOf(block);
   return {
     name: fullName(block, dialect),
-    mode: low32(block, 'mode'),
-    uid: low32(block, 'uid'),
-    gid: low32(block, 'gid'),
-    size: number(block, 'size'),
-    mtime: number(block, 'mtime'),
-    type: all(block, FIELD.type),
+    mode: low32(block, FIELD.mode),
+    uid: low32(block, FIELD.uid),
+    gid: low32(block, FIELD.gid),
+    size: number(block, FIELD.size),
+    mtime: number(block, FIELD.mtime),
+    type: String.fromCharCode(block[FIELD.type[0]] ?? 0),
     linkName: text(block, FIELD.linkName),
-    devMajor: dialect === 'v7' ? 0 : low32(block, 'devMajor'),
-    devMinor: dialect === 'v7' ? 0 : low32(block, 'devMinor'),
+    devMajor: dialect === 'v7' ? 0 : low32(block, FIELD.devMajor),
+    devMinor: dialect === 'v7' ? 0 : low32(block, FIELD.devMinor),
   };
 }
 
@@ -137,24 +134,30 @@ function parseBase256(field: Uint8Array): bigint | undefined {
   return value === BigInt.asIntN(64, value) ? value : undefined;
 }
 
-function dialectOf(block: Block): Dialect {
+function dialectOf(block: Buffer): Dialect {
   const [magic] = FIELD.magic;
-  if (block.text.startsWith('ustar  \0', magic)) return 'GNU';
-  if (!block.text.startsWith('ustar\0', magic)) return 'v7';
-  if (!block.text.startsWith('tar\0', FIELD.starMagic[0])) return 'ustar';
+  if (!startsWith(block, USTAR, magic)) return 'v7';
+  if (startsWith(block, GNU_MAGIC, magic)) return 'GNU';
+  if (block[magic + USTAR.length] !== 0) return 'v7';
+  if (!startsWith(block, STAR_MAGIC, FIELD.starMagic[0])) return 'ustar';
   // They mean nothing here, but what has something else there is no header.
-  number(block, 'starAccessTime');
-  number(block, 'starChangeTime');
+  number(block, FIELD.starAccessTime);
+  number(block, FIELD.starChangeTime);
   return 'star';
 }
 
-function fullName(block: Block, dialect: Dialect): ByteString {
+function startsWith(block: Buffer, text: Buffer, at: number): boolean {
+  for (let n = 0; n < text.length; n += 1) if (block[at + n] !== text[n]) return false;
+  return true;
+}
+
+function fullName(block: Buffer, dialect: Dialect): ByteString {
   const name = text(block, FIELD.name);
   const prefix = namePrefix(block, dialect);
   return prefix === '' ? name : `${prefix}/${name}`;
 }
 
-function namePrefix(block: Block, dialect: Dialect): ByteString {
+function namePrefix(block: Buffer, dialect: Dialect): ByteString {
   switch (dialect) {
     case 'v7':
       return '';
@@ -171,7 +174,7 @@ function namePrefix(block: Block, dialect: Dialect): ByteString {
  * GNU headers have times where ustar has the prefix. Early Go wrote a prefix there all the same, which can be
  * told where it makes no times.
  */
-function mistakenPrefix(block: Block): ByteString {
+function mistakenPrefix(block: Buffer): ByteString {
   if (mayBeTime(block, FIELD.gnuAccessTime) && mayBeTime(block, FIELD.gnuChangeTime)) return '';
   const prefix = text(block, FIELD.prefix);
   return isAscii(prefix) ? prefix : '';
@@ -182,35 +185,42 @@ function isAscii(value: ByteString): boolean {
   return true;
 }
 
-function mayBeTime({ bytes }: Block, field: Field): boolean {
-  return bytes[field[0]] === 0 || parseNumber(bytes, field) !== undefined;
+function mayBeTime(block: Buffer, field: Field): boolean {
+  return block[field[0]] === 0 || parseNumber(block, field) !== undefined;
 }
 
-function number(block: Block, name: keyof typeof FIELD): number {
-  const value = parseNumber(block.bytes, FIELD[name]);
+function number(block: Buffer, field: Field): number {
+  const value = parseNumber(block, field);
   if (value === undefined) {
     throw new SiphonError(
       'corrupt',
-      `Cannot read tar header: its ${name} is "${printable(all(block, FIELD[name]))}", expected a number`,
+      `Cannot read tar header: its ${nameOf(field)} is "${printable(all(block, field))}", expected a number`,
     );
   }
   return value;
 }
 
+function nameOf(field: Field): string {
+  return Object.entries(FIELD).find(([, of]) => of === field)?.[0] ?? 'number';
+}
+
 /** The low 32 bits of a number, exact also where it is a long one. */
-function low32(block: Block, name: keyof typeof FIELD): number {
-  const value = number(block, name);
+function low32(block: Buffer, field: Field): number {
+  const value = number(block, field);
   if (Number.isSafeInteger(value)) return value >>> 0;
-  const [offset, length] = FIELD[name];
-  return block.bytes.readUInt32BE(offset + length - 4);
+  const [offset, length] = field;
+  return block.readUInt32BE(offset + length - 4);
 }
 
-function all(block: Block, [offset, length]: Field): ByteString {
-  return block.text.slice(offset, offset + length);
+function all(block: Buffer, [offset, length]: Field): ByteString {
+  return block.toString('latin1', offset, offset + length);
 }
 
-function text(block: Block, field: Field): ByteString {
-  return untilNul(all(block, field));
+/** What of a field comes before the first NUL. */
+function text(block: Buffer, [offset, length]: Field): ByteString {
+  let end = offset;
+  while (end < offset + length && block[end] !== 0) end += 1;
+  return end === offset ? '' : block.toString('latin1', offset, end);
 }
 
 /** The part before the first NUL. */

@@ -6,7 +6,7 @@
 import { SiphonError } from '../common/errors.js';
 import { type PaxRecords, parsePaxRecords } from './pax.js';
 import { type SparseMap, sparseMapOf, storedPieces } from './sparse.js';
-import { type HeaderOverrides, type TarEntry, tarEntry } from './tar-entry.js';
+import { type HeaderOverrides, NO_RECORDS, type TarEntry, tarEntry } from './tar-entry.js';
 import { BLOCK_SIZE, type TarHeader, parseTarHeader, printable, untilNul } from './tar-header.js';
 
 /** Called for each entry, with the tar offset of its content. */
@@ -38,7 +38,10 @@ type State =
 export class TarReader {
   readonly #onEntry: EntryListener;
   readonly #onContent: ContentListener | undefined;
-  readonly #block = Buffer.alloc(BLOCK_SIZE);
+  /** Holds a block whose bytes come in pieces. */
+  readonly #pieced = Buffer.alloc(BLOCK_SIZE);
+  /** The present block, where it came whole, in the bytes that are being taken. */
+  #block: Buffer = this.#pieced;
   #blockFilled = 0;
   /** Tar offset of the next byte to come. */
   #offset = 0;
@@ -104,16 +107,8 @@ export class TarReader {
     const available = bytes.length - at;
     switch (state.kind) {
       case 'header':
-      case 'sparse map': {
-        const used = bytes.copy(
-          this.#block,
-          this.#blockFilled,
-          at,
-          at + BLOCK_SIZE - this.#blockFilled,
-        );
-        this.#blockFilled += used;
-        return used;
-      }
+      case 'sparse map':
+        return this.#takeBlock(bytes, at);
       case 'metadata': {
         const copied = bytes.copy(state.payload, state.filled, at);
         state.filled += copied;
@@ -132,6 +127,16 @@ export class TarReader {
       case 'end':
         return available;
     }
+  }
+
+  #takeBlock(bytes: Buffer, at: number): number {
+    const wanted = BLOCK_SIZE - this.#blockFilled;
+    const piece = bytes.subarray(at, at + wanted);
+    const isWhole = piece.length === BLOCK_SIZE;
+    if (!isWhole) this.#pieced.set(piece, this.#blockFilled);
+    this.#block = isWhole ? piece : this.#pieced;
+    this.#blockFilled += piece.length;
+    return piece.length;
   }
 
   /** Moves on to the next state once the present one has all its bytes. */
@@ -193,7 +198,7 @@ export class TarReader {
       kind: 'metadata',
       type,
       header,
-      payload: Buffer.alloc(size),
+      payload: Buffer.allocUnsafe(size),
       filled: 0,
       padding: paddingOf(size),
     };
@@ -231,7 +236,7 @@ export class TarReader {
   }
 
   #onEntryHeader(header: TarHeader): void {
-    const { pax = new Map() } = this.#overrides;
+    const { pax = NO_RECORDS } = this.#overrides;
     const entry = tarEntry(header, this.#overrides);
     this.#overrides = {};
     const map = inEntry(entry, () => sparseMapOf(this.#block, header, pax));

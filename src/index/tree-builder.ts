@@ -8,11 +8,17 @@
 
 import { SiphonError } from '../common/errors.js';
 import { MAX_NAME, MAX_PATH, splitPath } from './byte-path.js';
+import {
+  type Child,
+  type GrowingTree,
+  IMPLICIT_DIRECTORY,
+  type NewNode,
+  extentsOf,
+} from './growing-tree.js';
 import { rootIno } from './layer-model.js';
 import { S_IF, isDirectory, isRegular, isSymlink } from './modes.js';
 import { HAS_WHITEOUTS_XATTR, OPAQUE_XATTR, keepsXattr, meaningOf } from './overlay-form.js';
-import { type Child, IMPLICIT_DIRECTORY, type NewNode, type StagingTree } from './staging.js';
-import { StagingPaths } from './staging-paths.js';
+import { TreePaths } from './tree-paths.js';
 import { type FileType, MAX_DEVICE, type TarEntry, unknownType } from './tar-entry.js';
 import { type ByteString, printable } from './tar-header.js';
 import { xattrProblem } from './xattr-rules.js';
@@ -34,16 +40,16 @@ const MODE_OF: Record<FileType, number> = {
 };
 
 export class TreeBuilder {
-  readonly #tree: StagingTree;
-  readonly #paths: StagingPaths;
+  readonly #tree: GrowingTree;
+  readonly #paths: TreePaths;
   #hasRootEntry = false;
   #entries = 0;
   #implied = 0;
   #xattrBytes = 0;
 
-  constructor(tree: StagingTree) {
+  constructor(tree: GrowingTree) {
     this.#tree = tree;
-    this.#paths = new StagingPaths(tree);
+    this.#paths = new TreePaths(tree);
   }
 
   get hasRootEntry(): boolean {
@@ -114,7 +120,7 @@ export class TreeBuilder {
     const { parent, name, type } = place;
     if (isSymlink(type)) checkTarget(entry);
     const ino = this.#tree.add(parent, name, newNode(entry, type, dataOffset));
-    if (entry.pieces !== undefined) this.#tree.setExtents(ino, entry.pieces, dataOffset);
+    if (entry.pieces !== undefined) this.#tree.setExtents(ino, extentsOf(entry.pieces, dataOffset));
     this.#setXattrs(ino, entry, type);
   }
 
@@ -234,8 +240,8 @@ function newNode(entry: TarEntry, type: number, dataOffset: number): NewNode {
     mtimeSeconds: entry.mtimeSeconds,
     mtimeNanoseconds: entry.mtimeNanoseconds,
     size: isLink ? entry.linkPath.length : entry.size,
-    devMajor: isDevice ? entry.devMajor & MAX_DEVICE.major : 0,
-    devMinor: isDevice ? entry.devMinor & MAX_DEVICE.minor : 0,
+    rdevMajor: isDevice ? entry.devMajor & MAX_DEVICE.major : 0,
+    rdevMinor: isDevice ? entry.devMinor & MAX_DEVICE.minor : 0,
     dataOffset: type === S_IF.REG && entry.pieces === undefined ? dataOffset : null,
     target: isLink ? entry.linkPath : null,
     isImplicit: false,

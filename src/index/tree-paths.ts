@@ -10,7 +10,7 @@ import { MAX_NAME, MAX_PATH, components } from './byte-path.js';
 import { rootIno } from './layer-model.js';
 import { isDirectory, isSymlink } from './modes.js';
 import { hardLinkPath, rootPath } from './root-path.js';
-import type { Child, StagingTree } from './staging.js';
+import type { Child, GrowingTree } from './growing-tree.js';
 import { type ByteString, printable } from './tar-header.js';
 
 /** As far as a path exists. */
@@ -31,22 +31,25 @@ const MAX_NESTED_LINKS = 40;
 const BYTES_PER_LOOKUP = 16;
 const LOOKUPS = { atFirst: 1 << 20, perPath: 64 } as const;
 
-export class StagingPaths {
-  readonly #tree: StagingTree;
+export class TreePaths {
+  readonly #tree: GrowingTree;
   /** Directory of each path seen lately. */
   readonly #remembered = new Map<ByteString, Place>();
+  /** The last one of these; entries of one directory follow one another. */
+  #last: { path: ByteString; place: Place } | undefined;
   /** The same for paths that may have links on them, as the kernel takes them. */
   readonly #behindLinks = new Map<ByteString, number>();
   #paths = 0;
   #lookups = 0;
 
-  constructor(tree: StagingTree) {
+  constructor(tree: GrowingTree) {
     this.#tree = tree;
   }
 
   /** Has to be called when a directory or symlink goes. */
   forget(): void {
     this.#remembered.clear();
+    this.#last = undefined;
     this.#behindLinks.clear();
   }
 
@@ -54,8 +57,13 @@ export class StagingPaths {
    * @throws SiphonError `invalid` where it leads through a file, too many links, or to more than PATH_MAX bytes
    */
   find(path: ByteString): Place {
-    const remembered = this.#remembered.get(path);
-    if (remembered !== undefined) return remembered;
+    if (this.#last?.path === path) return this.#last.place;
+    const place = this.#remembered.get(path) ?? this.#search(path);
+    this.#last = place.missing.length === 0 ? { path, place } : undefined;
+    return place;
+  }
+
+  #search(path: ByteString): Place {
     this.#paths += 1;
     const place =
       this.#follow(components(path)) ?? this.#follow(rootPath(path, (at) => this.#linkAt(at)));
