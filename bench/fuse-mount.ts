@@ -4,7 +4,10 @@
  *     npm run build && node dist/bench/fuse-mount.js [--rounds N] [--workers N] [--read-ahead KB] [--only WORDS] [--folder DIR]
  *
  * Packs a folder of 40,400 entries and one large file, indexes it, and mounts it with every span
- * present: the cache is the tar itself, so both sides read the same disk. The sides take turns; each
+ * present: the cache is the tar itself, so both sides read the same disk. Names and small files are read in the layer's FUSE folder.
+ * The large file is read there, as by what is mounted before the layer is here as a whole (`first start`), and in an overlay as
+ * `siphon mount` makes it of the layer afterwards, when siphon has kept the large files apart that were read: by the same code, of the
+ * tar in place of a blob. The sides take turns; each
  * figure is the median of all rounds, in ms, and so is the ratio of a round. Beside them: how many requests the server
  * answered in a round, and the processor time that its threads took, at least. Cold are the files, not the programs that
  * read them: those run once before, on a few files in memory. Needs root, 2 GB in the temporary folder,
@@ -18,6 +21,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { FuseSession } from '#src/fuse/fuse-session.js';
+import { mountOverlay } from '#src/layers/overlay-mount.js';
 import { dropCaches } from './harness/caches.js';
 import { printFigures } from './harness/figures.js';
 import { type Compared, compareSides, singleBench, timed } from './harness/single-bench.js';
@@ -41,6 +45,8 @@ interface Work {
   name: string;
   cold: boolean;
   script: string;
+  /** Where siphon's side is read: in the FUSE folder itself, or in an overlay of siphon's, with what it has kept apart by then. */
+  siphon: 'folder' | 'overlay';
 }
 
 /** What the server did for one round of work. */
@@ -51,13 +57,21 @@ interface Effort {
 }
 
 /** What is measured, on the tree's root; `cold`: after dropping the kernel's caches. */
+const find = `find "$1" -printf '%p %s %m %T@\\n'`;
+const small = 'cat "$1"/[0-4]?/*';
+const large = 'cat "$1/large"';
 const works: Work[] = [
-  { name: 'find -printf, cold', cold: true, script: `find "$1" -printf '%p %s %m %T@\\n'` },
-  { name: 'find -printf, again', cold: false, script: `find "$1" -printf '%p %s %m %T@\\n'` },
-  { name: '5,000 files of 4 KiB, cold', cold: true, script: `cat "$1"/[0-4]?/*` },
-  { name: '5,000 files of 4 KiB, again', cold: false, script: `cat "$1"/[0-4]?/*` },
-  { name: `${all.large} MiB in order, cold`, cold: true, script: 'cat "$1/large"' },
-  { name: `${all.large} MiB in order, again`, cold: false, script: 'cat "$1/large"' },
+  { name: 'find -printf, cold', cold: true, script: find, siphon: 'folder' },
+  { name: 'find -printf, again', cold: false, script: find, siphon: 'folder' },
+  { name: '5,000 files of 4 KiB, cold', cold: true, script: small, siphon: 'folder' },
+  { name: '5,000 files of 4 KiB, again', cold: false, script: small, siphon: 'folder' },
+  ...[true, false].flatMap((cold): Work[] => {
+    const name = `${all.large} MiB in order, ${cold ? 'cold' : 'again'}`;
+    return [
+      { name: `${name}, first start`, cold, script: large, siphon: 'folder' },
+      { name, cold, script: large, siphon: 'overlay' },
+    ];
+  }),
 ];
 
 await singleBench(values.folder, async (directory, signal) => {
@@ -65,20 +79,31 @@ await singleBench(values.folder, async (directory, signal) => {
   await fill(plain, all);
   const tar = join(directory, 'layer.tar');
   await execute('tar', ['-C', plain, '-cf', tar, '.'], { signal });
-  const session = await mountPresentLayers([tar], directory, {
+  const layers = await mountPresentLayers([tar], directory, {
     ...(values.workers === undefined ? {} : { workers: Number(values.workers) }),
     ...(values['read-ahead'] === undefined ? {} : { readAheadKb: Number(values['read-ahead']) }),
   });
+  const { session } = layers;
   const few = join(directory, 'few');
-  await mkdir(few);
+  const overlay = join(directory, 'overlay');
+  for (const path of [few, overlay]) await mkdir(path);
   await execute('mount', ['-t', 'tmpfs', 'few', few]);
   try {
     await fill(few, { folders: 1, filesPerFolder: 1, large: 1 });
+    await execute('sh', [
+      '-c',
+      'cat "$1" > /dev/null',
+      'read',
+      join(session.layerPath(1), 'large'),
+    ]);
+    await layers.keepLargeFiles(signal);
+    mountOverlay({ base: '/', lowerdirs: layers.lowerdirs(), target: overlay });
+    const siphon = { folder: session.layerPath(1), overlay };
     for (const work of works.filter(({ name }) => name.includes(values.only)))
-      await compare(work, { plain, few, session, signal });
+      await compare(work, { plain, few, siphon, session, signal });
     console.log(`resident: ${Math.round(process.memoryUsage.rss() / 2 ** 20)} MiB`);
   } finally {
-    await execute('umount', [few]);
+    await execute('umount', [few, overlay]);
     await session.unmount();
   }
 });
@@ -105,12 +130,14 @@ interface Sides {
   plain: string;
   /** A tree alike, of a few files that stay in memory. */
   few: string;
+  siphon: Record<Work['siphon'], string>;
   session: FuseSession;
   signal: AbortSignal;
 }
 
-async function compare(work: Work, { plain, few, session, signal }: Sides): Promise<void> {
-  const roots = { plain, siphon: session.layerPath(1) };
+async function compare(work: Work, sides: Sides): Promise<void> {
+  const { plain, few, session, signal } = sides;
+  const roots = { plain, siphon: sides.siphon[work.siphon] };
   const effort: Effort = { requests: Infinity, processor: Infinity };
   const script = ['-ec', `{ ${work.script}; } > /dev/null`, 'work'];
   const runOn = (root: string): Promise<string> => execute('bash', [...script, root], { signal });
@@ -154,7 +181,7 @@ function report({ name }: Work, { first, second, ratio }: Compared, effort: Effo
   const ms = (time: number): string => time.toFixed(0).padStart(5);
   const spread = [ratio.least, ratio.greatest].map((one) => one.toFixed(2)).join('-');
   console.log(
-    `${name.padEnd(27)} plain ${ms(first.median)}  siphon ${ms(second.median)}  ratio ${ratio.median.toFixed(2)} (${spread})` +
+    `${name.padEnd(39)} plain ${ms(first.median)}  siphon ${ms(second.median)}  ratio ${ratio.median.toFixed(2)} (${spread})` +
       `  requests ${String(effort.requests).padStart(5)}  processor ${ms(effort.processor)}`,
   );
 }

@@ -5,6 +5,7 @@
  */
 
 import koffi from 'koffi';
+import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 
 /** A failed system call. `code` is the errno's name, as Node's own system errors have it. */
@@ -77,15 +78,20 @@ export function umount(target: string, flags = 0): void {
   if (umount2_(target, flags) !== 0) throw new SystemError('umount2', koffi.errno(), target);
 }
 
-/** syncfs(2): resolves when all that was written to the file system of an open file is on disk for good. */
-export function syncFileSystem(descriptor: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    syncfs_.async(descriptor, (error: Error | null, result: number) => {
-      if (error !== null) reject(error);
-      else if (result === 0) resolve();
-      else reject(new SystemError('syncfs', koffi.errno(), String(descriptor)));
+/** syncfs(2): resolves when all that was written to the file system of a folder is on disk for good. */
+export async function syncFileSystem(folder: string): Promise<void> {
+  const fd = openSync(folder, 'r');
+  try {
+    await new Promise<void>((resolve, reject) => {
+      syncfs_.async(fd, (error: Error | null, result: number) => {
+        if (error !== null) reject(error);
+        else if (result === 0) resolve();
+        else reject(new SystemError('syncfs', koffi.errno(), folder));
+      });
     });
-  });
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** fallocate(2): gives the bytes back to the file system; from then on they read as zeros. */

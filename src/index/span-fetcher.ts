@@ -21,9 +21,9 @@ const GROUP_READS = 2;
 
 export interface SpanFetcherOptions {
   index: LayerIndex;
-  cache: SpanCache;
+  cache: Pick<SpanCache, 'has' | 'write'>;
   /** Gets what the cache does not take. */
-  unkept: UnkeptSpans;
+  unkept: Pick<UnkeptSpans, 'add' | 'kept'>;
   /** Called at the first need, and again if it failed. */
   open: () => Promise<BlobSource>;
   /** Is told of the bytes of each span that is written to the cache. */

@@ -11,7 +11,7 @@
  * lied, is refused: whoever reads it gets errors instead of bytes that nothing vouches for.
  */
 
-import { rm, statfs } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MAX_REJECTIONS } from '../common/blob-source.js';
 import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
@@ -20,6 +20,7 @@ import type { ContentStore } from '../content/content-store.js';
 import type { LayerInfo } from '../index/layer-model.js';
 import { untilAborted } from '../common/until-aborted.js';
 import { verifyAside } from '../index/verify-aside.js';
+import { diskRoom } from './disk-room.js';
 import type { LayerBlob } from './layer-blob.js';
 import type { LayerCompletion } from './layer-completion.js';
 import type { LayerSource } from './layer-source.js';
@@ -29,8 +30,6 @@ import type { LayerRecord } from './layer-store.js';
 const PAUSE = 10_000;
 /** Bytes that come between two looks whether there is room for the rest. */
 const ROOM_STEP = 16 << 20;
-/** Share of the file system that stays free. */
-const SPARE = 0.1;
 
 export interface FilledLayer {
   record: LayerRecord;
@@ -49,6 +48,8 @@ export interface BackgroundFillOptions {
   indexPathOf: (layer: number) => string;
   /** Bytes of blobs that may still be kept. */
   room: () => number;
+  /** Goes on with a layer that is here as a whole, until it closes. */
+  whole: (layer: FilledLayer) => Promise<void>;
   /** Is told of a layer that is not what it should be. */
   refuse: (layer: FilledLayer, because: SiphonError) => void;
   log: Logger;
@@ -91,7 +92,8 @@ export class BackgroundFill {
     for (let wait = this.#options.delay; ; wait = PAUSE) {
       // Nothing else is kept waiting by it, the end of the process either.
       await delay(wait, undefined, { signal, ref: false }).catch(() => undefined);
-      if (signal.aborted || (await this.#isDone(layer))) return;
+      if (signal.aborted) return;
+      if (await this.#isDone(layer)) return this.#options.whole(layer);
     }
   }
 
@@ -249,9 +251,8 @@ export class BackgroundFill {
   }
 
   async #requireDisk(layer: FilledLayer, bytes: number): Promise<void> {
-    const { bavail, blocks, bsize } = await statfs(this.#options.directoryOf(layer.record.number));
-    if (bavail * bsize - bytes >= blocks * bsize * SPARE) return;
-    const free = bavail * bsize;
+    const { free, room } = await diskRoom(this.#options.directoryOf(layer.record.number));
+    if (bytes <= room) return;
     throw noRoom(layer, `${free} bytes are free, expected ${bytes} and a tenth of the disk`);
   }
 }

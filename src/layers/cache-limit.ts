@@ -1,8 +1,9 @@
 /**
- * Keeps what a root has of its lazy layers below a size: span caches, parts of blobs, and blobs that are whole. What
- * is over goes least recently used first: spans of layers that this process has open, one by one; the parts of
- * a blob all together; of layers that nobody has open, everything. A whole blob stays, for without it its layer would
- * need the registry again; where those take all there is, a little is left to spans besides.
+ * Keeps what a root has of its lazy layers below a size: span caches, parts of blobs, blobs that are whole, and large files
+ * that are kept apart. What is over goes least recently used first: spans of layers that this process has open, one by one;
+ * the parts of a blob all together; of layers that nobody has open, everything. A whole blob stays, for without it its layer
+ * would need the registry again, and large files stay while their layer is open, for an overlay may stand on them; where
+ * those take all there is, a little is left to spans besides.
  *
  * A span that was read a moment ago stays, whatever the limit says. Spans of one group go together, since one
  * pass over the group brings all of them back. A layer that another process has open is left alone: what
@@ -17,6 +18,7 @@ import type { Logger } from '../common/log.js';
 import { tryLockFile } from '../ffi/libc.js';
 import type { LayerIndex } from '../index/layer-index.js';
 import type { SpanCache } from '../index/span-cache.js';
+import { largeFilesSize } from './large-files.js';
 
 /** Parts of a blob that may go now: nobody reads, writes or checks them. */
 export interface SpareParts {
@@ -49,6 +51,8 @@ export interface CacheLimitOptions {
   wholeBytes: () => number;
   /** What this process has open, by number. */
   open: ReadonlyMap<number, CachedLayer>;
+  /** Takes a layer's large files away, unless anybody holds the layer. @returns whether they are gone */
+  dropLargeFiles: (layer: number) => boolean;
   log: Logger;
 }
 
@@ -56,7 +60,7 @@ export interface CacheLimitOptions {
 interface Unit {
   layer: number;
   /** Those of an open layer; of any other, all. */
-  of: 'spans' | 'parts';
+  of: 'spans' | 'parts' | 'files';
   spans: number[];
   bytes: number;
   /** Seconds since the epoch. */
@@ -68,6 +72,8 @@ interface Files {
   /** Bytes on disk, and seconds since the epoch. */
   spans: SpareParts;
   parts: SpareParts;
+  /** Bytes of large files that are kept apart. */
+  large: number;
 }
 
 /**
@@ -99,13 +105,19 @@ export class CacheLimit {
 
   /** Bytes on disk that count. */
   size(): number {
-    return this.#options.wholeBytes() + this.#passingBytes();
+    const { all } = this.#largeFiles();
+    return this.#options.wholeBytes() + this.#passingBytes() + all;
   }
 
   /** Bytes of blobs that may still come to stay: spans give way to them. */
   get roomForBlobs(): number {
     const parts = this.#layers().reduce((sum, one) => sum + one.parts.bytes, 0);
-    return this.limit - this.#options.wholeBytes() - parts;
+    return this.limit - this.#options.wholeBytes() - parts - this.#largeFiles().all;
+  }
+
+  /** Bytes of large files that may still be kept apart. */
+  get roomForLargeFiles(): number {
+    return this.roomForBlobs - this.limit * STEP;
   }
 
   /** Is told of each span and part that is written; looks from time to time, and at the first. */
@@ -140,8 +152,9 @@ export class CacheLimit {
    */
   enforce(): number {
     const { limit, wholeBytes, log } = this.#options;
-    const size = this.#passingBytes();
-    const most = Math.max(limit - wholeBytes(), limit * STEP);
+    const large = this.#largeFiles();
+    const size = this.#passingBytes() + large.all - large.inUse;
+    const most = Math.max(limit - wholeBytes() - large.inUse, limit * STEP);
     if (size <= most) return 0;
     let left = size - most * (1 - STEP);
     const units = this.#units().sort((a, b) => a.lastUse - b.lastUse);
@@ -154,7 +167,7 @@ export class CacheLimit {
   /** What other processes have stays. @returns the bytes that are free now */
   #evict(units: readonly Unit[]): number {
     let freed = 0;
-    for (const unit of units) if (unit.of === 'parts' && this.#dropParts(unit)) freed += unit.bytes;
+    for (const unit of units) if (this.#drop(unit)) freed += unit.bytes;
     const ofSpans = units.filter((unit) => unit.of === 'spans');
     for (const layer of new Set(ofSpans.map((unit) => unit.layer))) {
       const ofLayer = ofSpans.filter((unit) => unit.layer === layer);
@@ -173,20 +186,28 @@ export class CacheLimit {
   #units(): Unit[] {
     const { open } = this.#options;
     const latest = Date.now() / 1000 - GRACE;
-    const units = this.#layers().flatMap(({ number: layer, spans, parts }): Unit[] => {
+    const units = this.#layers().flatMap(({ number: layer, spans, parts, large }): Unit[] => {
       const opened = open.get(layer);
       const blob = opened?.source.blob;
       const spare = blob === undefined ? parts : blob.spareParts;
       const lastUse = Math.max(parts.lastUse, spare?.lastUse ?? 0);
       const ofParts: Unit = { layer, of: 'parts', spans: [], bytes: spare?.bytes ?? 0, lastUse };
       if (opened !== undefined) return [ofParts, ...unitsOf(layer, opened)];
-      return [ofParts, { layer, of: 'spans', spans: [], ...spans }];
+      const rest = { layer, spans: [], lastUse: spans.lastUse };
+      const ofFiles: Unit = { ...rest, of: 'files', bytes: large };
+      return [ofParts, ofFiles, { ...rest, of: 'spans', bytes: spans.bytes }];
     });
     return units.filter(({ lastUse, bytes }) => lastUse < latest && bytes > 0);
   }
 
+  /** What is not of spans. @returns whether it is gone */
+  #drop({ layer, of }: Unit): boolean {
+    if (of === 'files') return this.#options.dropLargeFiles(layer);
+    return of === 'parts' && this.#dropParts(layer);
+  }
+
   /** @returns whether they are gone */
-  #dropParts({ layer }: Unit): boolean {
+  #dropParts(layer: number): boolean {
     const blob = this.#options.open.get(layer)?.source.blob;
     if (blob === undefined) return this.#empty(layer, 'blob', 'parts');
     if (blob.spareParts === undefined) return false;
@@ -215,13 +236,24 @@ export class CacheLimit {
     return bytes;
   }
 
+  /** Bytes: of all, and of layers that this process has open. */
+  #largeFiles(): { all: number; inUse: number } {
+    const sum = { all: 0, inUse: 0 };
+    for (const { number, large } of this.#layers()) {
+      sum.all += large;
+      if (this.#options.open.has(number)) sum.inUse += large;
+    }
+    return sum;
+  }
+
   #layers(): Files[] {
     const { directory } = this.#options;
     return readdirSync(directory).flatMap((name) => {
       if (!/^\d+$/.test(name)) return [];
       const folder = join(directory, name);
       const spans = filesOf(folder, 'data', 'present');
-      return [{ number: Number(name), spans, parts: filesOf(folder, 'blob', 'parts') }];
+      const [parts, large] = [filesOf(folder, 'blob', 'parts'), largeFilesSize(folder)];
+      return [{ number: Number(name), spans, parts, large }];
     });
   }
 }

@@ -12,6 +12,7 @@ import { openRecorded, unpackedLabel } from '../content/recorded-image.js';
 import { LayerIndex } from '../index/layer-index.js';
 import { SpanCache } from '../index/span-cache.js';
 import type { Descriptor } from '../remote/descriptor.js';
+import { largeFilesSize } from './large-files.js';
 import { LayerStore, indexExpectation } from './layer-store.js';
 
 /** `whole`: every byte is here. `lazy`: what is not is drawn when it is read. `absent`: nothing is here. */
@@ -125,13 +126,14 @@ async function describeLayer(
     return { digest, size, sizeOnDisk: blobSize, fetched: isWhole ? 1 : 0, presence };
   }
   using index = LayerIndex.open(indexPath, indexExpectation(record));
-  const spans = presentBytes(layers.directory(record.number), index.spanBounds);
+  const directory = layers.directory(record.number);
+  const spans = presentBytes(directory, index.spanBounds);
   const tarSize = index.spanBounds.at(-1) ?? 0;
   const fetched = isWhole || tarSize === 0 ? 1 : spans / tarSize;
   return {
     digest,
     size,
-    sizeOnDisk: blobSize + statSync(indexPath).size + spans,
+    sizeOnDisk: blobSize + statSync(indexPath).size + spans + largeFilesSize(directory),
     fetched,
     presence: fetched === 1 ? 'whole' : 'lazy',
   };

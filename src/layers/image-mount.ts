@@ -106,7 +106,7 @@ async function mountThroughKernel(
   const directory = mountHome(options.root, target);
   const session = await openImageSession({ ...options, target, directory, untilUnmounted: false });
   undo.defer(() => session.close());
-  await writeMountStack(directory, session.stack.lowerdirs);
+  await writeMountStack(directory, session.stack);
   mountOverlay({ ...session.stack, target });
   undo.defer(() => clearStaleMount(target));
   return session;

@@ -4,13 +4,16 @@
  */
 
 import { mkdir, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
 import { UndoStack } from '../common/undo-stack.js';
 import type { Image } from '../content/image.js';
 import type { LayerHost, LayerHostOptions, StartLayerHost } from './layer-host.js';
 import { type Decision, decideWhenServable } from './layer-policy.js';
+import { foldersAbove } from './large-files.js';
 import { clearLayerMounts } from './layer-mounts.js';
+import type { LayerStore } from './layer-store.js';
+import type { OverlayStack } from './overlay-mount.js';
 import type { ImageOptions } from './serve-image.js';
 
 export interface ImageSessionOptions
@@ -25,7 +28,7 @@ export interface ImageSession {
   /** Serves the layers. */
   readonly host: LayerHost;
   /** The folders to be merged, topmost first, as paths below `base`. */
-  readonly stack: { base: string; lowerdirs: string[] };
+  readonly stack: Pick<OverlayStack, 'base' | 'lowerdirs' | 'dispensable'>;
   /** What became of each layer, topmost first. */
   readonly decisions: readonly Decision[];
   /** Unmounts and closes; the overlay on top must be gone. */
@@ -83,11 +86,10 @@ async function open(
   // Overlay refuses a folder twice; the upper one says all that a lower one of the same layer could.
   const numbers = [...new Set(records.map(({ number }) => number))];
   const folders = await host.serve(numbers);
-  const indexes = numbers.map((number) => stores.layers.indexPath(number));
   return {
     image: used.image,
     host,
-    stack: { base: directory, lowerdirs: await lowerFolders(directory, folders, indexes) },
+    stack: await stackOf(stores.layers, { directory, numbers, folders }),
     decisions: await Promise.all(
       records.map(async ({ blobDigest }) =>
         decideWhenServable({ keptHere: await stores.content.has(blobDigest) }),
@@ -107,18 +109,28 @@ async function stop(host: LayerHost, directory: string): Promise<void> {
   await clearLayerMounts(directory);
 }
 
-async function lowerFolders(
-  directory: string,
-  layers: readonly string[],
-  indexes: readonly string[],
-): Promise<string[]> {
-  const lowerdirs = [...layers];
+/** @param folders of the layers with these `numbers`, topmost first, below `directory` */
+async function stackOf(
+  layers: LayerStore,
+  {
+    directory,
+    numbers,
+    folders,
+  }: { directory: string; numbers: readonly number[]; folders: readonly string[] },
+): Promise<ImageSession['stack']> {
+  const dispensable = new Set<string>();
+  const lowerdirs = numbers.flatMap((number, at) => {
+    const above = foldersAbove(layers.directory(number)).map((path) => relative(directory, path));
+    for (const folder of above) dispensable.add(folder);
+    return [...above, ...folders.slice(at, at + 1)];
+  });
   const { makeImpliedDirectories } = await import('./implied-directories.js');
+  const indexes = numbers.map((number) => layers.indexPath(number));
   if (await makeImpliedDirectories(indexes, join(directory, 'implied'))) {
     lowerdirs.unshift('implied');
   }
   // Overlay wants two folders at least, and only it hides whiteouts.
   const padding = lowerdirs.length === 0 ? ['empty', 'emptier'] : ['empty'];
   for (const name of padding) await mkdir(join(directory, name), { mode: 0o755 });
-  return [...lowerdirs, ...padding];
+  return { base: directory, lowerdirs: [...lowerdirs, ...padding], dispensable };
 }

@@ -207,6 +207,19 @@ export class LayerStore implements Disposable {
   }
 
   /**
+   * Does `action` while nobody begins to hold the layer, unless a living process holds it.
+   * @returns whether it was done. @throws what it throws
+   */
+  unlessHeld(number: number, action: () => void): boolean {
+    const attempt = this.#database.transaction(() => {
+      const isFree = this.#holders(number).length === 0;
+      if (isFree) action();
+      return isFree;
+    });
+    return attempt.immediate();
+  }
+
+  /**
    * Removes folders that belong to no layer, what began to go, and what killed processes were writing.
    * @returns the folders' names
    */
@@ -230,7 +243,8 @@ export class LayerStore implements Disposable {
   async #removeAbandoned(folder: string): Promise<void> {
     // A layer may be removed meanwhile, and one without a folder has nothing.
     const files = await readdir(folder).catch(() => []);
-    for (const file of files.filter(isAbandoned)) await rm(join(folder, file), { force: true });
+    for (const file of files.filter(isAbandoned))
+      await rm(join(folder, file), { recursive: true, force: true });
   }
 
   #isKept(number: number): boolean {

@@ -34,6 +34,7 @@ import {
   decideWhenNotServable,
   decideWhenServable,
 } from './layer-policy.js';
+import { foldersAbove } from './large-files.js';
 import type { LayerPreparer } from './layer-preparer.js';
 import type { LayerServer } from './layer-server.js';
 import type { LayerStore } from './layer-store.js';
@@ -166,6 +167,10 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
 
   path(number: number): string {
     return this.#options.server.path(number);
+  }
+
+  above(number: number): string[] {
+    return foldersAbove(this.#options.layers.directory(number));
   }
 
   root(number: number): RootAttributes {

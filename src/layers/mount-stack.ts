@@ -4,9 +4,14 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../common/atomic-file.js';
 import { fieldsOf } from '../common/own-json.js';
+import type { OverlayStack } from './overlay-mount.js';
 
-/** @param lowerdirs as of OverlayStack */
-export function writeMountStack(directory: string, lowerdirs: readonly string[]): Promise<void> {
+/** What it may do without is not noted. */
+export function writeMountStack(
+  directory: string,
+  { lowerdirs: all, dispensable }: Pick<OverlayStack, 'lowerdirs' | 'dispensable'>,
+): Promise<void> {
+  const lowerdirs = all.filter((name) => dispensable?.has(name) !== true);
   return writeFileAtomic(stackPath(directory), JSON.stringify({ lowerdirs }));
 }
 

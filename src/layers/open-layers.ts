@@ -26,6 +26,7 @@ import { completeIndex } from './complete-index.js';
 import { IndexRepair } from './index-repair.js';
 import { type CompletionWork, LayerCompletion } from './layer-completion.js';
 import type { LayerBlob } from './layer-blob.js';
+import { LargeFiles, dropLargeFiles } from './large-files.js';
 import { LayerSource, placeOf } from './layer-source.js';
 import { type LayerRecord, type LayerStore, indexExpectation } from './layer-store.js';
 import type { StreamOptions } from './stream-layer.js';
@@ -93,8 +94,14 @@ export class OpenLayers implements AsyncDisposable {
     const directory = options.layers.folder;
     const limit = options.cacheSize ?? halfOfFileSystem(directory);
     const { log } = options;
-    const wholeBytes = (): number => this.#wholeBytes();
-    this.cacheLimit = new CacheLimit({ directory, limit, open: this.#open, wholeBytes, log });
+    this.cacheLimit = new CacheLimit({
+      directory,
+      limit,
+      open: this.#open,
+      wholeBytes: () => this.#wholeBytes(),
+      dropLargeFiles: (number) => this.#dropLargeFiles(number),
+      log,
+    });
   }
 
   has(number: number): boolean {
@@ -312,15 +319,39 @@ export class OpenLayers implements AsyncDisposable {
     });
   }
 
+  /** @param delay in ms, also until what was read of a layer is taken for all that its users read at first */
   #newFill(delay: number): BackgroundFill {
-    return new BackgroundFill({
+    const shared = {
       content: this.#content,
-      delay,
-      directoryOf: (number) => this.#layers.directory(number),
-      indexPathOf: (number) => this.#layers.indexPath(number),
-      room: () => this.cacheLimit.roomForBlobs,
-      refuse: ({ record }, because) => this.#refuse(record, because),
+      directoryOf: (number: number) => this.#layers.directory(number),
+      indexPathOf: (number: number) => this.#layers.indexPath(number),
       log: this.#log,
+    };
+    const largeFiles = new LargeFiles({
+      ...shared,
+      quiet: delay,
+      room: () => this.cacheLimit.roomForLargeFiles,
+      onWritten: (bytes) => this.#stored(bytes),
+    });
+    return new BackgroundFill({
+      ...shared,
+      delay,
+      room: () => this.cacheLimit.roomForBlobs,
+      whole: async ({ record }) => {
+        const layer = this.#open.get(record.number);
+        if (layer === undefined || layer.refused !== undefined) return;
+        await largeFiles.write(layer, layer.closing.signal);
+      },
+      refuse: ({ record }, because) => this.#refuse(record, because),
+    });
+  }
+
+  /** What goes then is removed while nobody waits for it. */
+  #dropLargeFiles(number: number): boolean {
+    return this.#layers.unlessHeld(number, () => {
+      dropLargeFiles(this.#layers.directory(number)).catch((error: unknown) => {
+        this.#log.warn({ layer: number, err: error }, 'large files are not removed yet');
+      });
     });
   }
 

@@ -1,16 +1,21 @@
 /** The kernel's overlay over a stack of folders, mounted by ourselves. */
 
+import { join } from 'node:path';
 import { SiphonError, systemCode } from '../common/errors.js';
 import { MS, mount } from '../ffi/libc.js';
 
 /** mount(2) takes one page of options, its closing zero byte included. */
 const optionsLimit = 4095;
+/** OVL_MAX_STACK of Linux. */
+const MAX_LOWERDIRS = 500;
 
 export interface OverlayStack {
   /** Folder that all of `lowerdirs` lie in. */
   base: string;
   /** Paths below `base`, topmost layer first; at least two without a writable folder. */
   lowerdirs: readonly string[];
+  /** Those of them that say nothing which the others do not: they are left out where there would be too many. */
+  dispensable?: ReadonlySet<string>;
   /** Where writes go; without it the overlay is read-only. Both on one file system. */
   writable?: { upperdir: string; workdir: string };
   target: string;
@@ -33,18 +38,26 @@ export function mountOverlay(stack: OverlayStack): void {
 }
 
 function mountStack(stack: OverlayStack): void {
+  const lowerdirs = fittingLowerdirs(stack);
   const long = overlayOptions(
     stack,
-    stack.lowerdirs.map((name) => `${stack.base}/${name}`),
+    lowerdirs.map((name) => join(stack.base, name)),
   );
   if (long.length <= optionsLimit) return mountWith(stack, long);
   const before = process.cwd();
   process.chdir(stack.base);
   try {
-    mountWith(stack, overlayOptions(stack, stack.lowerdirs));
+    mountWith(stack, overlayOptions(stack, lowerdirs));
   } finally {
     process.chdir(before);
   }
+}
+
+function fittingLowerdirs(stack: OverlayStack): readonly string[] {
+  const { lowerdirs, dispensable } = stack;
+  const fits =
+    lowerdirs.length <= MAX_LOWERDIRS && overlayOptions(stack, lowerdirs).length <= optionsLimit;
+  return fits ? lowerdirs : lowerdirs.filter((name) => dispensable?.has(name) !== true);
 }
 
 function mountWith(stack: OverlayStack, data: string): void {

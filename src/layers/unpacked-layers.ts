@@ -10,7 +10,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { chmod, chown, mkdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Digest, digestHex } from '../common/digest.js';
 import { untilAborted } from '../common/until-aborted.js';
@@ -82,7 +82,7 @@ export class UnpackedLayers {
       throw error;
     }
     inheritDirectories({ target, directories: staged.implicitDirectories, parents });
-    await makeDurable(target);
+    await syncFileSystem(target);
   }
 
   /** Removes what was unpacked ahead until `ended` and nobody asked for. */
@@ -145,15 +145,6 @@ async function copyRoot(from: string, to: string): Promise<void> {
   const { uid, gid, mode } = await stat(from);
   await chown(to, uid, gid);
   await chmod(to, mode & 0o7777);
-}
-
-async function makeDurable(folder: string): Promise<void> {
-  const handle = await open(folder);
-  try {
-    await syncFileSystem(handle.fd);
-  } finally {
-    await handle.close();
-  }
 }
 
 async function removeStaged(staging: Promise<Staged>): Promise<void> {

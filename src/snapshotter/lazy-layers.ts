@@ -35,6 +35,11 @@ export interface LazyLayers {
   /** The folder of a layer. @throws SiphonError `not-found` where it is not served */
   path(number: number): string;
   /**
+   * Folders directly above that of a layer which make reading faster and say nothing else, topmost first: an overlay may
+   * do without. They stay as they are while the layer is served.
+   */
+  above(number: number): string[];
+  /**
    * Makes a folder with the directories that a prepared layer needs but does not describe, as the layers
    * below have them; on disk for good when it resolves. It is to stand directly above the layer's own.
    * Nothing is made where there are none.

@@ -5,6 +5,7 @@
  * and `\` escapes; {@link checkMountable} keeps such paths out.
  */
 
+import { dirname } from 'node:path';
 import { SiphonError } from '../common/errors.js';
 import { isUserNamespace } from '../common/user-namespace.js';
 
@@ -21,6 +22,11 @@ export interface OverlayLayers {
   upper?: { fs: string; work: string };
   /** Read-only folders, nearest parent first. */
   lowers: readonly string[];
+  /**
+   * Those of them that say nothing which the others do not. They are left out where there would be too many, where one
+   * bind mount is enough without, and where what is below is shown with other owners.
+   */
+  dispensable: ReadonlySet<string>;
   /** What is mounted where there are no layers at all but a view's own empty folder. */
   empty: string;
   /** Further options of overlay, such as `userxattr`. */
@@ -29,18 +35,37 @@ export interface OverlayLayers {
   idMapping?: readonly string[];
 }
 
+/** Bytes of options that whoever mounts surely takes: a page (mount(2)), and what they may add of their own. */
+const MAX_OPTIONS = 4096 - 128;
+/** OVL_MAX_STACK of Linux. */
+const MAX_LOWERS = 500;
+
 /** The mounts of a snapshot: one bind mount where that is enough, else one overlay. */
 export function overlayMounts(layers: OverlayLayers): Mount[] {
-  const { upper, idMapping = [] } = layers;
+  const { upper, idMapping = [], dispensable } = layers;
   // Overlay refuses a folder twice; the nearest says all that a farther one of the same layer could.
-  const lowers = [...new Set(layers.lowers)];
+  const all = [...new Set(layers.lowers)];
+  const lowers = all.filter((path) => !dispensable.has(path));
   if (lowers.length === 0) return [bindMount(upper?.fs ?? layers.empty, upper ? 'rw' : 'ro')];
   const [only] = lowers;
   if (upper === undefined && only !== undefined && lowers.length === 1)
     return [bindMount(only, 'ro', idMapping)];
   const folders = upper === undefined ? [] : [`workdir=${upper.work}`, `upperdir=${upper.fs}`];
-  const options = [...idMapping, ...layers.options, ...folders, `lowerdir=${lowers.join(':')}`];
+  const others = [...idMapping, ...layers.options, ...folders];
+  const best = idMapping.length === 0 && fits(all, others) ? all : lowers;
+  const options = [...others, `lowerdir=${best.join(':')}`];
   return [{ type: 'overlay', source: 'overlay', target: '', options }];
+}
+
+/** As containerd counts it, which makes lower folders relative to the one that all lie in. */
+function fits(lowers: readonly string[], others: readonly string[]): boolean {
+  const [first = '', ...rest] = lowers;
+  let shared = dirname(first);
+  while (!rest.every((path) => path.startsWith(`${shared}/`)) && shared !== '/')
+    shared = dirname(shared);
+  const relative = lowers.map((path) => path.slice(shared.length + 1));
+  const options = [...others, `lowerdir=${relative.join(':')}`].join(',');
+  return lowers.length <= MAX_LOWERS && options.length <= MAX_OPTIONS;
 }
 
 /**

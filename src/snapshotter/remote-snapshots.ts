@@ -20,6 +20,7 @@ import type { SnapshotDirectories } from './directories.js';
 import { type LayerNaming, layerNaming, targetLabel } from './labels.js';
 import type { LazyLayers, Lower, RootAttributes, UnpackReason } from './lazy-layers.js';
 import type { Metadata } from './metadata.js';
+import type { OverlayLayers } from './overlay.js';
 import type { Labels, Snapshot, Usage } from './snapshot.js';
 
 /** Layers restored at once at start. */
@@ -124,15 +125,19 @@ export class RemoteSnapshots {
   }
 
   /**
-   * The folders with the snapshots' own content, in their order: for a lazy one perhaps two.
+   * The folders with the snapshots' own content, in their order: for a lazy one perhaps several.
    * @throws SiphonError `unavailable` where lazy layers are off
    */
-  folders(snapshots: readonly Snapshot[]): string[] {
-    return this.#lowers(snapshots).flatMap((lower) => {
+  folders(snapshots: readonly Snapshot[]): Pick<OverlayLayers, 'lowers' | 'dispensable'> {
+    const dispensable = new Set<string>();
+    const lowers = this.#lowers(snapshots).flatMap((lower) => {
       if (typeof lower === 'string') return [lower];
-      const path = this.#layers().path(lower.layer);
-      return lower.implied === undefined ? [path] : [lower.implied, path];
+      const above = this.#layers().above(lower.layer);
+      for (const path of above) dispensable.add(path);
+      const own = [...above, this.#layers().path(lower.layer)];
+      return lower.implied === undefined ? own : [lower.implied, ...own];
     });
+    return { lowers, dispensable };
   }
 
   /**

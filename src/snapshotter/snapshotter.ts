@@ -244,10 +244,9 @@ export class Snapshotter implements AsyncDisposable {
     const fs = this.#directories.fs(snapshot.id);
     const upper =
       snapshot.kind === 'active' ? { fs, work: this.#directories.work(snapshot.id) } : undefined;
-    const lowers = this.#remote.folders(parents);
     return overlayMounts({
       ...(upper && { upper }),
-      lowers,
+      ...this.#remote.folders(parents),
       empty: fs,
       options: this.#overlayOptions,
       ...(this.#remapIds && { idMapping: idMappingOf(snapshot.labels)?.options ?? [] }),

@@ -59,7 +59,7 @@ export async function writeImpliedFolder(options: ImpliedFolderOptions): Promise
   );
   if (inherited.size === 0) return false;
   await writeDirectories(target, inherited, own);
-  await syncFolder(target);
+  await syncFileSystem(target);
   return true;
 }
 
@@ -98,15 +98,6 @@ export async function writeDirectories(
     }
   } finally {
     closeSync(root);
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await syncFileSystem(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 

@@ -23,7 +23,8 @@ async function filling(room = () => Number.POSITIVE_INFINITY, log = silentLogger
   const indexPathOf = (number: number): string => join(directoryOf(number), 'index.db');
   const refuse = (): void => undefined;
   const places = { content, directoryOf, indexPathOf };
-  const fill = new BackgroundFill({ ...places, delay: 0, room, refuse, log });
+  const whole = (): Promise<void> => Promise.resolve();
+  const fill = new BackgroundFill({ ...places, delay: 0, room, whole, refuse, log });
   const layer = async (number: number, read: BlobSource['read'], blob: Buffer) => {
     const directory = directoryOf(number);
     mkdirSync(directory);

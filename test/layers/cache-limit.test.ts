@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, statSync, utimesSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { expect, onTestFinished, test } from 'vitest';
@@ -23,7 +23,14 @@ function layersOf(limit: number, whole = 0) {
   const directory = temporaryFolder();
   const open = new Map<number, CachedLayer>();
   const wholeBytes = (): number => whole;
-  const cacheLimit = new CacheLimit({ directory, limit, open, wholeBytes, log: silentLogger });
+  const held = new Set<number>();
+  const dropLargeFiles = (number: number): boolean => {
+    if (held.has(number)) return false;
+    rmSync(join(directory, String(number), 'files'), { recursive: true });
+    return true;
+  };
+  const log = silentLogger;
+  const cacheLimit = new CacheLimit({ directory, limit, open, wholeBytes, dropLargeFiles, log });
   onTestFinished(() => cacheLimit.close());
   /** Opens a layer whose spans are all here, the last of them used most recently. */
   const add = async (number: number, of = index()): Promise<SpanCache> => {
@@ -44,7 +51,13 @@ function layersOf(limit: number, whole = 0) {
     open.delete(number);
   };
   const sizeOf = (number: number) => statSync(join(directory, String(number), 'data')).blocks * 512;
-  return { directory, open, cacheLimit, add, close, sizeOf };
+  /** Keeps large files of a layer apart, as far as the limit can tell. */
+  const keepApart = (number: number, bytes: number): void => {
+    const files = join(directory, String(number), 'files');
+    mkdirSync(files, { recursive: true });
+    writeFileSync(join(files, 'size'), String(bytes));
+  };
+  return { directory, open, cacheLimit, add, close, sizeOf, held, keepApart };
 }
 
 function presentIn(cache: SpanCache): number[] {
@@ -175,6 +188,25 @@ test('parts that this process has open go where they are not in use', async () =
   spare = { bytes: 2 << 20, lastUse: PAST };
   cacheLimit.enforce();
   expect(dropped).toBe(1);
+});
+
+test('large files that are kept apart count, and go with nobody holding their layer', async () => {
+  const { directory, cacheLimit, add, close, held, keepApart } = layersOf(16 << 20);
+  const cache = await add(1);
+  await add(2);
+  await add(3);
+  for (const number of [1, 2, 3]) keepApart(number, 5 << 20);
+  for (const number of [2, 3]) {
+    close(number);
+    utimesSync(join(directory, String(number), 'present'), PAST, PAST);
+  }
+  held.add(2);
+  expect(cacheLimit.size()).toBeGreaterThan(20 << 20);
+  expect(cacheLimit.roomForBlobs).toBeLessThanOrEqual(1 << 20);
+  cacheLimit.enforce();
+  const left = [1, 2, 3].filter((n) => existsSync(join(directory, String(n), 'files')));
+  expect(left).toEqual([1, 2]);
+  expect(presentIn(cache).length).toBeGreaterThan(0);
 });
 
 test('whole blobs count, stay, and leave a little to spans', async () => {

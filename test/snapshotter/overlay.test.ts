@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { checkMountable, overlayMounts, overlayOptions } from '#src/snapshotter/overlay.js';
 
 const upper = { fs: '/s/9/fs', work: '/s/9/work' };
-const rest = { empty: '/s/9/fs', options: [] };
+const rest = { empty: '/s/9/fs', options: [], dispensable: new Set<string>() };
 
 describe('overlayMounts', () => {
   test('without a parent, the folder itself', () => {
@@ -37,9 +37,9 @@ describe('overlayMounts', () => {
       { ...overlay, options: ['lowerdir=/s/2/fs:/s/1/fs'] },
     ]);
     const options = ['userxattr', 'workdir=/s/9/work', 'upperdir=/s/9/fs', 'lowerdir=/s/1/fs'];
-    expect(
-      overlayMounts({ upper, lowers: ['/s/1/fs'], empty: '', options: ['userxattr'] }),
-    ).toEqual([{ ...overlay, options }]);
+    expect(overlayMounts({ ...rest, upper, lowers: ['/s/1/fs'], options: ['userxattr'] })).toEqual([
+      { ...overlay, options },
+    ]);
   });
 
   test('a layer that stands in the stack twice is named once, where it is nearest', () => {
@@ -47,6 +47,38 @@ describe('overlayMounts', () => {
     expect(overlayMounts({ lowers, ...rest })).toMatchObject([
       { options: ['lowerdir=/fuse/3:/fuse/2:/fuse/1'] },
     ]);
+  });
+});
+
+describe('overlayMounts with folders that it may do without', () => {
+  const lowers = ['/r/layers/1/files/tree', '/r/fuse/1'];
+  const both = { ...rest, lowers, dispensable: new Set(lowers.slice(0, 1)) };
+
+  test('takes them into an overlay', () => {
+    const [mount] = overlayMounts({ ...both, upper });
+    expect(mount?.options.at(-1)).toBe('lowerdir=/r/layers/1/files/tree:/r/fuse/1');
+  });
+
+  test('leaves them out of a view that is one folder, and where owners are shifted', () => {
+    expect(overlayMounts(both)).toMatchObject([{ type: 'bind', source: '/r/fuse/1' }]);
+    const [mount] = overlayMounts({ ...both, upper, idMapping: ['uidmap=0:1:2'] });
+    expect(mount?.options.at(-1)).toBe('lowerdir=/r/fuse/1');
+  });
+
+  test('leaves them out where a page would not hold all, relative to what they share', () => {
+    const long = '/r'.repeat(1000);
+    const stack = (count: number): { lowers: string[]; dispensable: Set<string> } => {
+      const numbers = Array.from({ length: count }, (_, n) => n + 100);
+      const above = numbers.map((n) => `${long}/layers/${n}/files/tree`);
+      const all = numbers.flatMap((n, at) => [above[at] ?? '', `${long}/fuse/${n}`]);
+      return { lowers: all, dispensable: new Set(above) };
+    };
+    const countOf = (count: number): number | undefined =>
+      overlayMounts({ ...rest, ...stack(count) })[0]
+        ?.options.at(-1)
+        ?.split(':').length;
+    expect(countOf(100)).toBe(200);
+    expect(countOf(130)).toBe(130);
   });
 });
 

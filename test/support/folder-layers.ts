@@ -68,6 +68,10 @@ export class FolderLayers implements LazyLayers {
     return join(this.#root, String(number));
   }
 
+  above(): string[] {
+    return [];
+  }
+
   root(number: number): RootAttributes {
     return statSync(this.path(number));
   }
