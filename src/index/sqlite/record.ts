@@ -54,12 +54,15 @@ export class RecordWriter {
     return this.#type(INTEGER_OF_SIZE[size] ?? NULL);
   }
 
-  /** A blob of the bytes of `text`. */
+  /** A blob of the bytes of `text`. @throws RangeError where the record becomes longer than it may */
   text(text: ByteString): this {
-    this.#valuesEnd += this.#values.write(text, this.#valuesEnd, 'latin1');
+    const written = this.#values.write(text, this.#valuesEnd, 'latin1');
+    if (written < text.length) throw new RangeError(`Cannot store ${text.length} bytes of text`);
+    this.#valuesEnd += written;
     return this.#type(BLOB + 2 * text.length);
   }
 
+  /** @throws RangeError where the record becomes longer than it may */
   blob(bytes: Uint8Array): this {
     this.#values.set(bytes, this.#valuesEnd);
     this.#valuesEnd += bytes.length;

@@ -107,3 +107,9 @@ test('what is no integer is not stored', () => {
   for (const value of [0.5, 2 ** 53, Number.NaN])
     expect(() => record.integer(value)).toThrow(RangeError);
 });
+
+test('no record is longer than it may be', () => {
+  const record = new RecordWriter(100).begin();
+  expect(() => record.text('x'.repeat(101))).toThrow(RangeError);
+  expect(() => record.blob(Buffer.alloc(101))).toThrow(RangeError);
+});
