@@ -48,7 +48,11 @@ const syncfs_ = process_.func('int syncfs(int descriptor)');
 const fallocate_ = process_.func(
   'int fallocate(int descriptor, int mode, int64_t offset, int64_t length)',
 );
+const posix_fadvise_ = process_.func(
+  'int posix_fadvise(int descriptor, int64_t offset, int64_t length, int advice)',
+);
 const flock_ = process_.func('int flock(int descriptor, int operation)');
+const POSIX_FADV_WILLNEED = 3;
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 const LOCK_SH = 1;
@@ -100,6 +104,13 @@ export function punchHole(descriptor: number, offset: number, length: number): v
   if (fallocate_(descriptor, mode, offset, length) !== 0) {
     throw new SystemError('fallocate', koffi.errno(), String(descriptor));
   }
+}
+
+/** posix_fadvise(2): the kernel begins to read these bytes from the disk; nobody waits for them. */
+export function willNeed(descriptor: number, offset: number, length: number): void {
+  // It returns the errno instead of setting it.
+  const errno = Number(posix_fadvise_(descriptor, offset, length, POSIX_FADV_WILLNEED));
+  if (errno !== 0) throw new SystemError('posix_fadvise', errno, String(descriptor));
 }
 
 /**

@@ -3,13 +3,18 @@
  * database connection and a descriptor of its own.
  */
 
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { LayerIndex } from '../index/layer-index.js';
 import type { ServedLayer } from './served-layer.js';
 
 export interface OpenLayer {
   number: number;
   index: LayerIndex;
+  /** A descriptor of the index's file, and its size in bytes. */
+  indexFile: number;
+  indexSize: number;
+  /** When the end of the index is to be read ahead again, in milliseconds since the epoch. */
+  indexDue: number;
   /** Descriptor of the span cache's data. */
   cache: number;
   cachePath: string;
@@ -50,12 +55,18 @@ export class LayerTable {
     this.#open.delete(number);
     if (open === undefined) return;
     open.index.close();
+    closeSync(open.indexFile);
     closeSync(open.cache);
   }
 
   /** `undefined` for a layer that is not served. @throws what opening its index or cache throws */
   get(number: number): OpenLayer | undefined {
     return this.#open.get(number) ?? this.#openServed(number);
+  }
+
+  /** As {@link get}, for a layer that something has asked for before. */
+  opened(number: number): OpenLayer | undefined {
+    return this.#open.get(number);
   }
 
   has(number: number): boolean {
@@ -75,11 +86,21 @@ export class LayerTable {
     const served = this.#served.get(number);
     if (served === undefined) return undefined;
     const index = LayerIndex.open(served.indexPath);
+    const files: number[] = [];
+    const openFile = (path: string): number => {
+      const file = openSync(path, 'r');
+      files.push(file);
+      return file;
+    };
     try {
+      const indexFile = openFile(served.indexPath);
       const open: OpenLayer = {
         number,
         index,
-        cache: openSync(served.cachePath, 'r'),
+        indexFile,
+        indexSize: fstatSync(indexFile).size,
+        indexDue: 0,
+        cache: openFile(served.cachePath),
         cachePath: served.cachePath,
         presence: new Uint8Array(served.presence),
         used: new Uint32Array(served.used ?? new SharedArrayBuffer(0)),
@@ -88,6 +109,7 @@ export class LayerTable {
       return open;
     } catch (error) {
       index.close();
+      for (const file of files) closeSync(file);
       throw error;
     }
   }

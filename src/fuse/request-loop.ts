@@ -69,6 +69,16 @@ function answer(loop: Loop, request: Request, reply: Reply, length: number): voi
     const code = systemCode(error);
     if (code !== 'ENOENT' && code !== 'ENODEV') loop.failed('reply', request, error);
   }
+  readAhead(loop, request);
+}
+
+/** While the reader goes on with the answer. */
+function readAhead(loop: Loop, request: Request): void {
+  try {
+    loop.serving.ahead.answered(request.layer);
+  } catch (error) {
+    loop.failed('read-ahead', request, error);
+  }
 }
 
 function perform(loop: Loop, request: Request, reply: Reply, length: number): Outcome {

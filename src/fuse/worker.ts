@@ -4,6 +4,7 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { errorMessage } from '../common/errors.js';
 import { threadId } from '../ffi/thread-interrupt.js';
 import { countBytes } from './counters.js';
+import { DiskReadAhead } from './disk-read-ahead.js';
 import { LayerTable } from './layer-table.js';
 import type { Serving } from './operations/operation.js';
 import { serveRequests } from './request-loop.js';
@@ -23,6 +24,7 @@ const serving: Serving = {
   layers,
   root: new RootDirectory(layers, settings.time),
   agreement: settings.agreement,
+  ahead: new DiskReadAhead(layers),
   defer: (read) => tell({ kind: 'miss', read }),
   hold: ({ uniqueLow, uniqueHigh, pid }) =>
     tell({ kind: 'held', request: { uniqueLow, uniqueHigh, pid } }),

@@ -25,7 +25,8 @@ export const read: Operation = (serving, request, reply) => {
   const layer = layerOf(serving, request);
   if (layer === undefined) return errno.ESTALE;
   const size = Math.min(request.u32(16), reply.room);
-  const segments = layer.index.segments(request.ino, request.u64(8), size);
+  const offset = request.u64(8);
+  const segments = layer.index.segments(request.ino, offset, size);
   for (;;) {
     const before = absentSpans(layer.index, layer.presence, segments);
     if (before !== undefined) return defer(serving, request, segments, before);
@@ -33,6 +34,7 @@ export const read: Operation = (serving, request, reply) => {
     if (absentSpans(layer.index, layer.presence, segments) === undefined) break;
     reply.clear();
   }
+  if (offset === 0) serving.ahead.began(layer, segments);
   noteUse(layer.index, layer.used, segments);
   serving.countBytes(reply.length - replyHeaderSize);
   return 0;

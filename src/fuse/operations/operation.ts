@@ -5,6 +5,7 @@ import type { Inode } from '../../index/layer-model.js';
 import type { Agreement } from '../protocol/init.js';
 import type { Reply, Validity } from '../protocol/reply.js';
 import type { Request } from '../protocol/request.js';
+import type { DiskReadAhead } from '../disk-read-ahead.js';
 import type { LayerTable, OpenLayer } from '../layer-table.js';
 import { type RootDirectory, rootLayer } from '../root-directory.js';
 import type { HeldRequest } from '../held-requests.js';
@@ -27,6 +28,7 @@ export interface Serving {
   readonly layers: LayerTable;
   readonly root: RootDirectory;
   readonly agreement: Agreement;
+  readonly ahead: DiskReadAhead;
   /** Hands a read to the main thread, because spans are absent. */
   defer(read: MissedRead): void;
   /** Tells the main thread of a request that is answered when the kernel sends it again. */
