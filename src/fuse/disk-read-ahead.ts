@@ -3,7 +3,7 @@
  * goes on, rather than while somebody waits. Without it cold reads wait for one page of an index, or one small file, after
  * the other. What is in the page cache already costs next to nothing.
  *
- * - Of an index in use, the end: there are the listings, and in most layers all of the tree.
+ * - Of an index in use, the end, for what is about spans is at the begin: in most layers that is all of the tree.
  * - Of a layer's cache file, what lies around the begin of a file that somebody begins to read, where of its span
  *   something was read not long ago: files of one folder lie side by side in the tar, and are often read together. Who
  *   reads here and there gets no more than that. Absent spans are left out, for they are holes.
