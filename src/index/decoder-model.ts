@@ -5,6 +5,7 @@
  */
 
 import type { TarDigests } from './layer-digests.js';
+import type { Blocks } from './sparse-window.js';
 
 /** A place from which decoding can start. */
 export interface Checkpoint {
@@ -21,11 +22,10 @@ export interface DecoderListener {
   output(bytes: Buffer): void;
   /** The next output begins at this place. */
   checkpoint(at: Checkpoint): void;
-  /**
-   * What decoding needs of the output before the last checkpoint; comes before the next one. Valid during the call only.
-   * @param isPacked whether it is as the index stores it
-   */
-  window(bytes: Buffer, isPacked?: boolean): void;
+  /** The output before the last checkpoint, and the blocks behind it; comes before the next one. Valid during the call only. */
+  window(bytes: Buffer, blocks: Blocks): void;
+  /** The same where it has been made what the index stores. */
+  packedWindow(bytes: Buffer): void;
   /** The next output begins another span, which decoding reaches from the last checkpoint only. */
   split(): void;
 }

@@ -7,6 +7,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { WINDOW_SIZE } from '../ffi/zlib.js';
 import type { Compression } from './layer-model.js';
 import { OUTPUT_SIZE } from './decoder-model.js';
+import { SPARSE_INPUT } from './sparse-window.js';
 
 /** `workerData` of the worker. */
 export interface DecoderLink {
@@ -39,7 +40,8 @@ export const ORDER = { begin: 0, push: 1, finish: 2, close: 3 } as const;
 
 /**
  * Records from the worker. Output: offset and length in the arena. Checkpoint: its offset in the blob, bits
- * and previous end. Window: offset and length in the arena, and 1 where it is packed. Taken: an order to push is done. Finished: what
+ * and previous end. Window: its offset and length in the arena, the length of the blocks behind it, and their bits. Packed window: offset
+ * and length in the arena. Taken: an order to push is done. Finished: what
  * {@link SpanDecoder.finish} returns. Failed: the error is at the port.
  */
 export const EVENT = {
@@ -50,11 +52,14 @@ export const EVENT = {
   taken: 4,
   finished: 5,
   failed: 6,
+  packedWindow: 7,
 } as const;
 
 /** How far the decoder may be ahead, in pieces of output and in windows. */
 export const OUTPUTS = 16;
 export const WINDOWS = 4;
+/** A window, and the blocks behind it. */
+export const WINDOW_ROOM = WINDOW_SIZE + SPARSE_INPUT;
 /** Records that the other thread is behind, from which on windows are packed by the decoder. */
 export const AHEAD = OUTPUTS / 2;
-export const DECODER_MEMORY = OUTPUTS * OUTPUT_SIZE + WINDOWS * WINDOW_SIZE;
+export const DECODER_MEMORY = OUTPUTS * OUTPUT_SIZE + WINDOWS * WINDOW_ROOM;

@@ -130,7 +130,7 @@ class RemoteDecoder implements SpanDecoder {
     });
   }
 
-  #follow([what, a = 0, b = 0, c = 0]: RingRecord): void {
+  #follow([what, a = 0, b = 0, c = 0, d = 0]: RingRecord): void {
     switch (what) {
       case EVENT.output:
         this.#listener.output(Buffer.from(this.#arena, a, b));
@@ -139,7 +139,13 @@ class RemoteDecoder implements SpanDecoder {
         this.#listener.checkpoint({ blobOffset: a, bits: b, previousEnd: c });
         break;
       case EVENT.window:
-        this.#listener.window(Buffer.from(this.#arena, a, b), c === 1);
+        this.#listener.window(Buffer.from(this.#arena, a, b), {
+          input: Buffer.from(this.#arena, a + b, c),
+          bits: d,
+        });
+        break;
+      case EVENT.packedWindow:
+        this.#listener.packedWindow(Buffer.from(this.#arena, a, b));
         break;
       case EVENT.split:
         this.#listener.split();

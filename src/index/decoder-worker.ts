@@ -1,7 +1,6 @@
 /** The worker thread that decodes one layer after another; started by {@link DecoderThread}. */
 
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { WINDOW_SIZE } from '../ffi/zlib.js';
 import { type DecoderListener, OUTPUT_SIZE, type SpanDecoder } from './decoder-model.js';
 import {
   AHEAD,
@@ -11,10 +10,12 @@ import {
   ORDER,
   OUTPUTS,
   WINDOWS,
+  WINDOW_ROOM,
 } from './decoder-protocol.js';
-import { packWindow } from './pack-window.js';
+import { WindowPacker } from './pack-window.js';
 import { SharedDigests } from './shared-digests.js';
 import { spanDecoder } from './span-decoder.js';
+import type { Blocks } from './sparse-window.js';
 import { failureOf } from './thread-failure.js';
 import { announceThread } from './thread-life.js';
 import { type RingRecord, RingStopped, ThreadRing } from './thread-ring.js';
@@ -54,6 +55,7 @@ class Pieces {
 let arena: SharedArrayBuffer | undefined;
 let decoder: SpanDecoder | undefined;
 let digests: SharedDigests | undefined;
+let packer: WindowPacker | undefined;
 
 try {
   for (;;) orders.takeNext(performOrFail);
@@ -97,6 +99,8 @@ function perform([what, offset = 0, length = 0]: RingRecord): void {
 function close(): void {
   decoder?.close();
   decoder = undefined;
+  packer?.[Symbol.dispose]();
+  packer = undefined;
   digests = undefined;
   arena = undefined;
 }
@@ -110,7 +114,7 @@ function begin(): void {
   digests = job.digests && new SharedDigests(job.digests, events, arena);
   const outputs = new Pieces(arena, job.memoryOffset, OUTPUTS, OUTPUT_SIZE);
   const windowsOffset = job.memoryOffset + OUTPUTS * OUTPUT_SIZE;
-  const windows = new Pieces(arena, windowsOffset, WINDOWS, WINDOW_SIZE);
+  const windows = new Pieces(arena, windowsOffset, WINDOWS, WINDOW_ROOM);
   decoder = spanDecoder(job.compression, listenerWith(windows), {
     spanSize: job.spanSize,
     checksums: job.checksums,
@@ -124,20 +128,28 @@ function listenerWith(windows: Pieces): DecoderListener {
     split: () => events.write([EVENT.split]),
     checkpoint: ({ blobOffset, bits, previousEnd }) =>
       events.write([EVENT.checkpoint, blobOffset, bits, previousEnd]),
-    window(bytes) {
-      const packed = packAhead(bytes);
-      const offset = put(packed ?? bytes, windows.next());
-      const place = [offset, (packed ?? bytes).length, packed === undefined ? 0 : 1] as const;
-      events.write([EVENT.window, ...place]);
+    window(bytes, { input, bits }) {
+      const packed = packAhead(bytes, { input, bits });
+      if (packed !== undefined) {
+        this.packedWindow(packed);
+        return;
+      }
+      const place = windows.next();
+      const offset = put(bytes, place);
+      put(input, place.subarray(bytes.length));
+      events.write([EVENT.window, offset, bytes.length, input.length, bits]);
+    },
+    packedWindow(bytes) {
+      events.write([EVENT.packedWindow, put(bytes, windows.next()), bytes.length]);
     },
   };
 }
 
-/** The window packed, where the other thread is behind, and it becomes smaller by it. */
-function packAhead(window: Buffer): Buffer | undefined {
+/** The window packed, where the other thread is behind. */
+function packAhead(window: Buffer, blocks: Blocks): Buffer | undefined {
   if (events.isDone((events.written - AHEAD) | 0)) return undefined;
-  const packed = packWindow(window);
-  return packed.length < window.length ? packed : undefined;
+  packer ??= new WindowPacker();
+  return packer.pack(window, blocks);
 }
 
 /** Returns where `bytes` are now. */

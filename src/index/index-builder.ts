@@ -131,6 +131,7 @@ export class IndexBuilder {
       prefetchEnd: 0,
     };
     checkExpected(facts, this.#expected);
+    this.#recorder[Symbol.dispose]();
     this.#writeSpans(spans, digests);
     const info = this.#writer.finish(facts);
     rmSync(this.#stagingPath, { force: true });
@@ -140,6 +141,7 @@ export class IndexBuilder {
   /** Removes what is there so far. */
   abort(): void {
     this.#decoder?.spans.close();
+    this.#recorder[Symbol.dispose]();
     this.#writer.close();
     rmSync(this.#stagingPath, { force: true });
     rmSync(this.#path, { force: true });

@@ -6,15 +6,15 @@
  * block begins, which need not be the first of a byte; and the 32 KiB of output before it, which the
  * block may copy from (the window). zlib stops at such places when asked with `Z_BLOCK`, which costs time
  * at each, so it is asked only from `spanSize` bytes of output on; the first one then becomes a checkpoint.
- * The start of a gzip member needs no window, and of any other only what the blocks copy is told ({@link WindowSieve}),
- * once enough of them has come. For zstd see {@link ZstdDecoder}.
+ * The start of a gzip member needs no window, and any other only what of it the blocks copy: so it is told with
+ * the blocks, once enough of them have come. For zstd see {@link ZstdDecoder}.
  */
 
 import { SiphonError } from '../common/errors.js';
 import { Inflate, WINDOW_SIZE, Z } from '../ffi/zlib.js';
 import type { DecoderListener, DecoderOptions, SpanDecoder } from './decoder-model.js';
 import type { Compression } from './layer-model.js';
-import { SPARSE_INPUT, WindowSieve } from './sparse-window.js';
+import { SPARSE_INPUT } from './sparse-window.js';
 import { ZstdDecoder } from './zstd-decoder.js';
 
 export function spanDecoder(
@@ -48,7 +48,6 @@ class GzipDecoder implements SpanDecoder {
   readonly #listener: DecoderListener;
   readonly #options: DecoderOptions;
   readonly #inflate = new Inflate('gzip');
-  readonly #sieve = new WindowSieve();
   #open: Open | undefined;
   #output: Buffer;
   #filled = 0;
@@ -91,7 +90,6 @@ class GzipDecoder implements SpanDecoder {
 
   close(): void {
     this.#inflate.close();
-    this.#sieve[Symbol.dispose]();
   }
 
   /** Whether there is a member to go on with; skips what may stand between members. */
@@ -188,7 +186,7 @@ class GzipDecoder implements SpanDecoder {
     this.#open = undefined;
     const rest = this.#chunk.subarray(at, at + SPARSE_INPUT - earlier.length);
     const input = earlier.length === 0 ? rest : Buffer.concat([earlier, rest]);
-    this.#listener.window(this.#sieve.sparse(window, input, bits));
+    this.#listener.window(window, { input, bits });
   }
 
   /** The chunk is the caller's again. */

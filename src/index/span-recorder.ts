@@ -7,7 +7,8 @@
 import { SiphonError } from '../common/errors.js';
 import type { Checkpoint, DecoderListener } from './decoder-model.js';
 import type { RunningDigests } from './layer-digests.js';
-import { packWindow } from './pack-window.js';
+import { WindowPacker } from './pack-window.js';
+import type { Blocks } from './sparse-window.js';
 import { MAX_GROUP_SIZE, MAX_SPAN_SIZE } from './span-limits.js';
 
 /** Stores the window of span `number`, as raw deflate. */
@@ -25,7 +26,7 @@ export interface RecordedSpan {
 
 export type UnhashedSpan = Omit<RecordedSpan, 'digest'>;
 
-export class SpanRecorder implements DecoderListener {
+export class SpanRecorder implements DecoderListener, Disposable {
   readonly #digests: RunningDigests;
   readonly #writeWindow: WindowWriter;
   readonly #consume: (bytes: Buffer) => void;
@@ -38,6 +39,7 @@ export class SpanRecorder implements DecoderListener {
   #next: Checkpoint | undefined;
   #nextWindow: Buffer | undefined;
   #splits = false;
+  #packer: WindowPacker | undefined;
   #tarOffset = 0;
 
   /** `consume` takes the bytes of the tar. */
@@ -59,9 +61,14 @@ export class SpanRecorder implements DecoderListener {
     this.#next ??= at;
   }
 
+  window(bytes: Buffer, blocks: Blocks): void {
+    this.#packer ??= new WindowPacker();
+    this.packedWindow(this.#packer.pack(bytes, blocks));
+  }
+
   /** Of the span to come, or of the one that has just begun. */
-  window(bytes: Buffer, isPacked = false): void {
-    const packed = isPacked ? Buffer.from(bytes) : packWindow(bytes);
+  packedWindow(bytes: Buffer): void {
+    const packed = Buffer.from(bytes);
     if (this.#next === undefined) this.#window = packed;
     else this.#nextWindow ??= packed;
   }
@@ -84,6 +91,11 @@ export class SpanRecorder implements DecoderListener {
   finish(blobEnd: number): UnhashedSpan[] {
     this.#endGroup(blobEnd);
     return this.#spans;
+  }
+
+  [Symbol.dispose](): void {
+    this.#packer?.[Symbol.dispose]();
+    this.#packer = undefined;
   }
 
   #begin(start: Checkpoint): void {

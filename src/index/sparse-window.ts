@@ -22,8 +22,11 @@ for (let place = 0; place < WINDOW_SIZE; place += 1) {
   HIGH[place] = place + 1 + (place >> 8);
 }
 
-interface Blocks {
+/** Deflate blocks, or the first of them. */
+export interface Blocks {
+  /** What of the blob begins with the first byte that holds bits of theirs. */
   input: Buffer;
+  /** How many high bits of that byte are theirs; 0 means all of it. */
   bits: number;
 }
 
@@ -37,12 +40,10 @@ export class WindowSieve implements Disposable {
   readonly #highWords = new Uint32Array(this.#high.buffer);
 
   /**
-   * The end of `window` that deflate blocks need, with zeros for the bytes that they do not copy.
-   * @param input what of the blob begins with the first byte that holds bits of the blocks
-   * @param bits how many high bits of that byte are theirs; 0 means all of it
-   * @returns `window` itself where the first {@link SPARSE_INPUT} bytes of `input` do not tell
+   * The end of `window` that the blocks behind it need, with zeros for the bytes that they do not copy.
+   * @returns `window` itself where the first {@link SPARSE_INPUT} bytes of the blocks do not tell
    */
-  sparse(window: Buffer, input: Buffer, bits: number): Buffer {
+  sparse(window: Buffer, { input, bits }: Blocks): Buffer {
     const blocks = { input: input.subarray(0, SPARSE_INPUT), bits };
     const length = this.#inflate(blocks, LOW, this.#low);
     if (length === undefined) return window;

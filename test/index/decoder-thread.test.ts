@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { deflateRawSync, gzipSync, inflateRawSync } from 'node:zlib';
+import { deflateRawSync, gzipSync } from 'node:zlib';
 import { expect, onTestFinished, test } from 'vitest';
 import { digestFromHash, digestOf } from '#src/common/digest.js';
 import type { Checkpoint, DecoderListener, SpanDecoder } from '#src/index/decoder-model.js';
 import { DECODER_MEMORY } from '#src/index/decoder-protocol.js';
 import { DecoderThread } from '#src/index/decoder-thread.js';
 import { decodeHere } from '#src/index/index-builder.js';
+import { WindowPacker } from '#src/index/pack-window.js';
 import { digestMemory } from '#src/index/shared-digests.js';
 import { SpanRecorder } from '#src/index/span-recorder.js';
 import { RunningDigests } from '#src/index/layer-digests.js';
@@ -27,8 +28,11 @@ function recording(): DecoderListener & { told: () => unknown[] } {
   return {
     output: (piece) => bytes.push(Buffer.from(piece)),
     checkpoint: (at: Checkpoint) => tell(at),
-    window: (needed, isPacked) =>
-      windows.push(digestOf(isPacked === true ? inflateRawSync(needed) : needed)),
+    window(bytes, blocks) {
+      using packer = new WindowPacker();
+      this.packedWindow(packer.pack(bytes, blocks));
+    },
+    packedWindow: (bytes) => windows.push(digestOf(bytes)),
     split: () => tell('split'),
     told() {
       tell();

@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { deflateRawSync, gzipSync, inflateRawSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { WINDOW_SIZE } from '#src/ffi/zlib.js';
-import { SPARSE_INPUT, WindowSieve } from '#src/index/sparse-window.js';
+import { WindowPacker } from '#src/index/pack-window.js';
+import { type Blocks, SPARSE_INPUT, WindowSieve } from '#src/index/sparse-window.js';
 import { spanDecoder } from '#src/index/span-decoder.js';
 import { indexOf } from './support/layers.js';
 import { file, tarOf } from './support/tar-bytes.js';
@@ -19,7 +20,7 @@ describe('a window', () => {
     const text = Buffer.concat(copied.map((at) => window.subarray(at, at + 100)));
     using sieve = new WindowSieve();
     const blocks = blocksAfter(window, text);
-    const sparse = sieve.sparse(window, blocks, 0);
+    const sparse = sieve.sparse(window, { input: blocks, bits: 0 });
     expect(sparse.length).toBe(WINDOW_SIZE - 300);
     for (const at of copied)
       expect(sparse.subarray(at - 300, at - 200)).toEqual(window.subarray(at, at + 100));
@@ -31,26 +32,28 @@ describe('a window', () => {
     const window = randomBytes(WINDOW_SIZE);
     using sieve = new WindowSieve();
     const blocks = blocksAfter(window, window.subarray(30_000, 30_200));
-    expect(sieve.sparse(window, blocks, 0).length).toBe(WINDOW_SIZE - 30_000);
+    expect(sieve.sparse(window, { input: blocks, bits: 0 }).length).toBe(WINDOW_SIZE - 30_000);
     const plain = blocksAfter(window, randomBytes(50));
-    expect(sieve.sparse(window, plain, 0).length).toBe(0);
+    expect(sieve.sparse(window, { input: plain, bits: 0 }).length).toBe(0);
   });
 
   test('that is shorter than 32 KiB keeps its places', () => {
     const window = randomBytes(1000);
     using sieve = new WindowSieve();
     const blocks = blocksAfter(window, window.subarray(300, 500));
-    expect(sieve.sparse(window, blocks, 0).subarray(0, 200)).toEqual(window.subarray(300, 500));
+    expect(sieve.sparse(window, { input: blocks, bits: 0 }).subarray(0, 200)).toEqual(
+      window.subarray(300, 500),
+    );
   });
 
   test('stays as it is where the blocks do not tell', () => {
     const window = randomBytes(WINDOW_SIZE);
     using sieve = new WindowSieve();
     const blocks = blocksAfter(window, randomBytes(20_000));
-    expect(sieve.sparse(window, blocks.subarray(0, 10_000), 0)).toBe(window);
+    expect(sieve.sparse(window, { input: blocks.subarray(0, 10_000), bits: 0 })).toBe(window);
     // Stored blocks of nothing at all, as many as are looked at.
     const empty = Buffer.alloc(SPARSE_INPUT + 5, Buffer.of(0, 0, 0, 0xff, 0xff));
-    expect(sieve.sparse(window, empty, 0)).toBe(window);
+    expect(sieve.sparse(window, { input: empty, bits: 0 })).toBe(window);
   });
 });
 
@@ -66,12 +69,14 @@ test('the windows of a blob do not depend on the pieces that it comes in', () =>
   const blob = gzipSync(prose(3 << 20));
   const windowsIn = (piece: number): Buffer[] => {
     const windows: Buffer[] = [];
+    using packer = new WindowPacker();
     const ignored = (): void => undefined;
     const listener = {
       output: ignored,
       checkpoint: ignored,
       split: ignored,
-      window: (bytes: Buffer) => void windows.push(Buffer.from(bytes)),
+      window: (bytes: Buffer, blocks: Blocks) => void windows.push(packer.pack(bytes, blocks)),
+      packedWindow: ignored,
     };
     const output = Buffer.alloc(64 << 10);
     const options = { spanSize: 128 << 10, checksums: true, nextOutput: () => output };
