@@ -22,6 +22,9 @@ for (let place = 0; place < WINDOW_SIZE; place += 1) {
   HIGH[place] = place + 1 + (place >> 8);
 }
 
+/** Bytes that differ in nothing would lie in so many places in front of a window. */
+const NOWHERE = 256;
+
 /** Deflate blocks, or the first of them. */
 export interface Blocks {
   /** What of the blob begins with the first byte that holds bits of theirs. */
@@ -35,9 +38,9 @@ export class WindowSieve implements Disposable {
   readonly #stream = new Inflate('raw');
   readonly #low = Buffer.allocUnsafeSlow(WINDOW_SIZE);
   readonly #high = Buffer.allocUnsafeSlow(WINDOW_SIZE);
-  /** The same, to be compared four bytes at a time. */
-  readonly #lowWords = new Uint32Array(this.#low.buffer);
-  readonly #highWords = new Uint32Array(this.#high.buffer);
+  /** The window, and what is kept of it, each behind room for what is no copy: to leave that out takes longer. */
+  readonly #full = new Uint8Array(NOWHERE + WINDOW_SIZE);
+  readonly #sparse = new Uint8Array(NOWHERE + WINDOW_SIZE);
 
   /**
    * The end of `window` that the blocks behind it need, with zeros for the bytes that they do not copy.
@@ -56,23 +59,21 @@ export class WindowSieve implements Disposable {
   }
 
   #pick(window: Buffer, length: number): Buffer {
-    const sparse = Buffer.alloc(window.length);
+    const [lows, highs, full, sparse] = [this.#low, this.#high, this.#full, this.#sparse];
     // The places are those of a whole window; this one may be shorter.
-    const before = WINDOW_SIZE - window.length;
-    let first = window.length;
-    const [lows, highs] = [this.#low, this.#high];
-    const [lowWords, highWords] = [this.#lowWords, this.#highWords];
+    const begin = NOWHERE + WINDOW_SIZE - window.length;
+    full.set(window, begin);
+    sparse.fill(0);
+    let first = full.length;
     for (let at = 0; at < length; at += 1) {
-      // Most words are no copies.
-      if ((at & 3) === 0 && lowWords[at >> 2] === highWords[at >> 2]) at += 3;
       const low = lows[at] ?? 0;
       const difference = ((highs[at] ?? 0) - low) & 0xff;
-      if (difference === 0) continue;
-      const place = (((difference - 1) << 8) | low) - before;
-      sparse[place] = window[place] ?? 0;
-      if (place < first) first = place;
+      // Without a difference it lies in front of the places, where nobody looks.
+      const place = NOWHERE + (((difference - 1) << 8) | low);
+      sparse[place] = full[place] ?? 0;
+      if (place >= NOWHERE && place < first) first = place;
     }
-    return sparse.subarray(first);
+    return Buffer.from(sparse.subarray(first));
   }
 
   /** @returns how many bytes are output; `undefined` where that is neither as much as can be copies nor all there is */
