@@ -15,7 +15,7 @@ import { APPLICATION_ID, FORMAT_VERSION, TABLES } from './schema.js';
  * SQLite's page cache for one reader, in KiB; each FUSE worker has one for each layer it served. Small,
  * because the kernel's page cache is behind it: measured in native-notes.md.
  */
-const CACHE_KIB = 512;
+const CACHE_KIB = 256;
 
 /** Offsets in the database header (sqlite.org/fileformat.html, section 1.3). */
 const HEADER = {
