@@ -25,7 +25,7 @@ import { MissedReads } from './missed-reads.js';
 import { encodeDevice, replyHeaderSize } from './protocol/reply.js';
 import { readSegments } from './read-segments.js';
 import type { ServedLayer } from './served-layer.js';
-import { absentSpans, noteUse } from './span-presence.js';
+import { absentSpans, noteUse, spansUnder } from './span-presence.js';
 
 export interface LibfuseMountOptions {
   /** An existing directory of the user's own. */
@@ -248,6 +248,7 @@ class LibfuseServer {
         layer: served.number,
         ino: inode.ino,
         segments,
+        spans: spansUnder(index, segments),
         firstSpan: absent.first,
         lastSpan: absent.last,
       });

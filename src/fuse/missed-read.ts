@@ -26,4 +26,6 @@ export interface MissedRead extends Miss {
   ino: number;
   /** What the answer is made of, in order. */
   segments: Segment[];
+  /** The spans under them, those included that were there: they may go while others are waited for. */
+  spans: number[];
 }

@@ -13,7 +13,7 @@ import type { Logger } from '../common/log.js';
 import { SharedWork } from '../common/shared-work.js';
 import { passing } from '../common/spare-buffers.js';
 import type { UnkeptSpan } from '../index/unkept-spans.js';
-import type { FetchSpans, MissedRead, UnkeptOf } from './missed-read.js';
+import type { FetchSpans, Miss, MissedRead, UnkeptOf } from './missed-read.js';
 import { RecentFailures } from './recent-failures.js';
 import { replyHeaderSize } from './protocol/reply.js';
 import { uniqueKey } from './protocol/request.js';
@@ -140,15 +140,19 @@ export class MissedReads {
     const cache = this.#options.cache(read.layer);
     if (cache === undefined) throw layerGone;
     if (this.#expired.includes(read)) throw timeUp;
+    const needed = rangeOf(read.layer, read.spans) ?? read;
+    let missing: Miss = read;
     for (let attempt = 0; attempt < fetchAttempts; attempt += 1) {
-      await this.#fetch(read, signal);
-      const unkept = this.#options.unkept?.(read) ?? [];
+      await this.#fetch(missing, signal);
+      const unkept = this.#options.unkept?.(needed) ?? [];
       const length = read.segments.reduce((sum, segment) => sum + segment.length, 0);
       const message = passing.take(replyHeaderSize + length);
       const contents = message.subarray(replyHeaderSize);
       await readSegments(cache.cachePath, read.segments, contents);
       fillFrom(unkept, read.segments, contents);
-      if (allThere(cache, read, unkept)) return message;
+      const absent = rangeOf(read.layer, absentOf(cache, read, unkept));
+      if (absent === undefined) return message;
+      missing = absent;
       passing.giveBack(message);
     }
     throw new SiphonError(
@@ -157,7 +161,7 @@ export class MissedReads {
     );
   }
 
-  #fetch({ layer, firstSpan, lastSpan }: MissedRead, signal: AbortSignal): Promise<void> {
+  #fetch({ layer, firstSpan, lastSpan }: Miss, signal: AbortSignal): Promise<void> {
     const miss = { layer, firstSpan, lastSpan };
     const key = `${layer}:${firstSpan}-${lastSpan}`;
     return this.#fetches.run(key, signal, (shared) => this.#options.fetch(miss, shared));
@@ -196,17 +200,20 @@ const readerDies = new Error('the reader is dying');
 const gone = new Error('the mount is gone');
 const layerGone = new Error('the layer is not served any more');
 
-function allThere(
+/** Spans that were not there for the whole of a read, or have not come. */
+function absentOf(
   { presence }: SpanData,
-  { firstSpan, lastSpan }: MissedRead,
+  { spans }: MissedRead,
   unkept: readonly UnkeptSpan[],
-): boolean {
-  const spans = new Uint8Array(presence);
-  for (let span = firstSpan; span <= lastSpan; span += 1) {
-    const isThere = Atomics.load(spans, span) !== 0 || unkept.some(({ number }) => number === span);
-    if (!isThere) return false;
-  }
-  return true;
+): number[] {
+  const present = new Uint8Array(presence);
+  const isUnkept = (span: number): boolean => unkept.some(({ number }) => number === span);
+  return spans.filter((span) => Atomics.load(present, span) === 0 && !isUnkept(span));
+}
+
+function rangeOf(layer: number, spans: readonly number[]): Miss | undefined {
+  if (spans.length === 0) return undefined;
+  return { layer, firstSpan: Math.min(...spans), lastSpan: Math.max(...spans) };
 }
 
 /** Fills in `fuse_out_header`. */

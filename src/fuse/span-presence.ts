@@ -15,24 +15,35 @@ export function absentSpans(
 ): SpanRange | undefined {
   let first = -1;
   let last = -1;
-  for (const segment of segments) {
-    if (segment.kind === 'hole' || segment.length === 0) continue;
-    const end = spans.spanAt(segment.tarOffset + segment.length - 1);
-    for (let span = spans.spanAt(segment.tarOffset); span <= end; span += 1) {
-      if (Atomics.load(presence, span) !== 0) continue;
-      if (first < 0) first = span;
-      last = span;
-    }
-  }
+  eachSpan(spans, segments, (span) => {
+    if (Atomics.load(presence, span) !== 0) return;
+    if (first < 0) first = span;
+    last = span;
+  });
   return first < 0 ? undefined : { first, last };
+}
+
+/** The spans that hold the bytes under `segments`, in their order; one may come again. */
+export function spansUnder(spans: SpanLocator, segments: readonly Segment[]): number[] {
+  const found: number[] = [];
+  eachSpan(spans, segments, (span) => found.push(span));
+  return found;
 }
 
 /** Notes that the bytes under `segments` are read now. */
 export function noteUse(spans: SpanLocator, used: Uint32Array, segments: readonly Segment[]): void {
   const now = Math.floor(Date.now() / 1000);
+  eachSpan(spans, segments, (span) => (used[span] = now));
+}
+
+function eachSpan(
+  spans: SpanLocator,
+  segments: readonly Segment[],
+  visit: (span: number) => void,
+): void {
   for (const segment of segments) {
     if (segment.kind === 'hole' || segment.length === 0) continue;
     const end = spans.spanAt(segment.tarOffset + segment.length - 1);
-    for (let span = spans.spanAt(segment.tarOffset); span <= end; span += 1) used[span] = now;
+    for (let span = spans.spanAt(segment.tarOffset); span <= end; span += 1) visit(span);
   }
 }

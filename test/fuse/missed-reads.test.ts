@@ -50,6 +50,7 @@ function read(unique: number, change: Partial<MissedRead> = {}): MissedRead {
       { kind: 'hole', length: 2 },
       { kind: 'data', tarOffset: 8, length: 2 },
     ],
+    spans: [0, 1],
     firstSpan: 0,
     lastSpan: 1,
     ...change,
@@ -76,6 +77,24 @@ it('answers with data and holes once the spans are there', async () => {
   subject.serve(read(4));
   expect(await settled(4)).toEqual({ errno: 0, bytes: '234\0\x0089' });
   expect(subject).toMatchObject({ count: 1, failures: 0, bytesRead: 7 });
+});
+
+it('fetches also what was there, and went while the rest was waited for', async () => {
+  const present = new Uint8Array(presence);
+  present[0] = 1;
+  const asked: number[][] = [];
+  const subject = reads(({ firstSpan, lastSpan }) => {
+    asked.push([firstSpan, lastSpan]);
+    present.fill(1, firstSpan, lastSpan + 1);
+    if (asked.length === 1) present[0] = 0;
+    return Promise.resolve();
+  });
+  subject.serve(read(4, { firstSpan: 1 }));
+  expect((await settled(4)).errno).toBe(0);
+  expect(asked).toEqual([
+    [1, 1],
+    [0, 0],
+  ]);
 });
 
 it('leaves nothing of earlier answers in a hole', async () => {

@@ -11,7 +11,7 @@ import type { Segment, SpanRange } from '../../index/layer-model.js';
 import type { OpenLayer } from '../layer-table.js';
 import { type Reply, replyHeaderSize } from '../protocol/reply.js';
 import type { Request } from '../protocol/request.js';
-import { absentSpans, noteUse } from '../span-presence.js';
+import { absentSpans, noteUse, spansUnder } from '../span-presence.js';
 import {
   DEFERRED,
   type Operation,
@@ -29,7 +29,10 @@ export const read: Operation = (serving, request, reply) => {
   const segments = layer.index.segments(request.ino, offset, size);
   for (;;) {
     const before = absentSpans(layer.index, layer.presence, segments);
-    if (before !== undefined) return defer(serving, request, segments, before);
+    if (before !== undefined) {
+      const spans = spansUnder(layer.index, segments);
+      return defer(serving, request, { segments, spans, absent: before });
+    }
     copySegments(layer, segments, reply);
     if (absentSpans(layer.index, layer.presence, segments) === undefined) break;
     reply.clear();
@@ -63,8 +66,7 @@ function readWhole(layer: OpenLayer, into: Buffer, offset: number): void {
 function defer(
   serving: Serving,
   request: Request,
-  segments: Segment[],
-  absent: SpanRange,
+  { segments, spans, absent }: { segments: Segment[]; spans: number[]; absent: SpanRange },
 ): Outcome {
   serving.defer({
     uniqueLow: request.uniqueLow,
@@ -73,6 +75,7 @@ function defer(
     layer: request.layer,
     ino: request.ino,
     segments,
+    spans,
     firstSpan: absent.first,
     lastSpan: absent.last,
   });
