@@ -1,11 +1,12 @@
 /** `siphon mount` by somebody who is not root, where everybody may open /dev/fuse, as udev has it. */
 
 import { spawnSync } from 'node:child_process';
-import { chmod, chown, mkdir, readdir } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DemoLayout, writeSmallLayout } from '../support/demo-layout.js';
+import { device, file, tarOf } from '../support/images.js';
 import { type Outcome, type Sandbox, must, openSandbox, run } from '../support/sandbox.js';
 import { fuseMissing } from '../support/served-folders.js';
 
@@ -59,6 +60,25 @@ describe.skipIf(missing !== undefined)(`siphon mount (${missing ?? 'by nobody'})
     expect(again).toMatchObject({ code: 0, stdout: expected.stdout });
     expect(again.stderr).not.toContain('names that are not UTF-8');
     expect(await readdir(join(home, 'root/mounts'))).toEqual([]);
+  });
+
+  it('lends nobody the rights of set-id files, and opens no devices', async () => {
+    const tar = join(sandbox.directory, 'rights.tar');
+    const [root, mode] = [{ uid: 0, gid: 0 }, 0o666];
+    await writeFile(
+      tar,
+      await tarOf([
+        file('id', await readFile('/usr/bin/id'), { ...root, mode: 0o6755 }),
+        device('null', { major: 1, minor: 3 }, { ...root, mode }),
+      ]),
+    );
+    const steps = `stat -c '%A %u' id null; ./id -u; ./id -g; cat null`;
+    const outcome = await asNobody(
+      `siphon mount '${tar}' mnt && (cd mnt; ${steps}); siphon umount mnt`,
+    );
+    const shown = ['-rwsr-sr-x 0', 'crw-rw-rw- 0', nobody, nobody];
+    expect(outcome.stdout, outcome.stderr).toBe(`${shown.join('\n')}\n`);
+    expect(outcome.stderr).toContain('cat: null: Permission denied');
   });
 
   it.each([
