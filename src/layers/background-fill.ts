@@ -18,7 +18,7 @@ import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { ContentStore } from '../content/content-store.js';
 import type { LayerInfo } from '../index/layer-model.js';
-import { untilAborted } from '../common/until-aborted.js';
+import { Turns } from '../common/turns.js';
 import { verifyAside } from '../index/verify-aside.js';
 import { diskRoom } from './disk-room.js';
 import type { LayerBlob } from './layer-blob.js';
@@ -69,8 +69,8 @@ export class BackgroundFill {
   readonly #reserved = new Map<FilledLayer, () => number>();
   /** What kind of failure each layer met last: the log is told of another. */
   readonly #said = new WeakMap<FilledLayer, ReturnType<typeof errorCode>>();
-  /** Settles with the last check that was begun: each keeps a core busy. */
-  #checked: Promise<unknown> = Promise.resolve();
+  /** Of checks: each keeps a core busy. */
+  readonly #checks = new Turns();
 
   constructor(options: BackgroundFillOptions) {
     this.#options = options;
@@ -195,7 +195,7 @@ export class BackgroundFill {
     const { format, tarSize } = layer.index.info;
     const job = { path: indexPathOf(number), blobPath, folder: directoryOf(number) };
     try {
-      await this.#inTurn(signal, async () => {
+      await this.#checks.take(signal, async () => {
         // Both tars are written out then.
         if (format !== 'siphon') await this.#requireDisk(layer, 2 * tarSize);
         await verifyAside(job, signal);
@@ -213,7 +213,7 @@ export class BackgroundFill {
     const { blobDigest } = layer.record;
     for (let rejected = 0; ; rejected += 1) {
       await this.#fetchRest(layer, blob);
-      const { path, digest } = await this.#inTurn(signal, () => blob.seal(signal));
+      const { path, digest } = await this.#checks.take(signal, () => blob.seal(signal));
       if (digest === blobDigest) return path;
       const message = `Cannot trust layer "${blobDigest}": what ${blob.name} gives has digest ${digest}`;
       if (rejected === MAX_REJECTIONS) {
@@ -223,14 +223,6 @@ export class BackgroundFill {
       this.#options.log.error({ layer: blobDigest }, `${message}, drawn anew`);
       await blob.drawAnew(rejected + 1);
     }
-  }
-
-  /** Does a check when those begun before are over; a layer that closes waits for no other's. */
-  async #inTurn<T>(signal: AbortSignal, check: () => Promise<T>): Promise<T> {
-    const before = this.#checked;
-    const mine = untilAborted(before, signal).then(check);
-    this.#checked = Promise.allSettled([before, mine]);
-    return mine;
   }
 
   /**

@@ -18,6 +18,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isAbandoned, renameDurably, temporaryName } from '../common/atomic-file.js';
 import { errorCode, errorMessage, systemCode } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
+import { Turns } from '../common/turns.js';
 import { untilAborted } from '../common/until-aborted.js';
 import type { ContentStore } from '../content/content-store.js';
 import { syncFileSystem, tryLockFile } from '../ffi/libc.js';
@@ -88,6 +89,8 @@ export interface LargeFilesOptions {
 
 export class LargeFiles {
   readonly #options: LargeFilesOptions;
+  /** Of trees: each keeps a core busy, and is told what room there is. */
+  readonly #trees = new Turns();
 
   constructor(options: LargeFilesOptions) {
     this.#options = options;
@@ -120,7 +123,7 @@ export class LargeFiles {
     const { log } = this.#options;
     const { blobDigest } = layer.record;
     try {
-      return await this.#write(layer, signal);
+      return await this.#trees.take(signal, () => this.#write(layer, signal));
     } catch (error) {
       if (signal.aborted) return true;
       const about = { layer: blobDigest, reason: errorMessage(error) };

@@ -22,6 +22,12 @@ import { checkAttributes, entryOf } from './indexed-attributes.js';
 import { type LargeFile, bytesOf, inTarOrder, largeFiles, spansOf, wasRead } from './large-file.js';
 import { TreeWriter } from './tree-writer.js';
 
+/**
+ * Bytes of a path that can be removed, by whatever name a folder above it goes when it goes: PATH_MAX, less what such names
+ * have besides.
+ */
+const MAX_PATH = 4096 - 64;
+
 /** Plain data, which also travels to a thread. */
 export interface LargeFilesJob {
   indexPath: string;
@@ -45,7 +51,8 @@ export interface LargeFilesWritten {
 }
 
 /**
- * Writes the tree, in a thread of its own: the umask of the calling thread is dropped. Nothing is written where no file was read.
+ * Writes the tree, in a thread of its own: the umask of the calling thread is dropped. Nothing is written where no file was read;
+ * those whose paths would be too long are left out.
  * @throws SiphonError `no-space` where there is no room, `unsupported` where the tree would not be as the layer has it,
  * `corrupt`, `cancelled`, the system error; the target may hold anything then
  */
@@ -55,7 +62,13 @@ export async function writeLargeFiles(
 ): Promise<LargeFilesWritten> {
   using index = LayerIndex.open(job.indexPath);
   const all = await largeFiles(index, job.leastSize, signal);
-  const files = inTarOrder(all.filter((file) => wasRead(index, file, job.presence)));
+  const longest = MAX_PATH - Buffer.byteLength(job.target);
+  const files = inTarOrder(
+    all.filter(
+      (file) =>
+        wasRead(index, file, job.presence) && file.paths.every(({ length }) => length <= longest),
+    ),
+  );
   const bytes = files.reduce((sum, { pieces }) => sum + bytesOf(pieces), 0);
   if (bytes > job.room)
     throw new SiphonError(

@@ -111,6 +111,16 @@ describe.skipIf(missing !== undefined)(`large files as plain files ${missing ?? 
     expect(await write(none)).toEqual({ large: 4, bytes: 0 });
   });
 
+  it('are left out where nobody could remove them by their paths', async () => {
+    const deep = `${'d'.repeat(200)}/`.repeat(20) + 'e'.repeat(40);
+    const other = file('other', randomBytes(LEAST));
+    const far = file('far', randomBytes(LEAST), { pax: { path: deep } });
+    const blob = Buffer.concat([...[far, other].map(pieceBytes), Buffer.alloc(1024)]);
+    const job = await jobFor(blob, [deep, 'other']);
+    expect(await write(job)).toEqual({ large: 2, bytes: LEAST });
+    expect(Object.keys(await readTree(job.target))).toEqual(['.', 'other']);
+  });
+
   it('are refused where bytes of the blob are wrong', async () => {
     const job = await jobFor(tar);
     const damaged = Buffer.from(tar);
