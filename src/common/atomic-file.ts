@@ -1,8 +1,8 @@
 /** Files that appear whole or not at all: written beside their name, synced, renamed. */
 
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { processIsAlive } from './process.js';
 
 /**
@@ -48,7 +48,15 @@ export function temporaryName(path: string): string {
 }
 
 /** Whether a file's name is a {@link temporaryName}, or made of one, of a process that is gone. */
-export function isAbandoned(name: string): boolean {
+function isAbandoned(name: string): boolean {
   const pid = /\.(\d+)-[0-9a-f]{12}\.tmp(?:\.|$)/.exec(name)?.[1];
   return pid !== undefined && !processIsAlive(Number(pid));
+}
+
+/** Removes what processes that are gone were writing in a folder, which need not be there. @param prefix of its name */
+export async function removeAbandoned(folder: string, prefix = ''): Promise<void> {
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names)
+    if (name.startsWith(prefix) && isAbandoned(name))
+      await rm(join(folder, name), { recursive: true, force: true });
 }

@@ -7,6 +7,7 @@ import { readSync } from 'node:fs';
 import { SiphonError } from '../common/errors.js';
 import { depthFirst } from './depth-first.js';
 import { type DirectoryEntry, type Inode, type LayerIndex, rootIno } from './layer-index.js';
+import { entriesOf } from './list-directory.js';
 import { isDirectory, isRegular } from './modes.js';
 
 export interface LayerView {
@@ -20,8 +21,6 @@ export interface CompareOptions {
   hidden: ReadonlySet<string>;
 }
 
-/** Entries of one look into a folder. */
-const PAGE = 128;
 /** Bytes of contents compared at a time. */
 const PIECE = 1 << 20;
 
@@ -66,8 +65,8 @@ class Comparison {
   *folder({ path, pair }: Folder, hidden: ReadonlySet<string>): Generator<Folder, undefined> {
     const [is, should] = pair;
     this.#attributes(path, pair);
-    const shown = entriesOf(this.#claimed.index, is.ino, hidden);
-    for (const real of entriesOf(this.#truth.index, should.ino, hidden)) {
+    const shown = entriesBut(hidden, this.#claimed.index, is.ino);
+    for (const real of entriesBut(hidden, this.#truth.index, should.ino)) {
       const { value } = shown.next();
       const name = { parent: path, name: real.name };
       const found = this.#claimed.index.lookup(is.ino, real.name);
@@ -134,18 +133,12 @@ const EXACT = [
   'rdevMinor',
 ] as const satisfies (keyof Inode)[];
 
-function* entriesOf(
+function* entriesBut(
+  hidden: ReadonlySet<string>,
   index: LayerIndex,
   ino: number,
-  hidden: ReadonlySet<string>,
 ): Generator<DirectoryEntry, undefined> {
-  for (let after = 0; ;) {
-    const entries = index.readdir(ino, after, PAGE);
-    for (const entry of entries) if (!hidden.has(entry.name.toString())) yield entry;
-    const last = entries.at(-1);
-    if (last === undefined) return undefined;
-    after = last.position;
-  }
+  for (const entry of entriesOf(index, ino)) if (!hidden.has(entry.name.toString())) yield entry;
 }
 
 function contentsOf({ index, data }: LayerView, ino: number, offset: number): Buffer {

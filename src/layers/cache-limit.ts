@@ -105,14 +105,14 @@ export class CacheLimit {
 
   /** Bytes on disk that count. */
   size(): number {
-    const { all } = this.#largeFiles();
-    return this.#options.wholeBytes() + this.#passingBytes() + all;
+    const layers = this.#layers();
+    return this.#options.wholeBytes() + this.#passingBytes(layers) + this.#largeFiles(layers).all;
   }
 
   /** Bytes of blobs that may still come to stay: spans give way to them. */
   get roomForBlobs(): number {
-    const parts = this.#layers().reduce((sum, one) => sum + one.parts.bytes, 0);
-    return this.limit - this.#options.wholeBytes() - parts - this.#largeFiles().all;
+    const stays = this.#layers().reduce((sum, { parts, large }) => sum + parts.bytes + large, 0);
+    return this.limit - this.#options.wholeBytes() - stays;
   }
 
   /** Bytes of large files that may still be kept apart. */
@@ -152,12 +152,13 @@ export class CacheLimit {
    */
   enforce(): number {
     const { limit, wholeBytes, log } = this.#options;
-    const large = this.#largeFiles();
-    const size = this.#passingBytes() + large.all - large.inUse;
+    const layers = this.#layers();
+    const large = this.#largeFiles(layers);
+    const size = this.#passingBytes(layers) + large.all - large.inUse;
     const most = Math.max(limit - wholeBytes() - large.inUse, limit * STEP);
     if (size <= most) return 0;
     let left = size - most * (1 - STEP);
-    const units = this.#units().sort((a, b) => a.lastUse - b.lastUse);
+    const units = this.#units(layers).sort((a, b) => a.lastUse - b.lastUse);
     // Those that cannot be had alone give way to the next.
     while (left > 0 && units.length > 0) left -= this.#evict(firstOf(units, left));
     log.debug({ size, limit, left: Math.max(0, left) }, 'cache made smaller');
@@ -183,10 +184,10 @@ export class CacheLimit {
     return freed;
   }
 
-  #units(): Unit[] {
+  #units(layers: readonly Files[]): Unit[] {
     const { open } = this.#options;
     const latest = Date.now() / 1000 - GRACE;
-    const units = this.#layers().flatMap(({ number: layer, spans, parts, large }): Unit[] => {
+    const units = layers.flatMap(({ number: layer, spans, parts, large }): Unit[] => {
       const opened = open.get(layer);
       const blob = opened?.source.blob;
       const spare = blob === undefined ? parts : blob.spareParts;
@@ -229,17 +230,17 @@ export class CacheLimit {
   }
 
   /** What goes before blobs that are whole. */
-  #passingBytes(): number {
+  #passingBytes(layers: readonly Files[]): number {
     let bytes = 0;
-    for (const { spans, parts } of this.#layers()) bytes += spans.bytes + parts.bytes;
+    for (const { spans, parts } of layers) bytes += spans.bytes + parts.bytes;
     for (const { source } of this.#options.open.values()) bytes += source.blob?.hiddenBytes ?? 0;
     return bytes;
   }
 
   /** Bytes: of all, and of layers that this process has open. */
-  #largeFiles(): { all: number; inUse: number } {
+  #largeFiles(layers: readonly Files[]): { all: number; inUse: number } {
     const sum = { all: 0, inUse: 0 };
-    for (const { number, large } of this.#layers()) {
+    for (const { number, large } of layers) {
       sum.all += large;
       if (this.#options.open.has(number)) sum.inUse += large;
     }

@@ -3,6 +3,7 @@
 import { MAX_DEPTH } from '../index/byte-path.js';
 import { depthFirst } from '../index/depth-first.js';
 import { type Inode, LayerIndex, rootIno } from '../index/layer-index.js';
+import { entriesOf } from '../index/list-directory.js';
 import { isDirectory } from '../index/modes.js';
 
 export interface ListedEntry {
@@ -32,9 +33,6 @@ export interface ListedSpan {
   /** sha256 in hex. */
   digest: string;
 }
-
-/** Entries of one look into a folder. */
-const PAGE = 128;
 
 /**
  * The whole tree, each folder before what is in it, names in order.
@@ -75,13 +73,8 @@ function* entriesIn(
   ino: number,
   prefix: string,
 ): Generator<{ inode: Inode; path: string }, undefined> {
-  for (let after = 0; ;) {
-    const entries = index.readdir(ino, after, PAGE);
-    for (const { name, inode } of entries) yield { inode, path: `${prefix}${name.toString()}` };
-    const last = entries.at(-1);
-    if (last === undefined) return undefined;
-    after = last.position;
-  }
+  for (const { name, inode } of entriesOf(index, ino))
+    yield { inode, path: `${prefix}${name.toString()}` };
 }
 
 function describe(index: LayerIndex, inode: Inode, path: string): ListedEntry {

@@ -12,10 +12,10 @@
  */
 
 import { closeSync, existsSync, openSync, readFileSync, renameSync } from 'node:fs';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { isAbandoned, renameDurably, temporaryName } from '../common/atomic-file.js';
+import { removeAbandoned, renameDurably, temporaryName } from '../common/atomic-file.js';
 import { errorCode, errorMessage, systemCode } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { Turns } from '../common/turns.js';
@@ -140,7 +140,7 @@ export class LargeFiles {
     try {
       if (!tryLockFile(lock)) return false;
       if (existsSync(join(directory, FOLDER))) return true;
-      await removeAbandoned(directory);
+      await removeAbandoned(directory, `${FOLDER}.`);
       return await this.#writeLocked(layer, { directory, blob, signal });
     } finally {
       closeSync(lock);
@@ -191,11 +191,4 @@ export class LargeFiles {
 
 function presentSpans({ cache }: ReadLayer): number {
   return new Uint8Array(cache.presence).reduce((sum, state) => sum + (state === 0 ? 0 : 1), 0);
-}
-
-/** What a killed process was writing. */
-async function removeAbandoned(directory: string): Promise<void> {
-  for (const name of await readdir(directory))
-    if (name.startsWith(`${FOLDER}.`) && isAbandoned(name))
-      await rm(join(directory, name), { recursive: true, force: true });
 }

@@ -14,7 +14,7 @@ import type Database from 'better-sqlite3';
 import { mkdirSync, renameSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isAbandoned } from '../common/atomic-file.js';
+import { removeAbandoned } from '../common/atomic-file.js';
 import { SiphonError, systemCode } from '../common/errors.js';
 import type { Digest, DiffId } from '../common/digest.js';
 import { type Logger, silentLogger } from '../common/log.js';
@@ -232,19 +232,13 @@ export class LayerStore implements Disposable {
     for (const { name } of orphans) {
       await rm(join(this.#root, name), { recursive: true, force: true });
     }
-    for (const name of names) await this.#removeAbandoned(join(this.#root, name));
+    // A layer may be removed meanwhile, and one without a folder has nothing.
+    for (const name of names) await removeAbandoned(join(this.#root, name));
     return orphans.map(({ name }) => name);
   }
 
   [Symbol.dispose](): void {
     this.#database.close();
-  }
-
-  async #removeAbandoned(folder: string): Promise<void> {
-    // A layer may be removed meanwhile, and one without a folder has nothing.
-    const files = await readdir(folder).catch(() => []);
-    for (const file of files.filter(isAbandoned))
-      await rm(join(folder, file), { recursive: true, force: true });
   }
 
   #isKept(number: number): boolean {

@@ -3,6 +3,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { depthFirst } from '../index/depth-first.js';
 import { type Inode, type LayerIndex, type Segment, rootIno } from '../index/layer-index.js';
+import { entriesOf } from '../index/list-directory.js';
 import { isDirectory, isRegular } from '../index/modes.js';
 import type { ByteString } from '../index/tar-header.js';
 
@@ -16,10 +17,8 @@ export interface LargeFile {
 
 type Piece = Extract<Segment, { kind: 'data' }> & { fileOffset: number };
 
-/** Entries of one look into a folder. */
-const PAGE = 1024;
-/** Such looks before this thread hears whether anybody wants to know still. */
-const PAGES = 16;
+/** Entries that are looked at before this thread hears whether anybody wants to know still. */
+const ENTRIES = 1 << 14;
 
 /** The files of at least `leastSize` bytes of which any are stored, with all of their names. */
 export async function largeFiles(
@@ -30,14 +29,9 @@ export async function largeFiles(
   const found = new Map<number, LargeFile>();
   let looks = 0;
   const folder = function* (ino: number, path: ByteString): Generator<Named> {
-    for (let last = 0; ;) {
-      const entries = index.readdir(ino, last, PAGE);
-      for (const { name, position, inode } of entries) {
-        const text = name.toString('latin1');
-        last = position;
-        yield { path: path === '' ? text : `${path}/${text}`, inode };
-      }
-      if (entries.length < PAGE) return;
+    for (const { name, inode } of entriesOf(index, ino)) {
+      const text = name.toString('latin1');
+      yield { path: path === '' ? text : `${path}/${text}`, inode };
     }
   };
   const seen = new Set<number>();
@@ -49,7 +43,7 @@ export async function largeFiles(
   };
   for (const { node } of depthFirst(folder(rootIno, ''), below)) {
     const { path, inode } = node;
-    if (++looks % (PAGE * PAGES) === 0) {
+    if (++looks % ENTRIES === 0) {
       await setImmediate();
       signal.throwIfAborted();
     }
