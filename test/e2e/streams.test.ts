@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -68,22 +68,42 @@ function unread(...args: string[]): ReturnType<typeof spawn> {
   return child;
 }
 
+/**
+ * runc without a pid namespace: the first process of one ignores the signals that it has not come to handle,
+ * and nobody could say which of them got lost on their way.
+ */
+async function writeRuntimeOfHostPids(directory: string): Promise<string> {
+  const path = join(directory, 'runc-host-pids');
+  const text = `#!/bin/sh
+for word do
+  if [ "$before" = --bundle ]; then
+    sed -i 's/{"type":"pid"},//' "$word/config.json"
+    grep -q '"type":"pid"' "$word/config.json" && exit 99
+  fi
+  before=$word
+done
+exec runc "$@"
+`;
+  await writeFile(path, text, { mode: 0o755 });
+  return path;
+}
+
 describe.skipIf(skip)('streams of containers: need root', () => {
   it('a container that is told to end just before it begins does not run on', async () => {
+    const runtime = await writeRuntimeOfHostPids(sandbox.directory);
     const script = 'trap "exit 7" TERM; while :; do sleep .1; done';
     for (const wait of [0, 10]) {
-      const args = ['run', '--rm', '--verbose', source, 'sh', '-c', script];
-      const child = spawn(process.execPath, ['bin/siphon', '--root', sandbox.root, ...args], {
-        stdio: ['ignore', 'ignore', 'pipe'],
-      });
+      const how = ['run', '--rm', '--verbose', '--runtime', runtime, source];
+      const args = ['bin/siphon', '--root', sandbox.root, ...how, 'sh', '-c', script];
+      const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
       const ended = once(child, 'exit');
       // Said when the files are there and the runtime is about to begin.
       for await (const text of child.stderr) if (String(text).includes('root file system:')) break;
       await sleep(wait);
       child.kill('SIGTERM');
       const [code] = (await ended) as [number | null];
-      // 2: runc's init has it, and ends so as process 1, to which a signal does nothing of itself (Go's runtime).
-      expect([2, 7, 125]).toContain(code);
+      // 125: before it began. 143: it had not come to its trap.
+      expect([7, 125, 143]).toContain(code);
     }
   });
 
