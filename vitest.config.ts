@@ -10,6 +10,8 @@ export default defineConfig({
     hookTimeout: 30_000,
     teardownTimeout: 10_000,
     retry: 0,
+    // Vitest would give up after 1 s, which a busy machine may need for one command.
+    expect: { poll: { timeout: 20_000 } },
     // `#src/…` is the compiled product, worker threads included: Node loads it, not vite.
     server: { deps: { external: [/\/dist\//] } },
     execArgv: ['--enable-source-maps'],
