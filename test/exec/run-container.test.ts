@@ -107,7 +107,7 @@ async function expectNothingLeft(): Promise<void> {
     '-maxdepth',
     '2',
     '-name',
-    'siphon-test-*',
+    `siphon-test-${process.pid}-*`,
   ]);
   expect(cgroups.toString()).toBe('');
 }
@@ -235,12 +235,16 @@ describe.skipIf(!ready)('runContainer (needs root and runc)', () => {
 
   test('hands signals on', async () => {
     const signalSource = new EventEmitter();
-    const script = 'trap "echo got; exit 9" TERM; while :; do sleep 0.05; done';
-    const running = runIn({ script, signalSource });
-    while (signalSource.listenerCount('SIGTERM') === 0) await sleep(5);
-    await sleep(500);
+    const script = 'trap "echo got; exit 9" TERM; echo up; while :; do sleep 0.05; done';
+    const stdout = new PassThrough();
+    const output = text(stdout);
+    const stdio = { stdin: 'ignore', stdout, stderr: 'ignore' } as const;
+    const running = runIn({ script, signalSource, stdio });
+    await once(stdout, 'data');
     signalSource.emit('SIGTERM', 'SIGTERM');
-    expect(await running).toEqual({ code: 9, output: 'got\n', errors: '' });
+    expect((await running).code).toBe(9);
+    stdout.end();
+    expect(await output).toBe('up\ngot\n');
     expect(signalSource.eventNames()).toEqual([]);
     await expectNothingLeft();
   });
@@ -367,22 +371,24 @@ describe.skipIf(!ready)('runContainer (needs root and runc)', () => {
     const runtime = name === 'crun' ? await crun() : name;
     const ends = (script: string): Promise<unknown> => {
       const id = `test-${process.pid}-${count++}`;
+      const stdin = new PassThrough();
       return runContainer({
         id,
         directory: join(state, id),
         rootfs,
         config: {},
-        args: ['sh', '-c', script],
+        args: ['sh', '-c', `read -r started; ${script}`],
         runtime,
         memory: 16 * 1024 * 1024,
-        stdio: { stdin: 'ignore', stdout: 'ignore', stderr: 'ignore' },
+        stdio: { stdin, stdout: 'ignore', stderr: 'ignore' },
+        onStart: () => stdin.write('started\n'),
         signal: new AbortController().signal,
         log: silentLogger,
       });
     };
-    const hungry = 'sleep 1; x=aaaaaaaa; while :; do x=$x$x; done';
+    const hungry = 'x=aaaaaaaa; while :; do x=$x$x; done';
     expect(await ends(hungry)).toEqual({ exitCode: 137, outOfMemory: true });
-    expect(await ends('sleep 1; exit 3')).toMatchObject({ outOfMemory: false });
+    expect(await ends('exit 3')).toMatchObject({ outOfMemory: false });
     await expectNothingLeft();
   });
 });
