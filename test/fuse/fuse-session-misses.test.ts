@@ -1,11 +1,13 @@
 /** Reads of what is not here yet. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { closedGate } from '../support/gate.js';
 import { must, run } from '../support/sandbox.js';
 import { fuseMissing, serveFolders } from '../support/served-folders.js';
 
@@ -37,16 +39,14 @@ describe.skipIf(missing !== undefined)('FuseSession with an empty cache', () => 
   });
 
   it('serves 64 readers in parallel, present files meanwhile, with two workers', async () => {
-    let open = 0;
-    let most = 0;
+    let waiting = 0;
+    const gate = closedGate();
     await using served = await serveFolders({
       workers: 2,
       onMiss: async (miss, _, fill) => {
-        open += 1;
-        most = Math.max(most, open);
-        await delay(400);
+        waiting += 1;
+        await gate.opened;
         await fill(miss);
-        open -= 1;
       },
     });
     const [cold, warm] = [await served.folder('cold'), await served.folder('warm')];
@@ -56,18 +56,21 @@ describe.skipIf(missing !== undefined)('FuseSession with an empty cache', () => 
     const present = await served.add(2, warm, { present: true });
     const script = `for n in $(seq 0 63); do cmp "$1/$n" "$2/$n" & done; wait`;
     const readers = must('bash', '-c', script, 'readers', cold, tree);
-    await expect.poll(() => most, { timeout: 5_000 }).toBeGreaterThan(40);
-    const before = performance.now();
+    await expect.poll(() => waiting).toBeGreaterThanOrEqual(64);
     expect(await must('cat', join(present, 'file'))).toBe('here');
-    expect(performance.now() - before).toBeLessThan(300);
+    gate.open();
     expect(await readers).toBe('');
   });
 
   it('answers EIO at the deadline and reads again when the source is back', async () => {
     let dead = true;
+    let fetches = 0;
     await using served = await serveFolders({
       fetchTimeout: 700,
-      onMiss: (miss, _, fill) => (dead ? new Promise(() => {}) : fill(miss)),
+      onMiss: (miss, _, fill) => {
+        fetches += 1;
+        return dead ? new Promise(() => {}) : fill(miss);
+      },
     });
     const source = await served.folder('source');
     writeFileSync(join(source, 'file'), randomBytes(10_000));
@@ -75,9 +78,9 @@ describe.skipIf(missing !== undefined)('FuseSession with an empty cache', () => 
     const before = performance.now();
     const outcome = await run('cat', [join(tree, 'file')]);
     expect(outcome.stderr).toContain('Input/output error');
-    const took = performance.now() - before;
-    expect(took).toBeGreaterThan(650);
-    expect(took).toBeLessThan(1_300);
+    expect(performance.now() - before).toBeGreaterThan(650);
+    // The kernel asks twice, for what it reads ahead and for the page itself; only the first waits.
+    expect([served.session.stats().failedReads > 1, fetches]).toEqual([true, 1]);
     dead = false;
     await delay(1_000);
     await must('cmp', join(source, 'file'), join(tree, 'file'));
@@ -99,6 +102,7 @@ describe.skipIf(missing !== undefined)('FuseSession with an empty cache', () => 
   ])('lets a reader be killed at once that reads %s', async (_, command) => {
     const aborted: boolean[] = [];
     await using served = await serveFolders({
+      fetchTimeout: 600_000, // more than the test has
       onMiss: (__, signal) => {
         signal.addEventListener('abort', () => aborted.push(true));
         return new Promise(() => {});
@@ -111,13 +115,10 @@ describe.skipIf(missing !== undefined)('FuseSession with an empty cache', () => 
     const [program = '', ...args] = command;
     const last = args.at(-1) === 'if=' ? [...args.slice(0, -1), `if=${path}`] : [...args, path];
     const reader = spawn(program, last, { stdio: 'ignore' });
+    const closed = once(reader, 'close');
     await expect.poll(() => served.session.stats().misses).toBeGreaterThan(0);
-    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-      const before = performance.now();
-      reader.kill(signal);
-      await closed(reader);
-      expect(performance.now() - before).toBeLessThan(500);
-    }
+    reader.kill('SIGTERM');
+    await closed;
     // What was read ahead goes on until its time is up; what the reader itself waited for does not.
     if (program === 'dd') await expect.poll(() => aborted.length).toBe(1);
   });
@@ -152,8 +153,3 @@ my $n = sysread($f, my $b, 4096); die "$!" unless defined $n; print "read $n";`;
     expect((await reader).code).toBe(1);
   });
 });
-
-async function closed(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  await new Promise((resolve) => child.once('close', resolve));
-}
