@@ -12,13 +12,13 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silentLogger } from '#src/common/log.js';
 import { type ImageService, imageService } from '#src/cri/image-service.js';
 import { PodCredentials } from '#src/cri/pod-credentials.js';
 import { PullImageRequest } from '#src/generated/runtime/v1/cri.js';
 import { anonymous } from '#src/remote/credentials.js';
+import { closedGate } from '../support/gate.js';
 import { type TemporaryFolder, temporaryFolder } from '../support/temporary-folder.js';
 
 type Handler = (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) => void;
@@ -170,18 +170,20 @@ test('a request that cannot be read is handed on all the same', async () => {
 });
 
 test('a deadline, and a kubelet that hangs up, end the call behind', async () => {
-  let ended = 0;
-  handler = (running) => running.on('cancelled', () => (ended += 1));
-  const late = call(pull, Buffer.of(), { deadline: Date.now() + 200 });
+  const ended = closedGate();
+  handler = (running) => running.on('cancelled', ended.open);
+  // As long as the call may take to arrive behind.
+  const late = call(pull, Buffer.of(), { deadline: Date.now() + 2000 });
   await expect(late).rejects.toMatchObject({ code: status.DEADLINE_EXCEEDED });
-  await expect.poll(() => ended).toBe(1);
+  await ended.opened;
 });
 
 test('without containerd a call is unavailable; with the end of the service, those that go on', async () => {
-  handler = () => undefined;
+  const arrived = closedGate();
+  handler = () => arrived.open();
   const running = call(pull, requestFor('r.example/app', 'me'));
   const ending = expect(running).rejects.toMatchObject({ code: status.UNAVAILABLE });
-  await delay(200);
+  await arrived.opened;
   service.close();
   await ending;
   behind.forceShutdown();

@@ -4,7 +4,6 @@ import { status } from '@grpc/grpc-js';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { digestOf } from '#src/common/digest.js';
 import { SiphonError } from '#src/common/errors.js';
@@ -13,6 +12,7 @@ import { Kind } from '#src/generated/containerd/services/snapshots/v1/snapshots.
 import type { LazyLayers } from '#src/snapshotter/lazy-layers.js';
 import { type SnapshotterServer, serveSnapshotter } from '#src/snapshotter/server.js';
 import { FolderLayers, unsupportedLayer } from '../support/folder-layers.js';
+import { closedGate } from '../support/gate.js';
 import { type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
 
 const targetLabel = 'containerd.io/snapshot.ref';
@@ -68,6 +68,9 @@ describe.skipIf(process.getuid?.() !== 0)('remote snapshots (need root)', () => 
 
   const folders = (): Promise<string[]> => readdir(join(folder, 'root/snapshots'));
 
+  /** Resolves when the server has begun all calls that were made: they come in order. */
+  const allReceived = (): Promise<unknown> => snapshots.list();
+
   test('a layer that can be served is committed under its target', async () => {
     await pull('chain-1', '', bottom);
     await pull('chain-2', 'chain-1', top);
@@ -92,8 +95,12 @@ describe.skipIf(process.getuid?.() !== 0)('remote snapshots (need root)', () => 
   });
 
   test('concurrent prepares share the work', async () => {
-    lazy.beforePrepare = () => delay(50);
-    await Promise.all(Array.from({ length: 20 }, () => pull('chain-1', '', bottom)));
+    const gate = closedGate();
+    lazy.beforePrepare = () => gate.opened;
+    const pulls = Array.from({ length: 20 }, () => pull('chain-1', '', bottom));
+    await allReceived();
+    gate.open();
+    await Promise.all(pulls);
     expect(lazy.calls).toEqual(['prepare 1']);
     expect(await snapshots.list()).toHaveLength(1);
   });
@@ -150,33 +157,38 @@ describe.skipIf(process.getuid?.() !== 0)('remote snapshots (need root)', () => 
     const cancel = new AbortController();
     const call = snapshots.prepare('key', '', labels(bottom, 'chain-1'), cancel.signal);
     const outcome = expect(call).rejects.toMatchObject({ code: status.CANCELLED });
-    await vi.waitFor(() => expect(lazy.requests).toHaveLength(1));
+    await expect.poll(() => lazy.requests.length).toBe(1);
     cancel.abort();
     await outcome;
-    await vi.waitFor(() => expect(stopped).toHaveBeenCalledOnce());
+    await expect.poll(() => stopped.mock.calls.length).toBe(1);
     expect(await snapshots.list()).toEqual([]);
     lazy.beforePrepare = () => Promise.resolve();
     await pull('chain-1', '', bottom);
   });
 
   test('one cancelled client does not stop the others', async () => {
-    lazy.beforePrepare = () => delay(100);
+    const gate = closedGate();
+    lazy.beforePrepare = () => gate.opened;
     const cancel = new AbortController();
     const leaving = snapshots.prepare('key', '', labels(bottom, 'chain-1'), cancel.signal);
     const outcome = expect(leaving).rejects.toMatchObject({ code: status.CANCELLED });
     const staying = pull('chain-1', '', bottom);
-    await vi.waitFor(() => expect(lazy.requests).toHaveLength(1));
+    await allReceived();
     cancel.abort();
-    await Promise.all([outcome, staying]);
+    await outcome;
+    gate.open();
+    await staying;
     expect(lazy.calls).toEqual(['prepare 1']);
   });
 
   test('a release waits while a layer is prepared, and is dropped where that uses it', async () => {
     await pull('chain-1', '', bottom);
-    lazy.beforePrepare = () => delay(100);
+    const gate = closedGate();
+    lazy.beforePrepare = () => gate.opened;
     const again = pull('chain-1-again', '', bottom);
-    await vi.waitFor(() => expect(lazy.requests).toHaveLength(2));
+    await expect.poll(() => lazy.requests.length).toBe(2);
     await snapshots.remove('chain-1');
+    gate.open();
     await again;
     expect(lazy.calls).not.toContain('release 1');
     await snapshots.remove('chain-1-again');
@@ -222,6 +234,6 @@ describe.skipIf(process.getuid?.() !== 0)('remote snapshots (need root)', () => 
     await snapshots.remove('chain-1');
     await stop();
     await start(lazy);
-    await vi.waitFor(() => expect(lazy.calls).toContain('release 1'));
+    await expect.poll(() => lazy.calls).toContain('release 1');
   });
 });

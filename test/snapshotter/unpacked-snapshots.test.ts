@@ -4,14 +4,14 @@ import { status } from '@grpc/grpc-js';
 import { mkdtemp, readFile, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { digestOf } from '#src/common/digest.js';
 import { SiphonError } from '#src/common/errors.js';
 import { silentLogger } from '#src/common/log.js';
 import { Kind } from '#src/generated/containerd/services/snapshots/v1/snapshots.js';
 import { type SnapshotterServer, serveSnapshotter } from '#src/snapshotter/server.js';
 import { FolderLayers } from '../support/folder-layers.js';
+import { closedGate } from '../support/gate.js';
 import { type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
 
 const targetLabel = 'containerd.io/snapshot.ref';
@@ -96,8 +96,13 @@ describe.skipIf(process.getuid?.() !== 0)('unpacked snapshots (need root)', () =
 
   test('are asked for by many at once and made once', async () => {
     lazy.files.add(bottom);
-    lazy.beforeUnpack = () => delay(50);
-    await Promise.all(Array.from({ length: 20 }, () => pull('chain-1', '', bottom)));
+    const gate = closedGate();
+    lazy.beforeUnpack = () => gate.opened;
+    const pulls = Array.from({ length: 20 }, () => pull('chain-1', '', bottom));
+    // Calls come in order: when this one is answered, all of them have begun.
+    await snapshots.list();
+    gate.open();
+    await Promise.all(pulls);
     expect(lazy.calls).toEqual(['unpack 1']);
     expect(await folders()).toEqual(['1']);
   });
@@ -120,10 +125,10 @@ describe.skipIf(process.getuid?.() !== 0)('unpacked snapshots (need root)', () =
     const cancel = new AbortController();
     const call = snapshots.prepare('key', '', labels(bottom, 'chain-1'), cancel.signal);
     const outcome = expect(call).rejects.toMatchObject({ code: status.CANCELLED });
-    await vi.waitFor(() => expect(lazy.places).toHaveLength(1));
+    await expect.poll(() => lazy.places.length).toBe(1);
     cancel.abort();
     await outcome;
-    await vi.waitFor(async () => expect(await folders()).toEqual([]));
+    await expect.poll(folders).toEqual([]);
     expect(await snapshots.list()).toEqual([]);
   });
 
