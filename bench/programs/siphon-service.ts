@@ -1,7 +1,9 @@
 /** `siphon serve` as its own process, in a folder of the caller's, as containerd would find it. */
 
 import { spawn } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { open, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -23,7 +25,7 @@ export interface ServicePlace {
 export interface SiphonService {
   readonly address: string;
   readonly pid: number;
-  /** What it logged so far. */
+  /** What it logged so far: all of it that came before an answer, for whoever has the answer. */
   log(): string;
   /** Ends it with a signal and waits. @returns its exit code, `null` after a signal killed it */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
@@ -37,6 +39,8 @@ export async function startSiphonService(
   const config = join(directory, 'siphon.toml');
   await writeFile(config, 'smallest_lazy_layer = 0\n');
   const address = join(directory, 'siphon.sock');
+  const logPath = join(directory, `siphon-${randomUUID()}.log`);
+  const logFile = await open(logPath, 'a');
   const [program, ...words] = [...enter, process.execPath];
   const child = spawn(
     program,
@@ -54,24 +58,25 @@ export async function startSiphonService(
       config,
       ...args,
     ],
-    { stdio: ['ignore', 'inherit', 'pipe'] },
+    { stdio: ['ignore', 'inherit', logFile.fd] },
   );
-  let log = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (log += text));
+  await logFile.close();
+  // Not through a pipe, which this process may read later than an answer.
+  const log = (): string => readFileSync(logPath, 'utf8');
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> => {
     await endProgram(child, { signal, patience: stopTimeout });
     return child.exitCode;
   };
   const deadline = Date.now() + startTimeout;
   // It accepts a moment before it is done with starting, and says so itself.
-  while (!(await accepts(address)) || !log.includes('"serving"')) {
+  while (!(await accepts(address)) || !log().includes('"serving"')) {
     if (child.exitCode === null && Date.now() < deadline) await delay(30);
     else {
       await stop('SIGKILL');
-      throw new Error(`siphon serve does not start: ${log}`);
+      throw new Error(`siphon serve does not start: ${log()}`);
     }
   }
-  return { address, pid: child.pid ?? 0, log: () => log, stop };
+  return { address, pid: child.pid ?? 0, log, stop };
 }
 
 function accepts(address: string): Promise<boolean> {
