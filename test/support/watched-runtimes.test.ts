@@ -1,8 +1,11 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { must } from './sandbox.js';
+import { temporaryFolder } from './temporary-folder.js';
 import { watchRuntimes } from './watched-runtimes.js';
 
 test('watchRuntimes tells of every bundle that is run and does not follow the runtime-spec', async () => {
@@ -23,4 +26,17 @@ test('watchRuntimes tells of every bundle that is run and does not follow the ru
   } finally {
     await rm(bundle, { recursive: true });
   }
+});
+
+test('watchRuntimes does not judge what a runtime was killed at', async () => {
+  await using runtimes = await watchRuntimes(() => Promise.resolve('/bin/echo'));
+  await using bundle = await temporaryFolder();
+  const config = join(bundle.path, 'config.json');
+  await must('mkfifo', config);
+  const child = spawn(join(runtimes.folder, 'runc'), ['run', '--bundle', bundle.path]);
+  const ended = once(child, 'exit');
+  await using _ = await open(config, 'w'); // once somebody copies it
+  child.kill('SIGKILL');
+  await ended;
+  expect(await runtimes.failures()).toEqual([]);
 });

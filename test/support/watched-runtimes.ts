@@ -28,7 +28,7 @@ export async function watchRuntimes(find = findRuntime): Promise<WatchedRuntimes
   return {
     folder,
     failures: async () => {
-      const names = await readdir(specs);
+      const names = (await readdir(specs)).filter((name) => !name.endsWith(unfinished));
       if (names.length === 0) return [];
       const { Ajv } = await import('ajv');
       const { runtimeSpecSchema } = await import('../exec/runtime-spec-schema.js');
@@ -38,9 +38,12 @@ export async function watchRuntimes(find = findRuntime): Promise<WatchedRuntimes
         validate(JSON.parse(text)) ? [] : [`${JSON.stringify(validate.errors)} of ${text}`],
       );
     },
-    [Symbol.asyncDispose]: () => rm(top, { recursive: true, force: true }),
+    [Symbol.asyncDispose]: () => rm(top, { recursive: true, force: true, maxRetries: 5 }),
   };
 }
+
+/** Ends the name of a copy that is being written: whoever writes it may be killed meanwhile. */
+const unfinished = '.new';
 
 /** Of commands of others, `create` for instance, nothing is kept. */
 function watching(runtime: string, specs: string): string {
@@ -51,7 +54,9 @@ for word do
   [ "$word" = run ] && [ -z "$bundle" ] && command=run
   before=$word
 done
-[ "$command" = run ] && [ -n "$bundle" ] && cat "$bundle/config.json" >"$(mktemp ${specs}/XXXXXXXX)"
+if [ "$command" = run ] && [ -n "$bundle" ] && copy=$(mktemp ${specs}/XXXXXXXX${unfinished}); then
+  cat "$bundle/config.json" >"$copy" && mv "$copy" "\${copy%${unfinished}}"
+fi
 exec ${runtime} "$@"
 `;
 }
