@@ -1,22 +1,31 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { RUN_MARK, sweep } from '../../scripts/lib/leftovers.mjs';
+import { sweep } from '../../scripts/lib/leftovers.mjs';
+import { must } from '../support/sandbox.js';
+
+const program = fileURLToPath(new URL('../support/leave-and-sweep.mjs', import.meta.url));
 
 it.skipIf(process.getuid?.() !== 0)('names, ends and removes what a run left', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'st-'));
-  const mountPoint = join(folder, 'a folder');
-  mkdirSync(mountPoint);
-  expect(spawnSync('mount', ['-t', 'tmpfs', 'none', mountPoint]).status).toBe(0);
-  const marked = spawn('sleep', ['600'], { env: { ...process.env, [RUN_MARK]: folder } });
-  // It has no mark, but a mount table of its own in which the mount still is.
-  const apart = spawn('unshare', ['--mount', 'env', '-i', '/bin/sleep', '601']);
-  const left = await sweep(folder);
-  expect(left).toContain(`mount left: tmpfs on ${mountPoint}`);
-  expect(left).toContain(`process left: ${marked.pid} sleep 600`);
-  expect(left).toContain(`process left: ${apart.pid} /bin/sleep 601`);
+  const said = await must('unshare', '--mount', process.execPath, program, folder);
+  const { left, mountPoint, marked, apart } = JSON.parse(said) as {
+    left: string[];
+    mountPoint: string;
+    marked: number;
+    apart: number;
+  };
+  expect(left).toEqual([
+    `mount left: tmpfs on ${mountPoint}`,
+    expect.stringMatching(/^process left: /),
+    expect.stringMatching(/^process left: /),
+  ]);
+  expect(left).toContain(`process left: ${marked} sleep 600`);
+  expect(left).toContain(`process left: ${apart} /bin/sleep 601`);
+  for (const pid of [marked, apart])
+    await expect.poll(() => existsSync(`/proc/${pid}`)).toBe(false);
   expect(existsSync(folder)).toBe(false);
 });
 
