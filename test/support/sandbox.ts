@@ -7,7 +7,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, readdir, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isRunning } from '#src/common/process.js';
+import { isRunning, signalIfThere } from '#src/common/process.js';
 import { listMounts } from '#src/common/mount-info.js';
 import { layerMounts } from '#src/layers/layer-mounts.js';
 import { siphonProgram } from '../../bench/programs/siphon-program.js';
@@ -55,7 +55,8 @@ export async function openSandbox(env: NodeJS.ProcessEnv = {}): Promise<Sandbox>
       for (const path of (await mountsBelow(directory)).toReversed()) {
         spawnSync('umount', ['--lazy', path]);
       }
-      await rm(directory, { recursive: true, force: true, maxRetries: 3 });
+      // Of those that are ending, some still write.
+      await rm(directory, { recursive: true, force: true, maxRetries: 10 });
     },
   };
 }
@@ -98,9 +99,11 @@ async function endServers(root: string): Promise<void> {
   const folder = join(root, 'mounts');
   const names = await readdir(folder).catch(() => []);
   for (const name of names.filter((one) => one.endsWith('.json'))) {
-    const { server } = JSON.parse(await readFile(join(folder, name), 'utf8'));
+    const record = await readFile(join(folder, name), 'utf8').catch(() => undefined);
+    if (record === undefined) continue; // it was unmounted meanwhile
+    const { server } = JSON.parse(record);
     if (!(await isRunning(server))) continue;
-    process.kill(server.pid, 'SIGKILL');
+    signalIfThere(server.pid, 'SIGKILL');
     while (await isRunning(server)) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
