@@ -143,7 +143,7 @@ export class BackgroundFill {
     if (blob === undefined) return true;
     if (await this.#isWholeByOthers(layer, blob)) return true;
     try {
-      if (!(await blob.claim())) return false;
+      if (!(await blob.claim())) return this.#isLeftToOthers(layer);
       await this.#fetchRest(layer, blob);
       if (layer.record.identity === 'content') await this.#finish(layer, blob);
       return true;
@@ -166,11 +166,17 @@ export class BackgroundFill {
 
   /** Whether another process has brought the layer here. */
   async #isWholeByOthers(layer: FilledLayer, blob: LayerBlob): Promise<boolean> {
-    const { content } = this.#options;
+    const { content, log } = this.#options;
     const id = { digest: layer.record.blobDigest, size: blob.size };
     if (!(await content.has(id.digest))) return false;
     blob.moveTo(await content.source(id));
+    log.debug({ layer: id.digest }, 'layer is here as a whole, brought by another process');
     return true;
+  }
+
+  #isLeftToOthers({ record }: FilledLayer): false {
+    this.#options.log.debug({ layer: record.blobDigest }, 'another process brings the layer');
+    return false;
   }
 
   /**
