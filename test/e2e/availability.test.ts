@@ -43,7 +43,7 @@ beforeAll(async () => {
   const built = await publisher.siphon('index', 'build', '--push', `docker://${reference}`);
   expect(built, built.stderr).toMatchObject({ code: 0 });
   const config = join(sandbox.directory, 'patience.toml');
-  await writeFile(config, 'smallest_lazy_layer = 0\nfetch_timeout = 4\n');
+  await writeFile(config, 'smallest_lazy_layer = 0\nfetch_timeout = 4\nfill_after = "never"\n');
   siphon = await startSiphonService(sandbox, '--config', config);
   containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
   const pulled = await pull(containerd.namespace);

@@ -18,6 +18,8 @@ it('starts the demo container with less than 40 % of its compressed bytes', asyn
   const server = await serveLayout({ layout });
   try {
     const { stdout, code } = await sandbox.siphon(
+      '--fill-after',
+      'never',
       'run',
       '--rm',
       `docker://${server.host}/demo:latest`,

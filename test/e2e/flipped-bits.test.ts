@@ -65,7 +65,8 @@ async function mount(sandbox: Sandbox, tag: string, host: string): Promise<Outco
   const mirror = `[host."http://${proxy.host}"]\n`;
   await writeFile(join(hosts, registry.host, 'hosts.toml'), mirror);
   const directory = await sandbox.folder('mnt');
-  return sandbox.siphon('--hosts-dir', hosts, 'mount', `docker://${host}/app:${tag}`, directory);
+  const options = ['--hosts-dir', hosts, '--fill-after', 'never'];
+  return sandbox.siphon(...options, 'mount', `docker://${host}/app:${tag}`, directory);
 }
 
 const fileOf = (sandbox: Sandbox, n: number): Promise<Buffer> =>

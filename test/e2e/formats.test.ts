@@ -87,7 +87,7 @@ async function withMount<T>(
   use: (directory: string) => Promise<T>,
 ): Promise<T> {
   const directory = await sandbox.folder('mnt');
-  succeeded(await sandbox.siphon('mount', source, directory));
+  succeeded(await sandbox.siphon('--fill-after', 'never', 'mount', source, directory));
   try {
     return await use(directory);
   } finally {
@@ -174,6 +174,7 @@ describe.each([
     const formats = (await indexesOf(shared.root)).map((info) => info.format);
     expect(new Set(formats)).toEqual(new Set([format]));
     await ctr(['images', 'rm', '--sync', reference]);
+    await expect.poll(() => indexesOf(shared.root)).toEqual([]);
   }, 60_000);
 });
 
