@@ -78,9 +78,9 @@ async function commandsWith(...wanted: string[]): Promise<number[]> {
 
 describe.skipIf(skip)('containers of siphon run: needs root', () => {
   it('go on in the background; ps, logs, exec, kill, wait, rm', async () => {
-    // Of two streams nobody can say which was written to first, but for the time between.
+    // Of two streams nobody can say which was written to first, unless one was read before.
     const script =
-      'echo two >&2; sleep 1; echo one; echo three; printf end; while :; do sleep 1; done';
+      'echo two >&2; until [ -e /tmp/seen ]; do sleep 0.1; done; echo one; echo three; printf end; while :; do sleep 1; done';
     expect(await ok('run', '-d', '--name', 'c', '--label', 'a=b', source, 'sh', '-c', script)).toBe(
       'c\n',
     );
@@ -89,6 +89,8 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
       labels: { a: 'b', b: 'of the image' },
     });
     expect(await ok('ps')).toMatch(/^NAME .*\nc +oci:.* running +\d+\n$/);
+    await until(async () => (await siphon('logs', 'c')).stderr === 'two\n');
+    await ok('exec', 'c', 'sh', '-c', 'echo >/tmp/seen');
     await until(async () => (await siphon('logs', 'c')).stdout.endsWith('end'));
     expect(await siphon('logs', 'c')).toMatchObject({
       stdout: 'one\nthree\nend',
@@ -211,13 +213,14 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
     const line = `${process.execPath} bin/siphon --root ${sandbox.root} run --name h ${source} sh -c 'while echo x; do :; done'`;
     expect((await run('sh', ['-c', `${line} | head -1`])).stdout).toBe('x\n');
     expect(await facts('h')).toMatchObject({ status: 'exited' });
-    const going = siphon('run', '--rm', '--name', 'g', source, 'sleep', '2');
+    const going = siphon('run', '--rm', '--name', 'g', source, 'sleep', '60');
     await until(async () => (await facts('g'))?.status === 'running');
     expect(await siphon('logs', 'g')).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('expected one without --rm'),
     });
-    await going;
+    await ok('kill', 'g');
+    expect(await going).toMatchObject({ code: 137 });
   }, 60_000);
 
   it('take what is written to an attached command', async () => {

@@ -15,7 +15,7 @@ import { until } from '../support/until.js';
 import { connectSnapshots } from '../support/snapshots-client.js';
 
 const missing = fuseMissing();
-const changes = 8;
+const changes = 8; // or more, until two servers were hit
 const period = 500; // ms
 
 /** The keeper's server, or `undefined` between two. */
@@ -82,7 +82,7 @@ it.skipIf(missing !== undefined).each(['SIGUSR2', 'SIGKILL'] as const)(
     const calling = calls.map((one) => call(one, { address, fresh: one.fresh, done: done.signal }));
     const hit = new Set<number>();
     try {
-      for (let change = 0; change < changes; change += 1) {
+      for (let change = 0; change < changes || hit.size < 2; change += 1) {
         const server = await serverOf(siphon);
         if (server !== undefined) {
           hit.add(server);
@@ -106,7 +106,6 @@ it.skipIf(missing !== undefined).each(['SIGUSR2', 'SIGKILL'] as const)(
       }
       expect(exitCode).toBe(0);
     }
-    expect(hit.size).toBeGreaterThan(1);
   },
   60_000,
 );

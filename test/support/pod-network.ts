@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { run } from './sandbox.js';
+import { type Outcome, run } from './sandbox.js';
 
 export interface PodNetwork extends AsyncDisposable {
   name: string;
@@ -35,7 +35,7 @@ export async function podNetworkMissing(): Promise<string | undefined> {
   const { code } = await run('ip', ['link', 'add', probe, 'type', 'bridge']);
   await run('ip', ['link', 'del', probe]);
   if (code !== 0) return 'needs a kernel with bridges';
-  return (await run('iptables', ['-t', 'nat', '-S'])).code === 0 ? undefined : 'needs NAT';
+  return (await iptables('-S')).code === 0 ? undefined : 'needs NAT';
 }
 
 /** @param folder of the caller's, for the configuration and the addresses given out */
@@ -66,7 +66,8 @@ export async function makePodNetwork(folder: string): Promise<PodNetwork> {
     JSON.stringify({ cniVersion: '0.4.0', name, plugins: [plugin] }),
   );
   const rules = async (): Promise<string[]> => {
-    const { stdout } = await run('iptables', ['-t', 'nat', '-S']);
+    const { code, stdout, stderr } = await iptables('-S');
+    if (code !== 0) throw new Error(`iptables: ${stderr}`);
     return stdout.split('\n').filter((line) => line.includes(name));
   };
   return {
@@ -101,8 +102,9 @@ async function removeRules(rules: readonly string[]): Promise<void> {
   }
 }
 
-function iptables(...args: string[]): Promise<unknown> {
-  return run('iptables', ['-t', 'nat', ...args]);
+/** Waits for whoever else changes tables. */
+function iptables(...args: string[]): Promise<Outcome> {
+  return run('iptables', ['-w', '-t', 'nat', ...args]);
 }
 
 /** As a shell would part them: quoted text is one word, with its escapes undone. */
