@@ -66,8 +66,8 @@ export async function bench(words: BenchWords): Promise<void> {
 }
 
 async function keep(result: BenchResult, { output, html }: BenchWords): Promise<void> {
-  if (output !== undefined) await writeFileAtomic(output, jsonOf(result), 0o644);
-  if (html !== undefined) await writeFileAtomic(html, formatPage(result), 0o644);
+  if (output !== undefined) await writeFileAtomic(output, jsonOf(result), { mode: 0o644 });
+  if (html !== undefined) await writeFileAtomic(html, formatPage(result), { mode: 0o644 });
 }
 
 function jsonOf(result: BenchResult): string {

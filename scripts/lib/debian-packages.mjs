@@ -100,6 +100,7 @@ const SETS = {
     { name: 'git', command: 'git', why: 'a program that looks at many files' },
     { name: 'rsync', command: 'rsync', why: 'another' },
     { name: 'perl', command: 'prove', why: 'a reader that gets signals' },
+    { name: 'e2fsprogs', command: 'mkfs.ext4', why: 'a disk that loses its power' },
     { name: 'pigz', command: 'pigz', why: 'gzip of another make' },
     { name: 'libdeflate-tools', command: 'libdeflate-gzip', why: 'of a third' },
     { name: 'zstd', command: 'zstd', why: 'zstd layers' },

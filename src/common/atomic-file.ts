@@ -1,29 +1,36 @@
-/** Files that appear whole or not at all: written beside their name, synced, renamed. */
+/** Files that appear whole or not at all: written beside their name, synced unless nothing is lost with them, renamed. */
 
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { processIsAlive } from './process.js';
 
+export interface AtomicWrite {
+  /** Permission bits; default: 0600. */
+  mode?: number;
+  /** Whether a power cut leaves the old file or the new one (the default), or may leave one of other length. */
+  durable?: boolean;
+}
+
 /**
- * Writes `data` to `path` so that a crash leaves the old file or the new one.
+ * Writes `data` to `path` so that whoever looks finds the old file or the new one.
  * @throws the Node system error of the failing step; the temporary file is removed
  */
 export async function writeFileAtomic(
   path: string,
   data: Uint8Array | string,
-  mode = 0o600,
+  { mode = 0o600, durable = true }: AtomicWrite = {},
 ): Promise<void> {
   const temporary = temporaryName(path);
   try {
     const file = await open(temporary, 'wx', mode);
     try {
       await file.writeFile(data);
-      await file.sync();
+      if (durable) await file.sync();
     } finally {
       await file.close();
     }
-    await renameDurably(temporary, path);
+    await (durable ? renameDurably : rename)(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;

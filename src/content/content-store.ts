@@ -63,16 +63,23 @@ export class ContentStore {
   readonly #blobs: string;
   readonly #ingests: IngestFolder;
   readonly #running = new SharedWork<Digest, void>();
+  readonly #durable: boolean;
 
-  private constructor(directory: string) {
+  private constructor(directory: string, durable: boolean) {
+    this.#durable = durable;
     this.#blobs = join(directory, 'blobs', 'sha256');
     this.#ingests = new IngestFolder(join(directory, 'ingest'));
     this.memo = new Memo(join(directory, 'memo'));
   }
 
-  /** Opens or creates the store in `<root>/content`. @throws the system error where that fails */
-  static async open(root: string): Promise<ContentStore> {
-    const store = new ContentStore(join(root, 'content'));
+  /**
+   * Opens or creates the store in `<root>/content`.
+   * @param options.durable whether blobs survive a power cut once they are there: default; a store that is removed
+   * before its blobs are missed saves the time
+   * @throws the system error where that fails
+   */
+  static async open(root: string, { durable = true } = {}): Promise<ContentStore> {
+    const store = new ContentStore(join(root, 'content'), durable);
     for (const folder of [store.#blobs, store.memo.directory]) {
       await mkdir(folder, { recursive: true, mode: 0o700 });
     }
@@ -118,7 +125,8 @@ export class ContentStore {
   /** Stores small bytes under their digest. */
   async put(bytes: Uint8Array): Promise<Digest> {
     const digest = digestOf(bytes);
-    if (!(await this.has(digest))) await writeFileAtomic(this.path(digest), bytes);
+    if (!(await this.has(digest)))
+      await writeFileAtomic(this.path(digest), bytes, { durable: this.#durable });
     return digest;
   }
 
@@ -128,7 +136,7 @@ export class ContentStore {
     try {
       await ingest.append(input, options);
       const blob = { digest: ingest.digest(), size: ingest.size };
-      await ingest.commit(this.path(blob.digest));
+      await ingest.commit(this.path(blob.digest), { durable: this.#durable });
       return blob;
     } catch (error) {
       await ingest.discard();
@@ -236,7 +244,7 @@ export class ContentStore {
     try {
       await fill(ingest, blob, input, options);
       requireWhole(ingest, blob);
-      await ingest.commit(this.path(digest));
+      await ingest.commit(this.path(digest), { durable: this.#durable });
       return true;
     } catch (error) {
       // Kept, unless it is known to be wrong.
@@ -270,7 +278,7 @@ export class ContentStore {
           await ingest.discard();
           throw exists(blob.digest);
         }
-        await ingest.commit(this.path(blob.digest));
+        await ingest.commit(this.path(blob.digest), { durable: this.#durable });
         return blob;
       },
       close: () => ingest.suspend(),

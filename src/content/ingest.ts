@@ -2,7 +2,7 @@
 
 import { type Hash, createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, open, rm } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { renameDurably } from '../common/atomic-file.js';
 import type { ProgressListener } from '../common/blob-source.js';
 import { type Digest, digestFromHash } from '../common/digest.js';
@@ -91,10 +91,10 @@ export class Ingest {
     this.#size = 0;
   }
 
-  /** Puts the file where it belongs, safe from a power cut. Nothing else may be called after. */
-  async commit(path: string): Promise<void> {
-    await this.#file.sync();
-    await renameDurably(this.path, path);
+  /** Puts the file where it belongs, safe from a power cut unless it need not be `durable`. Nothing else may be called after. */
+  async commit(path: string, { durable = true } = {}): Promise<void> {
+    if (durable) await this.#file.sync();
+    await (durable ? renameDurably : rename)(this.path, path);
     await this.#end();
   }
 

@@ -33,7 +33,7 @@ export async function createLayout(folder: string): Promise<void> {
     await writeFileAtomic(
       join(folder, layoutFile),
       JSON.stringify({ imageLayoutVersion: layoutVersion }),
-      FILE_MODE,
+      { mode: FILE_MODE },
     );
   }
 }
@@ -48,7 +48,7 @@ export async function writeBlob(
   const path = join(folder, blobFile(descriptor.digest));
   if (!(await fileExists(path))) {
     await mkdir(dirname(path), { recursive: true });
-    await writeFileAtomic(path, bytes, FILE_MODE);
+    await writeFileAtomic(path, bytes, { mode: FILE_MODE });
   }
   return descriptor;
 }
@@ -135,7 +135,7 @@ function sortedEntries(manifests: unknown[]): string {
 }
 
 async function writeIndex(folder: string, bytes: Buffer): Promise<void> {
-  await writeFileAtomic(join(folder, indexFile), bytes, FILE_MODE);
+  await writeFileAtomic(join(folder, indexFile), bytes, { mode: FILE_MODE });
 }
 
 function encodeIndex(manifests: Descriptor[]): Buffer {

@@ -31,7 +31,7 @@ export class Memo {
 
   /** @param value anything JSON can hold */
   async remember(key: string, value: unknown): Promise<void> {
-    await writeFileAtomic(this.#path(key), JSON.stringify({ key, value }));
+    await writeFileAtomic(this.#path(key), JSON.stringify({ key, value }), { durable: false });
   }
 
   /**

@@ -60,6 +60,7 @@ const schema: Migrations = {
   ],
 };
 
+const DATABASE = 'layers.db';
 const FILE = 'layer.json';
 /** Numbers left out after a rebuild, for layers of which nothing is left: a kernel may remember them. */
 const NUMBERS_LEFT_OUT = 1_000;
@@ -69,7 +70,7 @@ const NUMBERS_LEFT_OUT = 1_000;
  * @throws SiphonError `unsupported` where a newer program wrote it; the system error
  */
 export function openLayerDatabase(directory: string, log: Logger): Database.Database {
-  const path = join(directory, 'layers.db');
+  const path = join(directory, DATABASE);
   const [opened] = tryOpen(path);
   if (opened !== undefined && !isForgetful(opened, directory)) return opened;
   opened?.close();
@@ -81,6 +82,14 @@ export function openLayerDatabase(directory: string, log: Logger): Database.Data
   } finally {
     closeSync(lock);
   }
+}
+
+/**
+ * The files of `directory` that hold what is known of a layer. The database's own sync is not waited for: a row that a
+ * power cut takes is of a layer that is not ready yet, but for those that somebody syncs by these.
+ */
+export function filesOfRow(directory: string, number: number): string[] {
+  return [join(directory, `${DATABASE}-wal`), join(directory, String(number), FILE)];
 }
 
 /** Notes in the layer's folder, which must be there, what its row says. @throws the system error */
@@ -126,6 +135,7 @@ function open(path: string): Database.Database {
   try {
     database.pragma('busy_timeout = 10000');
     database.pragma('journal_mode = WAL');
+    database.pragma('synchronous = NORMAL');
     database.pragma('foreign_keys = ON');
     const finding: unknown = database.pragma('quick_check(1)', { simple: true });
     if (finding !== 'ok') throw new Sqlite.SqliteError(String(finding), 'SQLITE_CORRUPT');

@@ -89,6 +89,7 @@ export class LayerPreparer {
         await this.#stream(task, { keep: false }).catch((error: unknown) => {
           throw namingLayer(error, task);
         });
+        await this.#layers.settle(task.record.number);
       }
       this.#checkDiffId(layer, task.record);
       return finish(task);
@@ -141,6 +142,7 @@ export class LayerPreparer {
         // Nobody has to be believed about a blob that is here.
         if (await this.#content.has(layer.descriptor.digest)) await this.#stream(task);
         else if (!(await this.#takePublished(task))) await this.#makeIndex(task);
+        await this.#layers.settle(task.record.number);
       }
     } catch (error) {
       throw namingLayer(error, task);

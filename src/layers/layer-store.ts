@@ -15,13 +15,14 @@ import { mkdirSync, renameSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { removeAbandoned } from '../common/atomic-file.js';
+import { syncFiles } from '../common/sync-files.js';
 import { SiphonError, systemCode } from '../common/errors.js';
 import type { Digest, DiffId } from '../common/digest.js';
 import { type Logger, silentLogger } from '../common/log.js';
 import { processIsAlive } from '../common/process.js';
 import type { ExpectedLayer } from '../index/expected-layer.js';
 import { type LayerOrigin, parseLayerOrigin } from '../content/layer-origin.js';
-import { type LayerRow, describeLayer, openLayerDatabase } from './layer-database.js';
+import { type LayerRow, describeLayer, filesOfRow, openLayerDatabase } from './layer-database.js';
 
 /** Ends the name of a folder on its way out. */
 const GONE = '.gone';
@@ -124,6 +125,15 @@ export class LayerStore implements Disposable {
 
   indexPath(number: number): string {
     return join(this.#root, String(number), 'index.db');
+  }
+
+  /**
+   * Resolves when a power cut takes neither the layer's record nor its index.
+   * @throws the system error
+   */
+  async settle(number: number): Promise<void> {
+    const files = [...filesOfRow(this.#root, number), this.indexPath(number)];
+    await syncFiles([...files, join(this.#root, String(number)), this.#root]);
   }
 
   /** Says that the holder uses the layer, until {@link drop} or its end. */

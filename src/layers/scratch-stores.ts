@@ -23,7 +23,7 @@ export class ScratchStores {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     const folder = await mkdtemp(join(this.#directory, 'image-'));
     this.#folders.set(owner, folder);
-    return ContentStore.open(folder);
+    return ContentStore.open(folder, { durable: false });
   }
 
   /** Removes the owner's store, where it has one. */

@@ -5,8 +5,7 @@
  * does not list, because that is said by the layers below.
  *
  * A power cut must not leave a snapshot that is recorded and whose files are empty. containerd (1.6)
- * takes that risk; here the whole file system is written out (syncfs(2)) before the snapshot is
- * recorded: one call, where fsync(2) would be one for each of a layer's files.
+ * takes that risk; here they are written out before the snapshot is recorded.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -15,7 +14,7 @@ import { join } from 'node:path';
 import { type Digest, digestHex } from '../common/digest.js';
 import { untilAborted } from '../common/until-aborted.js';
 import type { Image, ImageLayer } from '../content/image.js';
-import { syncFileSystem } from '../ffi/libc.js';
+import { syncTree } from '../unpack/sync-tree.js';
 import {
   type InheritOptions,
   type UnpackedLayer,
@@ -82,7 +81,7 @@ export class UnpackedLayers {
       throw error;
     }
     inheritDirectories({ target, directories: staged.implicitDirectories, parents });
-    await syncFileSystem(target);
+    await syncTree(target);
   }
 
   /** Removes what was unpacked ahead until `ended` and nobody asked for. */

@@ -9,7 +9,6 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { O, closeDescriptor, makeDirectoryAt, openAt } from '../ffi/at-calls.js';
-import { syncFileSystem } from '../ffi/libc.js';
 import { withParents } from '../index/byte-path.js';
 import type { LayerIndex } from '../index/layer-index.js';
 import { S_IF } from '../index/modes.js';
@@ -24,6 +23,7 @@ import {
   nearest,
 } from './lower-layer.js';
 import { BENEATH } from './rooted-look.js';
+import { syncTree } from './sync-tree.js';
 
 export interface ImpliedFolderOptions {
   /** Where the folder is made; nothing is there yet. */
@@ -59,7 +59,7 @@ export async function writeImpliedFolder(options: ImpliedFolderOptions): Promise
   );
   if (inherited.size === 0) return false;
   await writeDirectories(target, inherited, own);
-  await syncFileSystem(target);
+  await syncTree(target);
   return true;
 }
 

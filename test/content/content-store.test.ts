@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { digestOf } from '#src/common/digest.js';
 import { ContentStore } from '#src/content/content-store.js';
 import { noise } from '../support/images.js';
+import { cuttableFileSystem } from '../support/power-cut.js';
 import { type TemporaryFolder, temporaryFolder } from '../support/temporary-folder.js';
 
 const holdIngest = fileURLToPath(new URL('../support/hold-ingest.mjs', import.meta.url));
@@ -253,6 +254,16 @@ describe('ContentStore', () => {
     await rename(join(folder.path, 'content/memo'), join(folder.path, 'other/memo'));
     await ContentStore.open(folder.path);
     expect(await readdir(join(folder.path, 'content'))).toContain('memo');
+  });
+
+  test.skipIf(process.getuid?.() !== 0)('loses no blob with the power: needs root', async () => {
+    await using disk = await cuttableFileSystem();
+    const durable = await ContentStore.open(disk.path);
+    const small = await durable.put(Buffer.from('small'));
+    await durable.ingest(blob, source().from, { signal });
+    const left = await ContentStore.open(await disk.cut());
+    expect(await left.read(small)).toEqual(Buffer.from('small'));
+    expect(await left.read(blob.digest)).toEqual(bytes);
   });
 });
 
