@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { processIsAlive } from './process.js';
 
 export interface AtomicWrite {
@@ -54,16 +54,25 @@ export function temporaryName(path: string): string {
   return `${path}.${process.pid}-${randomBytes(6).toString('hex')}.tmp`;
 }
 
-/** Whether a file's name is a {@link temporaryName}, or made of one, of a process that is gone. */
-function isAbandoned(name: string): boolean {
-  const pid = /\.(\d+)-[0-9a-f]{12}\.tmp(?:\.|$)/.exec(name)?.[1];
-  return pid !== undefined && !processIsAlive(Number(pid));
+/** In a {@link temporaryName}, or a name made of one: the id of its process. */
+const TEMPORARY = /\.(\d+)-[0-9a-f]{12}\.tmp(?:\.|$)/;
+
+/** Removes what processes that are gone were writing in a folder, which need not be there. */
+export function removeAbandoned(folder: string): Promise<void> {
+  return removeFrom(folder, (name) => {
+    const pid = TEMPORARY.exec(name)?.[1];
+    return pid !== undefined && !processIsAlive(Number(pid));
+  });
 }
 
-/** Removes what processes that are gone were writing in a folder, which need not be there. @param prefix of its name */
-export async function removeAbandoned(folder: string, prefix = ''): Promise<void> {
+/** Removes what was written beside `path`; by nobody who still does, as the caller knows. */
+export function removeTemporary(path: string): Promise<void> {
+  const prefix = `${basename(path)}.`;
+  return removeFrom(dirname(path), (name) => name.startsWith(prefix) && TEMPORARY.test(name));
+}
+
+async function removeFrom(folder: string, mayGo: (name: string) => boolean): Promise<void> {
   const names = await readdir(folder).catch(() => []);
   for (const name of names)
-    if (name.startsWith(prefix) && isAbandoned(name))
-      await rm(join(folder, name), { recursive: true, force: true });
+    if (mayGo(name)) await rm(join(folder, name), { recursive: true, force: true });
 }

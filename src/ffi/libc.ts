@@ -84,17 +84,48 @@ export function umount(target: string, flags = 0): void {
 
 /** syncfs(2): resolves when all that was written to the file system of a folder is on disk for good. */
 export async function syncFileSystem(folder: string): Promise<void> {
-  const fd = openSync(folder, 'r');
-  try {
-    await new Promise<void>((resolve, reject) => {
-      syncfs_.async(fd, (error: Error | null, result: number) => {
+  using disk = new FileSystemSync(folder);
+  await disk.run();
+}
+
+/**
+ * syncfs(2) of the file system that a folder lies on, for what is written after this was opened: the kernel tells each
+ * descriptor of what failed since it was opened, but of what failed before only whoever asks first.
+ */
+export class FileSystemSync implements Disposable {
+  readonly #folder: string;
+  readonly #fd: number;
+  /** Whoever opened it, and what runs. */
+  #users = 1;
+
+  /** @throws the system error */
+  constructor(folder: string) {
+    this.#folder = folder;
+    this.#fd = openSync(folder, 'r');
+  }
+
+  /** Resolves when all that was written is on disk for good. @throws SystemError `EIO` where some of it is not */
+  run(): Promise<void> {
+    this.#users += 1;
+    return new Promise((resolve, reject) => {
+      syncfs_.async(this.#fd, (error: Error | null, result: number) => {
+        this.#leave();
         if (error !== null) reject(error);
         else if (result === 0) resolve();
-        else reject(new SystemError('syncfs', koffi.errno(), folder));
+        // The errno stays in the thread that made the call.
+        else reject(new SystemError('syncfs', constants.errno.EIO, this.#folder));
       });
     });
-  } finally {
-    closeSync(fd);
+  }
+
+  /** What runs goes on, unheard. */
+  [Symbol.dispose](): void {
+    this.#leave();
+  }
+
+  #leave(): void {
+    this.#users -= 1;
+    if (this.#users === 0) closeSync(this.#fd);
   }
 }
 

@@ -15,13 +15,14 @@ import { closeSync, existsSync, openSync, readFileSync, renameSync } from 'node:
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { removeAbandoned, renameDurably, temporaryName } from '../common/atomic-file.js';
-import { errorCode, errorMessage, systemCode } from '../common/errors.js';
+import { removeTemporary, renameDurably, temporaryName } from '../common/atomic-file.js';
+import { isDiskFull } from '../common/disk-full.js';
+import { errorMessage, systemCode } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { Turns } from '../common/turns.js';
 import { untilAborted } from '../common/until-aborted.js';
 import type { ContentStore } from '../content/content-store.js';
-import { syncFileSystem, tryLockFile } from '../ffi/libc.js';
+import { FileSystemSync, tryLockFile } from '../ffi/libc.js';
 import type { LayerInfo } from '../index/layer-model.js';
 import type { SpanCache } from '../index/span-cache.js';
 import { writeLargeFilesAside } from '../unpack/large-files-thread.js';
@@ -38,6 +39,8 @@ const LEAST_SIZE = Number(process.env['SIPHON_LARGE_FILE'] ?? 32_000_000);
 const FOLDER = 'files';
 /** Between two looks whether a layer was read, in ms. */
 const INTERVAL = 2000;
+/** Until another attempt where one was prevented, in ms: it may have written gigabytes until then. */
+const PAUSE = 60_000;
 
 /** The folders that belong directly above a layer's own, by the layer's folder; topmost first. */
 export function foldersAbove(directory: string): string[] {
@@ -68,6 +71,9 @@ interface ReadLayer {
   cache: Pick<SpanCache, 'presence' | 'used'>;
 }
 
+/** `over`: nothing is left to be done, ever. `unread`: as long as no more is read. `prevented`: by want of room, or by another who writes. */
+type Outcome = 'over' | 'unread' | 'prevented';
+
 interface Place {
   directory: string;
   blob: LargeFilesJob['blob'];
@@ -80,6 +86,8 @@ export interface LargeFilesOptions {
   indexPathOf: (layer: number) => string;
   /** Milliseconds that nobody must have read of a layer. */
   quiet: number;
+  /** Milliseconds until another attempt where one was prevented; default: a minute. */
+  pause?: number;
   /** Bytes that may still be kept. */
   room: () => number;
   /** Is told of the bytes that were written. */
@@ -102,14 +110,18 @@ export class LargeFiles {
    */
   async write(layer: ReadLayer, signal: AbortSignal): Promise<void> {
     if (process.geteuid?.() !== 0) return;
-    const folder = join(this.#options.directoryOf(layer.record.number), FOLDER);
-    for (let seen = 0, isDone = false; !isDone && !existsSync(folder);) {
-      await delay(INTERVAL, undefined, { signal, ref: false }).catch(() => undefined);
+    const { directoryOf, pause = PAUSE } = this.#options;
+    const folder = join(directoryOf(layer.record.number), FOLDER);
+    let [seen, wait] = [0, INTERVAL];
+    while (!existsSync(folder)) {
+      await delay(wait, undefined, { signal, ref: false }).catch(() => undefined);
       if (signal.aborted) return;
+      wait = INTERVAL;
       const present = presentSpans(layer);
       if (present === seen || !this.#isQuiet(layer)) continue;
-      seen = present;
-      isDone = await this.#tryWrite(layer, signal);
+      const outcome = await this.#tryWrite(layer, signal);
+      if (outcome === 'over') return;
+      [seen, wait] = outcome === 'unread' ? [present, INTERVAL] : [0, pause];
     }
   }
 
@@ -118,43 +130,44 @@ export class LargeFiles {
     return Date.now() - lastUse * 1000 >= this.#options.quiet;
   }
 
-  /** @returns whether there is nothing left to be done, ever */
-  async #tryWrite(layer: ReadLayer, signal: AbortSignal): Promise<boolean> {
+  async #tryWrite(layer: ReadLayer, signal: AbortSignal): Promise<Outcome> {
     const { log } = this.#options;
     const { blobDigest } = layer.record;
     try {
       return await this.#trees.take(signal, () => this.#write(layer, signal));
     } catch (error) {
-      if (signal.aborted) return true;
+      if (signal.aborted) return 'over';
       const about = { layer: blobDigest, reason: errorMessage(error) };
-      log.info(about, 'large files are not kept apart');
-      return errorCode(error) !== 'no-space';
+      const isFull = isDiskFull(error);
+      log[isFull ? 'debug' : 'info'](about, 'large files are not kept apart');
+      return isFull ? 'prevented' : 'over';
     }
   }
 
-  async #write(layer: ReadLayer, signal: AbortSignal): Promise<boolean> {
+  async #write(layer: ReadLayer, signal: AbortSignal): Promise<Outcome> {
     const blob = await this.#blobOf(layer);
-    if (blob === undefined) return true;
+    if (blob === undefined) return 'over';
     const directory = this.#options.directoryOf(layer.record.number);
     const lock = openSync(join(directory, `${FOLDER}.lock`), 'a', 0o600);
     try {
-      if (!tryLockFile(lock)) return false;
-      if (existsSync(join(directory, FOLDER))) return true;
-      await removeAbandoned(directory, `${FOLDER}.`);
+      if (!tryLockFile(lock)) return 'prevented';
+      if (existsSync(join(directory, FOLDER))) return 'over';
+      await removeTemporary(join(directory, FOLDER));
       return await this.#writeLocked(layer, { directory, blob, signal });
     } finally {
       closeSync(lock);
     }
   }
 
-  async #writeLocked(layer: ReadLayer, { directory, blob, signal }: Place): Promise<boolean> {
+  async #writeLocked(layer: ReadLayer, { directory, blob, signal }: Place): Promise<Outcome> {
     const { indexPathOf, onWritten, log } = this.#options;
     const { number, blobDigest } = layer.record;
     const room = Math.min(this.#options.room(), (await diskRoom(directory)).room);
-    if (room < LEAST_SIZE) return false;
+    if (room < LEAST_SIZE) return 'prevented';
     const folder = temporaryName(join(directory, FOLDER));
     try {
       await mkdir(folder, { mode: 0o700 });
+      using disk = new FileSystemSync(folder);
       const written = await writeLargeFilesAside(
         {
           indexPath: indexPathOf(number),
@@ -166,13 +179,13 @@ export class LargeFiles {
         },
         signal,
       );
-      if (written.bytes === 0) return written.large === 0;
+      if (written.bytes === 0) return written.large === 0 ? 'over' : 'unread';
       await writeFile(join(folder, 'size'), String(written.bytes), { mode: 0o600 });
-      await untilAborted(syncFileSystem(folder), signal);
+      await untilAborted(disk.run(), signal);
       await renameDurably(folder, join(directory, FOLDER));
       log.info({ layer: blobDigest, bytes: written.bytes }, 'large files are kept apart');
       onWritten(written.bytes);
-      return true;
+      return 'over';
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

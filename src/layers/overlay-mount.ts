@@ -69,6 +69,8 @@ function overlayOptions(stack: OverlayStack, lowerdirs: readonly string[]): stri
   // The lower folders lie on several file systems: without it, stat and readdir differ in inode numbers.
   const options = [`lowerdir=${lowerdirs.map(escapePath).join(':')}`, 'xino=on'];
   if (stack.writable !== undefined) {
+    // With an index of the upper folder, which may be the kernel's default, no lower folder could come later.
+    options.push('index=off');
     options.push(`upperdir=${escapeOption(stack.writable.upperdir)}`);
     options.push(`workdir=${escapeOption(stack.writable.workdir)}`);
   }
