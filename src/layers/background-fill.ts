@@ -144,6 +144,8 @@ export class BackgroundFill {
     if (await this.#isWholeByOthers(layer, blob)) return true;
     try {
       if (!(await blob.claim())) return this.#isLeftToOthers(layer);
+      // Whoever had it may have come to its end between the two.
+      if (await this.#isWholeByOthers(layer, blob)) return true;
       await this.#fetchRest(layer, blob);
       if (layer.record.identity === 'content') await this.#finish(layer, blob);
       return true;

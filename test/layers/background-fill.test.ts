@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import type { BlobSource } from '#src/common/blob-source.js';
 import { digestOf } from '#src/common/digest.js';
 import { type Logger, silentLogger } from '#src/common/log.js';
@@ -72,6 +72,21 @@ test('a layer is closed at once while another one is drawn anew from a registry 
     closing.abort();
     expect(await Promise.race([fill.settled(filled), delay(5000, 'waits')])).toBeUndefined();
   }
+});
+
+test('a layer that another process brings just before it is claimed is not brought again', async () => {
+  const { fill, layer, content } = await filling();
+  const blob = randomBytes(MIB);
+  let reads = 0;
+  const read: BlobSource['read'] = () => Promise.reject(new Error(`read ${(reads += 1)}`));
+  const { filled, source } = await layer(1, read, blob);
+  const path = join(temporaryFolder(), 'blob');
+  writeFileSync(path, blob);
+  await content.adopt(path, digestOf(blob));
+  vi.spyOn(content, 'has').mockResolvedValueOnce(false);
+  fill.begin(filled);
+  await expect.poll(() => source.present).toBe(MIB);
+  expect(reads).toBe(0);
 });
 
 test('a layer for which there is no room is left, until there is', async () => {

@@ -11,21 +11,18 @@ const program = fileURLToPath(new URL('../support/leave-and-sweep.mjs', import.m
 it.skipIf(process.getuid?.() !== 0)('names, ends and removes what a run left', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'st-'));
   const said = await must('unshare', '--mount', process.execPath, program, folder);
-  const { left, mountPoint, marked, apart } = JSON.parse(said) as {
+  const { left, mountPoint, marked, apart, ended } = JSON.parse(said) as {
     left: string[];
     mountPoint: string;
     marked: number;
     apart: number;
+    ended: boolean;
   };
-  expect(left).toEqual([
-    `mount left: tmpfs on ${mountPoint}`,
-    expect.stringMatching(/^process left: /),
-    expect.stringMatching(/^process left: /),
-  ]);
+  expect(left).toHaveLength(3);
+  expect(left).toContain(`mount left: tmpfs on ${mountPoint}`);
   expect(left).toContain(`process left: ${marked} sleep 600`);
   expect(left).toContain(`process left: ${apart} /bin/sleep 601`);
-  for (const pid of [marked, apart])
-    await expect.poll(() => existsSync(`/proc/${pid}`)).toBe(false);
+  expect(ended).toBe(true);
   expect(existsSync(folder)).toBe(false);
 });
 
