@@ -8,12 +8,15 @@
 import { statfs } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import { type Logger, silentLogger } from '../common/log.js';
+import { isMounted } from '../common/mount-info.js';
 import { LayerIndex } from '../index/layer-index.js';
 import type { Inode } from '../index/layer-model.js';
 import {
   type Answer,
+  type Libfuse,
   type LibfuseClass,
   type LibfuseOperations,
   type LibfuseStat,
@@ -28,7 +31,7 @@ import type { ServedLayer } from './served-layer.js';
 import { absentSpans, noteUse, spansUnder } from './span-presence.js';
 
 export interface LibfuseMountOptions {
-  /** An existing directory of the user's own. */
+  /** An existing directory of the user's own, by its real path. */
   mountPoint: string;
   /** Topmost first. */
   layers: readonly ServedLayer[];
@@ -50,6 +53,8 @@ const defaultFetchTimeout = 60_000;
 /** Seconds that the kernel keeps names and attributes: the tree never changes. */
 const validity = 10 * 365 * 24 * 3600;
 const longestName = 255;
+/** Between two looks whether a mount that has not begun is still there, ms. */
+const lookInterval = 100;
 /** Overlay's own marks mean nothing in a merged tree. */
 const hiddenXattr = /^(?:trusted|user)\.overlay\./;
 
@@ -87,13 +92,25 @@ async function mountServer(
     // fuse-native joins options by commas and has no words for these.
     fsname: 'siphon,use_ino,ro',
   });
-  await called((done) => mount.mount(done));
+  await begun(mount, mountPoint);
   return {
     async unmount() {
       await called((done) => mount.unmount(done));
       await server.close();
     },
   };
+}
+
+/** Resolves when the mount can be used, or has been taken away before that. */
+async function begun(mount: Libfuse, mountPoint: string): Promise<void> {
+  const over = new AbortController();
+  const used = called((done) => mount.mount(done)).finally(() => over.abort());
+  await Promise.race([used, takenAway(mount, mountPoint, over.signal)]);
+}
+
+async function takenAway(mount: Libfuse, mountPoint: string, over: AbortSignal): Promise<void> {
+  while (!over.aborted && !(mount.hasMounted() && !(await isMounted(mountPoint))))
+    await delay(lookInterval);
 }
 
 class LibfuseServer {

@@ -48,7 +48,10 @@ export interface LibfuseOperations {
 type Done = (error: Error | null) => void;
 
 export interface Libfuse {
+  /** @param done is not called where the mount is taken away before libfuse has answered the kernel's first request */
   mount(done: Done): void;
+  /** Whether {@link mount} has got as far as libfuse's own mount. */
+  hasMounted(): boolean;
   unmount(done: Done): void;
 }
 
@@ -66,7 +69,7 @@ export async function loadLibfuse(): Promise<LibfuseClass> {
   try {
     const name: string = 'fuse-native';
     const module = (await import(name)) as { default: LibfuseClass };
-    return withExactXattrs(module.default);
+    return adapted(module.default);
   } catch (error) {
     throw missing(error);
   }
@@ -81,9 +84,20 @@ function missing(error: unknown): SiphonError {
   return new SiphonError('unsupported', `Cannot mount through libfuse: ${what}`, { cause: error });
 }
 
-/** fuse-native's own methods do not tell how much room there is, and cut values short. */
-function withExactXattrs(base: LibfuseClass): LibfuseClass {
-  return class extends (base as new (...args: unknown[]) => Libfuse & { ops: LibfuseOperations }) {
+/** What fuse-native has of its own besides. */
+interface FuseNative extends Libfuse {
+  ops: LibfuseOperations;
+  /** All zeros until libfuse's mount(2), which the main thread waits for. */
+  _thread?: Buffer;
+}
+
+/** Its own methods for extended attributes do not tell how much room there is, and cut values short. */
+function adapted(base: LibfuseClass): LibfuseClass {
+  return class extends (base as new (...args: unknown[]) => FuseNative) {
+    hasMounted(): boolean {
+      return this._thread?.some((byte) => byte !== 0) ?? false;
+    }
+
     _op_getxattr(signal: Signal, path: string, name: string, room: Buffer): void {
       this.ops.getxattr(path, name, room.length, answerInto(room, signal));
     }

@@ -103,6 +103,18 @@ describe.skipIf(missing !== undefined)(`siphon mount (${missing ?? 'by nobody'})
     expect(outcome.stderr.trim()).toBe(`siphon: Cannot mount through libfuse: ${sentence}`);
   });
 
+  it('ends well where the mount is taken away before it has begun', async () => {
+    const hasty = await sandbox.folder('hasty');
+    const script = `#!/bin/sh
+for last do :; done
+PATH=\${PATH#*:}
+fusermount "$@" && fusermount -u "$last"`;
+    await writeFile(join(hasty, 'fusermount'), script, { mode: 0o755 });
+    const outcome = await asNobody(`PATH="$1/hasty:$PATH"; ${mount()} --foreground; ls -A mnt`);
+    expect(outcome, outcome.stderr).toMatchObject({ code: 0, stdout: '' });
+    expect(await readdir(join(home, 'root/mounts'))).toEqual([]);
+  });
+
   it('leaves the kernel driver to root', async () => {
     const outcome = await asNobody(`${mount()} --driver kernel`);
     expect(outcome.code).toBe(1);
