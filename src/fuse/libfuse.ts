@@ -85,16 +85,16 @@ function missing(error: unknown): SiphonError {
 }
 
 /** What fuse-native has of its own besides. */
-interface FuseNative extends Libfuse {
+type FuseNative = Libfuse & {
   ops: LibfuseOperations;
   /** All zeros until libfuse's mount(2), which the main thread waits for. */
   _thread?: Buffer;
-}
+};
 
 /** Its own methods for extended attributes do not tell how much room there is, and cut values short. */
 function adapted(base: LibfuseClass): LibfuseClass {
   return class extends (base as new (...args: unknown[]) => FuseNative) {
-    hasMounted(): boolean {
+    override hasMounted(): boolean {
       return this._thread?.some((byte) => byte !== 0) ?? false;
     }
 
