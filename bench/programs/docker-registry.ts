@@ -36,7 +36,7 @@ export interface DockerRegistry {
 export const registryLogin = { username: 'siphon', password: 'open sesame' };
 /** bcrypt, cost 5. */
 const PASSWORD_HASH = '$2b$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW';
-const START_TIMEOUT = 15_000;
+const START_TIMEOUT = 30_000;
 
 export async function startDockerRegistry(
   options: DockerRegistryOptions = {},

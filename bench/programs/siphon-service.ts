@@ -3,14 +3,15 @@
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { open, writeFile } from 'node:fs/promises';
+import { open, readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { processIsAlive } from '#src/common/process.js';
 import { endProgram } from './end-program.js';
 import { siphonProgram } from './siphon-program.js';
 
-const startTimeout = 15_000; // ms
+const startTimeout = 30_000; // ms
 const stopTimeout = 60_000; // ms
 
 export interface ServicePlace {
@@ -27,7 +28,7 @@ export interface SiphonService {
   readonly pid: number;
   /** What it logged so far: all of it that came before an answer, for whoever has the answer. */
   log(): string;
-  /** Ends it with a signal and waits. @returns its exit code, `null` after a signal killed it */
+  /** Ends it with a signal, and waits for its server too. @returns its exit code, `null` after a signal killed it */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
@@ -64,7 +65,10 @@ export async function startSiphonService(
   // Not through a pipe, which this process may read later than an answer.
   const log = (): string => readFileSync(logPath, 'utf8');
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> => {
+    // Of a keeper that is killed, the server dies a moment later, and has the root until then.
+    const servers = child.exitCode === null ? await childrenOf(child.pid) : [];
     await endProgram(child, { signal, patience: stopTimeout });
+    while (servers.some(processIsAlive)) await delay(10);
     return child.exitCode;
   };
   const deadline = Date.now() + startTimeout;
@@ -77,6 +81,11 @@ export async function startSiphonService(
     }
   }
   return { address, pid: child.pid ?? 0, log, stop };
+}
+
+async function childrenOf(pid = 0): Promise<number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
+  return text.split(' ').filter(Boolean).map(Number);
 }
 
 function accepts(address: string): Promise<boolean> {

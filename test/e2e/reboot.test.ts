@@ -5,12 +5,10 @@
 
 import { open, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startContainerd } from '../../bench/programs/containerd.js';
 import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type Digest, digestHex } from '#src/common/digest.js';
-import { processIsAlive } from '#src/common/process.js';
 import { serveLayout } from '#src/registry-server/serve-layout.js';
 import { writeSmallLayout } from '../support/demo-layout.js';
 import { buildLayout, file } from '../support/images.js';
@@ -109,14 +107,6 @@ async function names(): Promise<string[]> {
   return withClient(async (client) => (await client.list()).map(({ name }) => name));
 }
 
-/** Kills the keeper, and its server with it. */
-async function killAll(): Promise<void> {
-  const children = await readFile(`/proc/${siphon.pid}/task/${siphon.pid}/children`, 'utf8');
-  await siphon.stop('SIGKILL');
-  const servers = children.split(' ').filter(Boolean).map(Number);
-  while (servers.some(processIsAlive)) await delay(20);
-}
-
 async function unmountAll(): Promise<void> {
   for (const path of (await sandbox.mounts()).toReversed()) await must('umount', '-l', path);
 }
@@ -176,7 +166,7 @@ describe.skipIf(missing !== undefined)(`siphon serve (${missing ?? 'without a re
     '%s restores every snapshot that it can',
     async (_, meanwhile) => {
       const before = await names();
-      await killAll();
+      await siphon.stop('SIGKILL');
       await meanwhile();
       siphon = await startSiphonService(sandbox);
       expect(await names()).toEqual(before);
