@@ -53,6 +53,8 @@ describe.skipIf(skip)('who leaves a container: needs root', () => {
       again.type('two\n');
       await again.see('got two');
       again.close();
+      // The log has it a moment later than who is attached.
+      await until(async () => (await logOf('a')).endsWith('got two\n'));
       expect(await logOf('a')).toBe('up\ngot one\ngot two\n');
     },
   );
