@@ -98,7 +98,10 @@ describe('siphon serve with indexes that it does not read', () => {
   it('builds those of another version again, and a running container reads on', async () => {
     const script = `cd /data; while :; do ${pass}\n[ ! -e /tmp/stop ] || exit 0; done`;
     const reading = inContainer('upgraded', script);
-    await waitUntil(async () => (await containerd.ctr(['tasks', 'ls', '-q'])).stdout !== '');
+    // Before that, nothing can be started in it.
+    await waitUntil(async () =>
+      /^upgraded .* RUNNING/m.test((await containerd.ctr(['tasks', 'ls'])).stdout),
+    );
     const server = await serverOf(siphon.pid);
     // Nothing is asked of the old one any more once its indexes are others.
     process.kill(server, 'SIGSTOP');

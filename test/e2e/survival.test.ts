@@ -11,7 +11,7 @@ import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { processIsAlive } from '#src/common/process.js';
+import { processIsAlive, signalIfThere } from '#src/common/process.js';
 import type { MountRecord } from '#src/layers/mount-record.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
 import { type Containerd, startContainerd } from '../../bench/programs/containerd.js';
@@ -59,6 +59,13 @@ async function serverOf(keeper: number): Promise<number | undefined> {
   return undefined;
 }
 
+/** Where one stands. (To signal process 0 would be to signal ourselves.) */
+async function standingServerOf(keeper: number): Promise<number> {
+  const server = await serverOf(keeper);
+  if (server === undefined) throw new Error('There is no server');
+  return server;
+}
+
 /** How a server is made to end: by a blow, or by asking its keeper for a new one. */
 type Ending = 'SIGKILL' | 'SIGUSR2';
 
@@ -72,7 +79,7 @@ async function endServers(keeper: number, ending: Ending): Promise<number> {
   for (let tick = 1; Date.now() < start + killingTime; tick += 1) {
     const server = await serverOf(keeper);
     if (server !== undefined) {
-      process.kill(ending === 'SIGKILL' ? server : keeper, ending);
+      signalIfThere(ending === 'SIGKILL' ? server : keeper, ending);
       hit += 1;
     }
     if (tick % 4 === 0) void writeFile('/proc/sys/vm/drop_caches', '3');
@@ -168,9 +175,9 @@ describe('siphon mount', () => {
     const target = await sandbox.folder('mnt');
     expect((await sandbox.siphon('mount', image.source, target)).code).toBe(0);
     const keeper = await keeperOfMount(sandbox);
-    const server = await serverOf(keeper);
+    const server = await standingServerOf(keeper);
     process.kill(keeper, 'SIGKILL');
-    await waitUntil(() => !processIsAlive(server ?? 0));
+    await waitUntil(() => !processIsAlive(server));
     await expect(readFile(join(target, 'data/big'))).rejects.toThrow(/ENOTCONN|ECONNABORTED/);
     for (const command of [['umount'], ['mount', image.source], ['umount']]) {
       const outcome = await sandbox.siphon(...command, target);
@@ -188,7 +195,7 @@ describe('siphon mount', () => {
       expect((await sandbox.siphon('mount', image.source, target)).code).toBe(0);
       const keeper = await keeperOfMount(sandbox);
       // Once more as a terminal does it, which tells both.
-      if (signal === 'SIGINT') process.kill((await serverOf(keeper)) ?? 0, signal);
+      if (signal === 'SIGINT') signalIfThere(await standingServerOf(keeper), signal);
       process.kill(keeper, signal);
       await waitUntil(() => !processIsAlive(keeper));
       expect(await sandbox.mounts()).toEqual([]);
@@ -205,7 +212,7 @@ describe('siphon mount', () => {
       delete process.env['SIPHON_WITHOUT_RESEND'];
     });
     expect(mounted, mounted.stderr).toMatchObject({ code: 0 });
-    process.kill((await serverOf(await keeperOfMount(sandbox))) ?? 0, 'SIGKILL');
+    process.kill(await standingServerOf(await keeperOfMount(sandbox)), 'SIGKILL');
     const log = (): Promise<string> => readFile(join(sandbox.root, 'logs/mount.log'), 'utf8');
     await waitUntil(async () => (await log()).includes('mounted anew'));
     expect(await log()).toMatch(/"endedWith":137.*cannot hand its requests on.*gets errors/);
@@ -219,7 +226,7 @@ describe('siphon mount', () => {
     const target = await sandbox.folder('mnt');
     expect((await sandbox.siphon('mount', image.source, target)).code).toBe(0);
     const keeper = await keeperOfMount(sandbox);
-    process.kill((await serverOf(keeper)) ?? 0, 'SIGKILL');
+    process.kill(await standingServerOf(keeper), 'SIGKILL');
     await run('umount', [target]);
     await waitUntil(async () => (await sandbox.mounts()).length === 0);
     await waitUntil(async () => (await readdir(join(sandbox.root, 'keepers'))).length === 0);
@@ -294,9 +301,16 @@ describe('siphon serve', () => {
   let containerd: Containerd;
   let reference: string;
 
+  /** Layers stay lazy, however long a life takes. */
+  async function start(): Promise<SiphonService> {
+    const config = join(sandbox.directory, 'lazy.toml');
+    await writeFile(config, 'smallest_lazy_layer = 0\nfill_after = "never"\n');
+    return startSiphonService(sandbox, '--config', config);
+  }
+
   beforeAll(async () => {
     sandbox = await openSandbox();
-    siphon = await startSiphonService(sandbox);
+    siphon = await start();
     containerd = await startContainerd({ snapshotters: { siphon: siphon.address } });
     reference = `${registry.host}/survival:latest`;
     const pull = ['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference];
@@ -310,13 +324,6 @@ describe('siphon serve', () => {
     await sandbox[Symbol.asyncDispose]();
     expect(left).toEqual([]);
   }, 60_000);
-
-  /** Kills the keeper; its server dies with it. */
-  async function killKeeper(): Promise<void> {
-    const server = await serverOf(siphon.pid);
-    await siphon.stop('SIGKILL');
-    await waitUntil(() => !processIsAlive(server ?? 0));
-  }
 
   /** containerd tries to connect to a new server again only now and then. */
   async function connected(): Promise<void> {
@@ -341,12 +348,19 @@ describe('siphon serve', () => {
     return { output: inContainer(name, readAll), stop: () => containerd.ctr(touch) };
   }
 
+  /** Before that, nothing can be started in it. */
+  function runs(name: string): Promise<void> {
+    const line = new RegExp(`^${name} .* RUNNING`, 'm');
+    return waitUntil(async () => line.test((await containerd.ctr(['tasks', 'ls'])).stdout));
+  }
+
   it.each<Ending>(['SIGKILL', 'SIGUSR2'])(
     'has a running container read on while its server gets %s over and over',
     async (ending) => {
       await connected();
-      const container = startReading(`ended-by-${ending.toLowerCase()}`);
-      await waitUntil(async () => (await containerd.ctr(['tasks', 'ls', '-q'])).stdout !== '');
+      const name = `ended-by-${ending.toLowerCase()}`;
+      const container = startReading(name);
+      await runs(name);
       const hit = await endServers(siphon.pid, ending);
       expect(hit).toBeGreaterThan(killingTime / 3000);
       await connected();
@@ -360,7 +374,7 @@ describe('siphon serve', () => {
   it('is replaced by a new server on request, containers running on', async () => {
     await connected();
     const container = startReading('upgraded');
-    await waitUntil(async () => (await containerd.ctr(['tasks', 'ls', '-q'])).stdout !== '');
+    await runs('upgraded');
     const before = await serverOf(siphon.pid);
     process.kill(siphon.pid, 'SIGUSR2');
     await waitUntil(async () => ![before, undefined].includes(await serverOf(siphon.pid)));
@@ -372,22 +386,22 @@ describe('siphon serve', () => {
 
   it('starts again on the root of a killed keeper, without a registry', async () => {
     const stats = registry.stats.requests;
-    await killKeeper();
-    siphon = await startSiphonService(sandbox);
+    await siphon.stop('SIGKILL');
+    siphon = await start();
     await connected();
     expect(await inContainer('restarted', `cd /data; ${readers.small}`)).toBe(image.expected.small);
     expect(registry.stats.requests).toBe(stats);
   }, 60_000);
 
   it('serves what it can where one layer is broken and no registry has it', async () => {
-    await killKeeper();
+    await siphon.stop('SIGKILL');
     const { port } = registry;
     await registry.close();
     const layers = join(sandbox.root, 'layers');
     const path = join(layers, await largestLayer(layers), 'index.db');
     const whole = await readFile(path);
     await writeFile(path, 'nothing of use');
-    siphon = await startSiphonService(sandbox);
+    siphon = await start();
     await connected();
     await expect(inContainer('broken', ':')).rejects.toThrow(/lazy layer/);
     await writeFile(path, whole);
@@ -399,7 +413,7 @@ describe('siphon serve', () => {
     await siphon.stop();
     process.env['SIPHON_WITHOUT_RESEND'] = '1';
     try {
-      siphon = await startSiphonService(sandbox);
+      siphon = await start();
       await connected();
       const listed = (await containerd.ctr(['snapshots', '--snapshotter', 'siphon', 'ls'])).stdout;
       await containerd.ctr([
@@ -412,8 +426,7 @@ describe('siphon serve', () => {
         'sleep',
         '99',
       ]);
-      const before = await serverOf(siphon.pid);
-      process.kill(before ?? 0, 'SIGKILL');
+      process.kill(await standingServerOf(siphon.pid), 'SIGKILL');
       await waitUntil(() => siphon.log().includes('cannot hand its requests on'));
       expect(siphon.log()).toMatch(/"endedWith":137.*containers started before get errors/);
       await waitUntil(() => siphon.log().split('"serving"').length > 2);
