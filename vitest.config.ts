@@ -7,7 +7,7 @@ export default defineConfig({
     // Many tests start real programs: two files at once are what a small machine bears.
     maxWorkers: 2,
     testTimeout: 60_000,
-    hookTimeout: 30_000,
+    hookTimeout: 60_000,
     teardownTimeout: 10_000,
     retry: 0,
     // Vitest would give up after 1 s, which a busy machine may need for one command.

@@ -96,7 +96,7 @@ async function untilNone(find: () => Promise<string[]>, context: string): Promis
   for (let tries = 0; ; tries++) {
     const left = await find();
     if (left.length === 0) return;
-    expect(tries, `${context}: ${left.join()}`).toBeLessThan(200);
+    expect(tries, `${context}: ${left.join()}`).toBeLessThan(1000);
     await sleep(50);
   }
 }

@@ -183,7 +183,7 @@ describe.skipIf(missing !== undefined)(`siphon mount (${missing ?? 'of large fil
     }
     expect(await readTree(target)).toEqual(before);
     await unmount();
-  }, 20_000);
+  });
 
   it('counts them as what the image takes, and they go with it', async () => {
     const { stdout } = await sandbox.siphon('--json', 'images');
@@ -198,7 +198,7 @@ describe.skipIf(missing !== undefined)(`siphon mount (${missing ?? 'of large fil
     expect(
       (await readdir(join(sandbox.root, 'layers'))).filter((name) => /^\d/.test(name)),
     ).toEqual([]);
-  }, 20_000);
+  });
 });
 
 describe.skipIf(missing !== undefined)(`siphon serve (${missing ?? 'of large files'})`, () => {
@@ -230,7 +230,7 @@ describe.skipIf(missing !== undefined)(`siphon serve (${missing ?? 'of large fil
       const prepared = snapshots.prepare(`pull-${at}`, at === 0 ? '' : `layer-${at - 1}`, labels);
       await expect(prepared).rejects.toThrow('already exists');
     }
-  }, 30_000);
+  });
 
   afterAll(async () => {
     snapshots?.close();
@@ -252,7 +252,7 @@ describe.skipIf(missing !== undefined)(`siphon serve (${missing ?? 'of large fil
       'dirs layer dirs tree layer tree layer',
     );
     expect(await snapshots.usage('layer-1')).toEqual(usage);
-  }, 40_000);
+  });
 
   it('has them changed, moved and removed in containers as any file', async () => {
     await mounted(await snapshots.prepare('changed', 'layer-2'), async (root) => {
@@ -276,7 +276,7 @@ describe.skipIf(missing !== undefined)(`siphon serve (${missing ?? 'of large fil
         expect(now).not.toHaveProperty([path]);
     });
     expect(await mounted(await snapshots.view('unchanged', 'layer-2'), readTree)).toEqual(before);
-  }, 20_000);
+  });
 
   it('has them after it was killed, and takes them away with their layers', async () => {
     await siphon.stop('SIGKILL');
@@ -290,5 +290,5 @@ describe.skipIf(missing !== undefined)(`siphon serve (${missing ?? 'of large fil
     expect(await mounted(await snapshots.mounts('after'), readTree)).toEqual(before);
     for (const { name } of (await snapshots.list()).toReversed()) await snapshots.remove(name);
     await expect.poll(() => readdir(join(own.root, 'layers'))).not.toContain(layer);
-  }, 30_000);
+  });
 });

@@ -18,7 +18,7 @@ let source: string;
 beforeAll(async () => {
   if (skip) return;
   sandbox = await openSandbox();
-  ({ source } = await writeContainerImage(sandbox.directory, { Cmd: ['sleep', '60'] }));
+  ({ source } = await writeContainerImage(sandbox.directory, { Cmd: ['sleep', '1000'] }));
 }, 60_000);
 
 afterEach(async () => {
@@ -62,8 +62,10 @@ describe.skipIf(skip)('containers without their files: need root', () => {
     const child = spawn(process.execPath, args, { stdio: 'ignore' });
     const ended = once(child, 'exit');
     const isServer = (one: readonly string[]): boolean => !isKeeper(one);
-    await expect.poll(() => hosts(isServer), { interval: 2, timeout: 20_000 }).toHaveLength(1);
-    const [server = 0] = await hosts(isServer);
+    let servers: number[] = [];
+    const find = async (): Promise<number[]> => (servers = await hosts(isServer));
+    await expect.poll(find, { interval: 2 }).toHaveLength(1);
+    const [server = 0] = servers;
     process.kill(server, 'SIGSTOP');
     child.kill('SIGKILL');
     await ended;

@@ -20,7 +20,7 @@ beforeAll(async () => {
   ({ source } = await writeContainerImage(sandbox.directory));
   small = await sandbox.folder('small');
   await must('mount', '-t', 'tmpfs', '-o', 'size=16k', 'small', small);
-  await sandbox.siphon('run', '-d', '--name', 'c', source, 'sleep', '100');
+  await sandbox.siphon('run', '-d', '--name', 'c', source, 'sleep', '1000');
 }, 60_000);
 
 afterAll(async () => {

@@ -46,7 +46,7 @@ beforeAll(async () => {
   const built = await index('build');
   expect(built, built.stderr).toMatchObject({ code: 0 });
   await rename(sandbox.root, rightRoot);
-}, 30_000);
+});
 
 afterAll(() => sandbox?.[Symbol.asyncDispose]());
 

@@ -68,7 +68,7 @@ describe.runIf(isUserNamespace())('in a user namespace', () => {
     await siphon?.stop();
     await registry?.close();
     await sandbox?.[Symbol.asyncDispose]();
-  }, 30_000);
+  });
 
   it('shows an image whole', async () => {
     let parent = '';

@@ -222,7 +222,7 @@ test('URLs of tars, with a password and a query', async () => {
   expect(said).toContain('/tar/x.tar');
   expect([...used]).toEqual(expect.arrayContaining(['url', 'query']));
   nothingIsSaid();
-}, 30_000);
+});
 
 test('a proxy with a password, and a key in a hosts file', async () => {
   let status = 0;
