@@ -49,10 +49,12 @@ describe.skipIf(!root)('a network', () => {
   test('takes a round trip for a request, and one more for a connection', async () => {
     await using link = await network.link(port, 120);
     const url = `http://${link.host}/`;
-    const [first = 0, second = 0] = await curl(url, url);
+    const [first = 0, ...others] = await curl(...Array<string>(6).fill(url));
     expect(first).toBeGreaterThanOrEqual(0.24 * 0.98);
-    expect(second).toBeGreaterThanOrEqual(0.12 * 0.98);
-    expect(second).toBeLessThan(first);
+    // Of those that need no connection, the one that a busy machine kept waiting least.
+    const least = Math.min(...others);
+    expect(least).toBeGreaterThanOrEqual(0.12 * 0.98);
+    expect(least).toBeLessThan(0.24 * 0.98);
   });
 
   test('lets through no more than its rate', async () => {

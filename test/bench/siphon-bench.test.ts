@@ -110,10 +110,13 @@ test.skipIf(missing !== undefined)(
     });
     const closed = once(child, 'close');
     let [said, shown] = ['', ''];
+    let isInterrupted = false;
     child.stdout.setEncoding('utf8').on('data', (text: string) => (shown += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       said += text;
-      if (text.includes('round 2')) setTimeout(() => child.kill('SIGINT'), 300);
+      if (isInterrupted || !said.includes('round 2')) return;
+      isInterrupted = true;
+      setTimeout(() => child.kill('SIGINT'), 300);
     });
     await closed;
     expect(child.exitCode, said).not.toBe(0);

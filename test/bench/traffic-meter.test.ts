@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type TrafficMeter, startTrafficMeter } from '../../bench/meters/traffic-meter.js';
+import { type Gate, closedGate } from '../support/gate.js';
 
 const MIB = 1 << 20;
 const digest = `sha256:${'a'.repeat(64)}`;
@@ -23,9 +24,12 @@ const registry = createServer((asked, answer) => {
   return answer.end(blob.subarray(first, last! + 1));
 });
 let meter: TrafficMeter;
+/** Closed while a slow answer is to stand still after its first part. */
+let goOn: Gate;
 
 async function sendSlowly(answer: ServerResponse): Promise<void> {
   answer.write(blob.subarray(0, 1000));
+  await goOn.opened;
   await sleep(slowness);
   answer.end(blob.subarray(1000, 2000));
 }
@@ -45,6 +49,10 @@ afterAll(async () => {
 async function get(url: string, headers: Record<string, string> = {}): Promise<Buffer> {
   const answer = await fetch(`http://${meter.host}${url}`, { headers });
   return Buffer.from(await answer.arrayBuffer());
+}
+
+async function firstPartPassed(): Promise<void> {
+  await expect.poll(() => meter.read().bytes).toBe(1000);
 }
 
 test('counts the bytes of a blob, and passes them on as they are', async () => {
@@ -93,7 +101,11 @@ test('covers a long body with pieces, without gap or overlap', async () => {
 
 test('tells when bytes went through', async () => {
   meter.start();
-  await get(`${path}?slow`);
+  goOn = closedGate();
+  const slow = get(`${path}?slow`);
+  await firstPartPassed();
+  goOn.open();
+  await slow;
   const { pieces, log } = meter.read();
   expect(pieces).toHaveLength(2);
   expect(pieces[1]!.endMs - pieces[0]!.endMs).toBeGreaterThan(slowness * 0.95);
@@ -112,9 +124,11 @@ test('counts from the given begin, and forgets what was before', async () => {
 
 test('leaves out what was asked for before the measurement, even if it is answered within', async () => {
   meter.start();
+  goOn = closedGate();
   const slow = get(`${path}?slow`);
-  while (meter.read().bytes === 0) await sleep(10);
+  await firstPartPassed();
   meter.start();
+  goOn.open();
   await slow;
   expect(meter.read()).toMatchObject({ requests: 0, bytes: 0, pieces: [] });
 });
