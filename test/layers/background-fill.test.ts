@@ -103,8 +103,8 @@ test('a layer for which there is no room is left, until there is', async () => {
   expect(source.present).toBe(0);
   expect(source.spareParts).toBeDefined();
   room = 2 * MIB;
-  await expect.poll(() => source.present, { timeout: 15_000, interval: 200 }).toBe(2 * MIB);
-}, 20_000);
+  await expect.poll(() => source.present, { interval: 200 }).toBe(2 * MIB);
+});
 
 test('of layers that do not fit together one comes whole, and the others wait for room', async () => {
   const limit = 60 * MIB;
@@ -121,5 +121,5 @@ test('of layers that do not fit together one comes whole, and the others wait fo
   sources.push(...layers.map(({ source }) => source));
   for (const { filled } of layers) fill.begin(filled);
   const presentOf = (): number[] => sources.map(({ present }) => present).toSorted((a, b) => a - b);
-  await expect.poll(presentOf, { timeout: 8000 }).toEqual([0, 40 * MIB]);
-}, 20_000);
+  await expect.poll(presentOf).toEqual([0, 40 * MIB]);
+});

@@ -17,6 +17,8 @@ import { temporaryFolder } from '../index/support/layers.js';
 const blob = randomBytes(1 << 20);
 const { signal } = new AbortController();
 const VERSION = '"one"';
+/** An address of its own, lest another test take the port while it is free. */
+const HOST = '127.0.0.3';
 
 /** Serves the blob, at the port where it was before. */
 async function serve(port = 0): Promise<Server> {
@@ -27,7 +29,7 @@ async function serve(port = 0): Promise<Server> {
     response.writeHead(206, { etag: VERSION, 'content-range': range }).end(body);
   });
   onTestFinished(() => server.close().closeAllConnections());
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(port, HOST, resolve));
   return server;
 }
 
@@ -40,7 +42,7 @@ async function stop(server: Server): Promise<void> {
 
 async function sourceAt(port: number) {
   const directory = temporaryFolder();
-  const url = `http://127.0.0.1:${port}/layer.tar`;
+  const url = `http://${HOST}:${port}/layer.tar`;
   const size = blob.length;
   const name: Digest = nameOfUrl(url, { size, validator: VERSION });
   const closing = new AbortController();

@@ -99,18 +99,15 @@ async function isReady(at: number): Promise<boolean> {
   return record !== undefined && fileExists(layers.indexPath(record.number));
 }
 
-/** On a busy machine a layer takes its time. */
-const eventually = <T>(look: () => T | Promise<T>) => expect.poll(look, { timeout: 20_000 });
-
 describe('LazySnapshots', () => {
   it('prepares all layers when the first is asked for, and keeps those that are asked for', async () => {
     await prepare(0);
-    await eventually(() => isReady(2)).toBe(true);
+    await expect.poll(() => isReady(2)).toBe(true);
     await prepare(1);
-    await eventually(() => isReady(2)).toBe(false);
+    await expect.poll(() => isReady(2)).toBe(false);
     expect([await isReady(0), await isReady(1)]).toEqual([true, true]);
     expect(await content.has(digestAt(1))).toBe(true);
-    await eventually(() => content.has(digestAt(2))).toBe(false);
+    await expect.poll(() => content.has(digestAt(2))).toBe(false);
     await prepare(2);
     await delay(3 * idleTime);
     expect(await isReady(2)).toBe(true);
@@ -120,11 +117,11 @@ describe('LazySnapshots', () => {
     await using proxy: StallingProxy = await startStallingProxy(registry.host, digestAt(0));
     const cancel = new AbortController();
     const pulling = prepare(0, { host: proxy.host, signal: cancel.signal });
-    await eventually(async () => (await isReady(1)) && (await isReady(2))).toBe(true);
+    await expect.poll(async () => (await isReady(1)) && (await isReady(2))).toBe(true);
     cancel.abort();
     await expect(pulling).rejects.toMatchObject({ code: 'cancelled' });
-    await eventually(async () => (await isReady(1)) || (await isReady(2))).toBe(false);
-    await eventually(() => content.has(digestAt(1))).toBe(false);
+    await expect.poll(async () => (await isReady(1)) || (await isReady(2))).toBe(false);
+    await expect.poll(() => content.has(digestAt(1))).toBe(false);
     await prepare(0);
     expect(await isReady(0)).toBe(true);
   });

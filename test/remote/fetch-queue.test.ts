@@ -86,7 +86,7 @@ test('filling rests while reads wait, and for a moment after', async () => {
   await end('read');
   expect(started).toEqual(['read']);
   expect(queue.queued('fill')).toBe(1);
-  await expect.poll(() => started, { timeout: 10_000 }).toEqual(['read', 'fill']);
+  await expect.poll(() => started).toEqual(['read', 'fill']);
   await end('fill');
   await done;
   expect(queue.done.fill).toEqual({ requests: 1, bytes: 1 });
@@ -278,7 +278,7 @@ test.each([...Array(12).keys()])(
         settled,
       );
     const asked = [ask(bytes), ask(1)];
-    expect(await Promise.race([Promise.all(asked).then(() => 'done'), delay(1000)])).toBe('done');
+    await Promise.all(asked);
   },
 );
 

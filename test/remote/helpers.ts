@@ -8,15 +8,16 @@ import { Registry, type RegistryOptions } from '#src/remote/registry.js';
 import { anonymous } from '#src/remote/credentials.js';
 
 export const repository = 'team/app';
+/** For servers that are silent on purpose: no longer than a busy machine may take for one that is not. */
 export const impatient = {
   retry: { attempts: 3, firstDelay: 1, maxDelay: 5 },
-  timeouts: { connect: 1000, headers: 300, idle: 300, total: 5000 },
+  timeouts: { connect: 5000, headers: 1000, idle: 1000, total: 20_000 },
 };
 /** For real servers on a busy machine: quick to try again, but in no hurry for an answer. */
 export const patient = { retry: impatient.retry };
 
 export function signal(): AbortSignal {
-  return AbortSignal.timeout(10_000);
+  return AbortSignal.timeout(30_000);
 }
 
 /** A client of {@link repository} on `host`, without credentials unless given. */
