@@ -13,11 +13,21 @@ function blocksAfter(window: Buffer, text: Buffer): Buffer {
   return deflateRawSync(text, { dictionary: window, level: 9 });
 }
 
+/** A byte that no {@link randomWindow} has, nor anything that could be copied from one. */
+const FOREIGN = 0xff;
+
+function randomWindow(): Buffer {
+  return Buffer.from(randomBytes(WINDOW_SIZE).map((byte) => byte & 0x7f));
+}
+
 describe('a window', () => {
   test('keeps the bytes that are copied, wherever they lie, and no others', () => {
-    const window = randomBytes(WINDOW_SIZE);
+    const window = randomWindow();
     const copied = [300, 511, 5000, 20_000, 32_000];
-    const text = Buffer.concat(copied.map((at) => window.subarray(at, at + 100)));
+    // Without the byte between them, a copy could happen to go on into the next.
+    const text = Buffer.concat(
+      copied.flatMap((at) => [window.subarray(at, at + 100), Buffer.of(FOREIGN)]),
+    );
     using sieve = new WindowSieve();
     const blocks = blocksAfter(window, text);
     const sparse = sieve.sparse(window, { input: blocks, bits: 0 });
@@ -29,11 +39,11 @@ describe('a window', () => {
   });
 
   test('begins with the first byte that is copied', () => {
-    const window = randomBytes(WINDOW_SIZE);
+    const window = randomWindow();
     using sieve = new WindowSieve();
     const blocks = blocksAfter(window, window.subarray(30_000, 30_200));
     expect(sieve.sparse(window, { input: blocks, bits: 0 }).length).toBe(WINDOW_SIZE - 30_000);
-    const plain = blocksAfter(window, randomBytes(50));
+    const plain = blocksAfter(window, Buffer.alloc(50, FOREIGN));
     expect(sieve.sparse(window, { input: plain, bits: 0 }).length).toBe(0);
   });
 
