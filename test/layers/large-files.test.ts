@@ -13,7 +13,6 @@ import { file, pieceBytes } from '../index/support/tar-bytes.js';
 import { temporaryFolder, unpackingMissing } from '../unpack/support/unpacked.js';
 
 const SIZE = 100_000;
-const TIMEOUT = 20_000;
 const missing = unpackingMissing();
 afterAll(() => vi.unstubAllEnvs());
 
@@ -47,38 +46,30 @@ async function writerOf(
 }
 
 describe.skipIf(missing !== undefined)(`trees of large files (${missing ?? 'as root'})`, () => {
-  it(
-    'are written one after the other, so that no two take the same room',
-    async () => {
-      const over = new AbortController();
-      let room = 1.5 * SIZE;
-      const onWritten = (bytes: number): void => {
-        room -= bytes;
-        setTimeout(() => over.abort(), 500);
-      };
-      const { directoryOf, write } = await writerOf({ room: () => room, onWritten }, over.signal);
-      await Promise.all([1, 2].map(write));
-      const written = [1, 2].filter((number) => existsSync(join(directoryOf(number), 'files')));
-      expect(written).toHaveLength(1);
-    },
-    TIMEOUT,
-  );
+  it('are written one after the other, so that no two take the same room', async () => {
+    const over = new AbortController();
+    let room = 1.5 * SIZE;
+    const onWritten = (bytes: number): void => {
+      room -= bytes;
+      setTimeout(() => over.abort(), 500);
+    };
+    const { directoryOf, write } = await writerOf({ room: () => room, onWritten }, over.signal);
+    await Promise.all([1, 2].map(write));
+    const written = [1, 2].filter((number) => existsSync(join(directoryOf(number), 'files')));
+    expect(written).toHaveLength(1);
+  });
 
-  it(
-    'are written once there is room, in place of what a process left whose id has another now',
-    async () => {
-      let looks = 0;
-      const room = (): number => (++looks === 1 ? 0 : Infinity);
-      const options = { room, pause: 1, onWritten: () => undefined };
-      const { directoryOf, write } = await writerOf(options, new AbortController().signal);
-      const directory = directoryOf(1);
-      const left = `files.${process.pid}-0123456789ab.tmp`;
-      mkdirSync(join(directory, left, 'tree'), { recursive: true });
-      await write(1);
-      expect(looks).toBe(2);
-      const names = readdirSync(directory).filter((name) => name.startsWith('files'));
-      expect(names.toSorted()).toEqual(['files', 'files.lock']);
-    },
-    TIMEOUT,
-  );
+  it('are written once there is room, in place of what a process left whose id has another now', async () => {
+    let looks = 0;
+    const room = (): number => (++looks === 1 ? 0 : Infinity);
+    const options = { room, pause: 1, onWritten: () => undefined };
+    const { directoryOf, write } = await writerOf(options, new AbortController().signal);
+    const directory = directoryOf(1);
+    const left = `files.${process.pid}-0123456789ab.tmp`;
+    mkdirSync(join(directory, left, 'tree'), { recursive: true });
+    await write(1);
+    expect(looks).toBe(2);
+    const names = readdirSync(directory).filter((name) => name.startsWith('files'));
+    expect(names.toSorted()).toEqual(['files', 'files.lock']);
+  });
 });
