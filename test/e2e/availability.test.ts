@@ -72,7 +72,7 @@ async function shell(script: string): Promise<string> {
 describe('without the registry', () => {
   it('containers start from what has been read before', async () => {
     expect(await shell('cat /srv/site/index.html')).toContain('the only page');
-  }, 30_000);
+  }, 60_000);
 
   it('reads of anything else fail within the time they have, and the log says which layer and which host', async () => {
     const started = Date.now();
@@ -97,13 +97,13 @@ describe('without the registry', () => {
     const { layers } = JSON.parse(pulled.stdout) as { layers: { how: string }[] };
     expect(layers.map(({ how }) => how)).toEqual(image.layers.map(() => 'prepared'));
     await containerd.ctr(['--namespace', other, 'images', 'rm', '--sync', reference]);
-  }, 30_000);
+  }, 60_000);
 
   it('other layers are unavailable at once, and the answer says which layer and which host', async () => {
     const error = await refusedPrepare(registry.host);
     expect(error.code).toBe(status.UNAVAILABLE);
     expect(error.details).toMatch(/connection refused/);
-  }, 30_000);
+  }, 60_000);
 
   it.skipIf(missing !== undefined)(
     `so they are, within seconds, where packets are lost ${missing ?? ''}`,
@@ -138,7 +138,7 @@ describe('without the registry', () => {
     } finally {
       await failing.close();
     }
-  }, 30_000);
+  }, 60_000);
 
   it('containers start after siphon was restarted', async () => {
     await siphon.stop();

@@ -138,7 +138,7 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
     expect(await ok('ps', '--all')).toContain('exited (137)');
     expect(await ok('ps', '--quiet')).toBe('');
     await ok('rm', 'c');
-  }, 60_000);
+  }, 120_000);
 
   it('pause and go on', async () => {
     await ok('run', '-d', '--name', 'p', source, 'sh', '-c', 'while :; do sleep 1; done');
@@ -346,7 +346,7 @@ describe.skipIf(skip)('options of siphon run: needs root', () => {
       const { stdout, stderr } = await siphon('run', '--rm', ...filled, source, 'sh', '-c', script);
       expect(stdout, stderr).toEqual(expected);
     },
-    30_000,
+    60_000,
   );
 
   it('--memory and --cpus are limits of the cgroup', async () => {
@@ -362,12 +362,12 @@ describe.skipIf(skip)('options of siphon run: needs root', () => {
       `${64 * 1024 * 1024}\n`,
     );
     expect(await read([`${cgroup}/cpu.max`, `cpu/${cgroup}/cpu.cfs_quota_us`])).toMatch(/^50000\b/);
-  }, 30_000);
+  }, 60_000);
 
   it('may be many at once', async () => {
     const options = words('--privileged --cap-drop CHOWN --ulimit core=0 --net none -v /etc:/x:ro');
     await ok('run', '-d', '-t', '--name', 'v', ...options, source, 'sleep', '60');
-  }, 30_000);
+  }, 60_000);
 
   it('--env-file is for the container alone, and must be text', async () => {
     const path = join(sandbox.directory, 'variables');
@@ -399,7 +399,7 @@ describe.skipIf(skip)('options of siphon run: needs root', () => {
       stderr: expect.stringContaining(`${sandbox.directory}/none`) as unknown,
     });
     expect(existsSync(`${sandbox.directory}/none`)).toBe(false);
-  }, 30_000);
+  }, 60_000);
 
   it('--mount and --volume take a path once', async () => {
     const twice = ['--mount', 'type=tmpfs,target=/m', '-v', `${sandbox.directory}:/m/`];
@@ -407,11 +407,11 @@ describe.skipIf(skip)('options of siphon run: needs root', () => {
       code: 2,
       stderr: 'siphon: Cannot mount on "/m" twice: expected each path at most once\n',
     });
-  }, 30_000);
+  }, 60_000);
 
   it('--entrypoint takes the place of Entrypoint and Cmd', async () => {
     expect((await siphon('run', '--rm', '--entrypoint', 'id', source, '-u')).stdout).toBe('0\n');
     const cleared = ['--entrypoint', '', '--user', '4242', source, 'sh', '-c', 'id -u; echo $HOME'];
     expect((await siphon('run', '--rm', ...cleared)).stdout).toBe('4242\n/\n');
-  }, 30_000);
+  }, 60_000);
 });

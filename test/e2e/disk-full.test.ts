@@ -121,7 +121,7 @@ describe.skipIf(missing !== undefined)(`a full disk ${missing ?? ''}`, () => {
     await snapshots.prepare('unpacking', '');
     await snapshots.commit('base', 'unpacking');
     for (const key of ['first', 'second', 'third']) await snapshots.prepare(key, 'base');
-  }, 30_000);
+  }, 60_000);
 
   beforeEach(fill);
 
@@ -149,7 +149,7 @@ describe.skipIf(missing !== undefined)(`a full disk ${missing ?? ''}`, () => {
       await expectRefused(call);
       expect(await snapshots.stat('base')).toMatchObject({ name: 'base' });
     },
-    30_000,
+    60_000,
   );
 
   it('lets whoever reads have what is not here, from memory', async () => {
@@ -158,7 +158,7 @@ describe.skipIf(missing !== undefined)(`a full disk ${missing ?? ''}`, () => {
     const said = siphon.log().split('what is read is not kept on the disk any more');
     expect(said).toHaveLength(2);
     expect(said[1]).toContain('ENOSPC');
-  }, 30_000);
+  }, 60_000);
 
   it('does not keep Remove from freeing', async () => {
     for (const key of ['second', 'third']) {
@@ -167,7 +167,7 @@ describe.skipIf(missing !== undefined)(`a full disk ${missing ?? ''}`, () => {
     }
     await expect(snapshots.stat('third')).rejects.toMatchObject({ code: status.NOT_FOUND });
     expect(siphon.log()).toContain('room that was kept for removals is used');
-  }, 30_000);
+  }, 60_000);
 
   it('does not keep the service from starting, nor from removing then', async () => {
     expect(await siphon.stop()).toBe(0);
@@ -176,7 +176,7 @@ describe.skipIf(missing !== undefined)(`a full disk ${missing ?? ''}`, () => {
     expect(await snapshots.stat('base')).toMatchObject({ name: 'base' });
     expect(big.equals(await readBig('view'))).toBe(true);
     await snapshots.remove('first');
-  }, 30_000);
+  }, 60_000);
 
   it('leaves everything as it was: with room again, all of it works', async () => {
     const before = (await snapshots.list()).map(({ name }) => name).toSorted();
@@ -210,5 +210,5 @@ describe.skipIf(missing !== undefined)(`a full disk ${missing ?? ''}`, () => {
     expect(refused).toMatchObject({ code: 1 });
     expect(refused.stderr).toMatch(/its disk is full \(ENOSPC\), with \d+ bytes left, expected/);
     await rm(filler());
-  }, 30_000);
+  }, 60_000);
 });

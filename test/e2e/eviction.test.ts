@@ -78,5 +78,5 @@ it.skipIf(missing !== undefined)(
       await registry.close();
     }
   },
-  60_000,
+  120_000,
 );

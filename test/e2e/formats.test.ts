@@ -144,7 +144,7 @@ describe.each([
     const indexes = await indexesOf(sandbox.root);
     expect(new Set(indexes.map((info) => info.format))).toEqual(new Set([format]));
     succeeded(await sandbox.siphon('index', 'verify', reference));
-  }, 60_000);
+  }, 120_000);
 
   it('is drawn in small parts', async () => {
     const layout = await layoutOf(await convert(option));
@@ -193,7 +193,7 @@ describe('an image that buildah pushed as zstd:chunked', () => {
     const indexes = await indexesOf(sandbox.root);
     expect(new Set(indexes.map((info) => info.format))).toEqual(new Set(['zstd-chunked']));
     succeeded(await sandbox.siphon('index', 'verify', `oci:${layout}:latest`));
-  }, 60_000);
+  }, 120_000);
 });
 
 describe('an image with a SOCI index', () => {
@@ -222,7 +222,7 @@ describe('an image with a SOCI index', () => {
       // The smallest layer has none, as SOCI leaves those out.
       expect(formats).toEqual(new Set(['soci', 'siphon']));
     },
-    60_000,
+    120_000,
   );
 
   it('becomes whole, is what its zTOCs said, and then needs no registry', async () => {

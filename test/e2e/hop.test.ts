@@ -279,5 +279,5 @@ describe('through containerd', () => {
       await containerd?.close();
       await siphon.stop();
     }
-  }, 60_000);
+  }, 120_000);
 });

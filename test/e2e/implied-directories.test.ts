@@ -177,7 +177,7 @@ describe.skipIf(missing !== undefined)(
       const tree = await look(127, 'many');
       expect(attributes(tree, 'odd')).toEqual(['odd 42751 12:2097157']);
       expect(Object.keys(tree).filter((path) => path.startsWith('odd/'))).toHaveLength(128);
-    });
+    }, 120_000);
 
     it('go with their snapshots', async () => {
       for (const { name } of (await snapshots.list()).toReversed()) await snapshots.remove(name);
