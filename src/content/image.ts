@@ -1,5 +1,6 @@
 /** Opens images from every kind of source. */
 
+import type { Digest } from '../common/digest.js';
 import type { Logger } from '../common/log.js';
 import type { RegistryAccess } from '../remote/registry.js';
 import type { ContentStore } from './content-store.js';
@@ -23,6 +24,8 @@ export interface OpenImageOptions {
   signal: AbortSignal;
   /** For images of a registry: how their layers' blobs are read among what else is; default: as they come. */
   ordering?: ReadOrder;
+  /** Whether a layer's index is here; see {@link openManifestImage}. */
+  hasIndex?: (layer: Digest) => boolean;
   log?: Logger;
 }
 
@@ -53,7 +56,8 @@ export async function openHome(
 export async function openImage(source: Source, options: OpenImageOptions): Promise<Image> {
   const { store, signal, log, platform: name } = options;
   const platform = name === undefined ? hostPlatform() : parsePlatform(name);
-  const common = { store, platform, signal, log, ordering: options.ordering };
+  const { ordering, hasIndex } = options;
+  const common = { store, platform, signal, log, ordering, hasIndex };
   switch (source.kind) {
     case 'registry':
     case 'oci-layout':

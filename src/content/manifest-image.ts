@@ -1,20 +1,25 @@
 /** Images that have a manifest: in a registry, in an OCI layout. */
 
 import type { BlobSource } from '../common/blob-source.js';
-import type { Logger } from '../common/log.js';
+import type { Digest } from '../common/digest.js';
+import { type Logger, silentLogger } from '../common/log.js';
 import type { Platform } from '../remote/descriptor.js';
+import { findIndexes } from './find-indexes.js';
+import { Search } from './found.js';
 import { diffIdsOf } from './image-config.js';
 import type { ImageHome } from './image-home.js';
-import type { Image, ImageLayer } from './image-model.js';
+import type { Image, ImageLayer, PublishedIndex } from './image-model.js';
 import type { LayerOrigin } from './layer-origin.js';
 import { OpenedImage } from './opened-image.js';
-import { type SelectedImage, selectManifest } from './select-manifest.js';
+import { type SelectedImage, type SelectedManifest, selectManifest } from './select-manifest.js';
 
 export interface ManifestImageOptions {
   platform: Platform;
   signal: AbortSignal;
   log?: Logger | undefined;
   ordering?: ReadOrder | undefined;
+  /** Whether a layer's index is here. Where one is not, published ones are looked for while the config is read. */
+  hasIndex?: ((layer: Digest) => boolean) | undefined;
 }
 
 /** Gives the blob that lies at `origin` as it is to be read. */
@@ -25,24 +30,33 @@ export async function openManifestImage(
   home: ImageHome,
   options: ManifestImageOptions,
 ): Promise<Image> {
+  const { signal, log = silentLogger, hasIndex } = options;
+  let indexes: Search<PublishedIndex> | undefined;
+  const lookAhead = ({ descriptor: subject, manifest }: SelectedManifest): void => {
+    if (hasIndex === undefined || manifest.layers.every(({ digest }) => hasIndex(digest))) return;
+    indexes = new Search((own) => findIndexes(home, subject, { signal: own, log }));
+    indexes.find(signal).catch(() => undefined); // whoever asks looks again
+  };
   try {
-    const target = await home.resolve(options.signal);
+    const target = await home.resolve(signal);
     const selected = await selectManifest(target, {
       platform: options.platform,
       name: home.name,
-      read: (descriptor) => home.readDocument(descriptor, options.signal),
+      read: (descriptor) => home.readDocument(descriptor, signal),
+      onManifest: lookAhead,
     });
     return new OpenedImage({
       ...selected,
       name: home.name,
       target,
-      layers: await layersOf(selected, home, options.signal),
+      layers: await layersOf(selected, home, signal),
       home,
-      openLayer: async ({ descriptor, origin }, signal) => {
-        const blob = await home.openBlob(descriptor, signal);
+      indexes,
+      openLayer: async ({ descriptor, origin }, own) => {
+        const blob = await home.openBlob(descriptor, own);
         return options.ordering?.(blob, origin) ?? blob;
       },
-      log: options.log,
+      log,
     });
   } catch (error) {
     await home.close();

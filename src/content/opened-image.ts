@@ -20,6 +20,8 @@ export interface OpenedImageParts {
   config: ImageConfig;
   layers: ImageLayer[];
   home?: ImageHome;
+  /** Where the search has begun. */
+  indexes?: Search<PublishedIndex> | undefined;
   openLayer(layer: ImageLayer, signal: AbortSignal): Promise<BlobSource>;
   log?: Logger | undefined;
 }
@@ -33,7 +35,7 @@ export class OpenedImage implements Image {
   readonly layers: readonly ImageLayer[];
   readonly home?: ImageHome;
   readonly #parts: OpenedImageParts;
-  readonly #indexes = new Search((signal) => this.#findIndexes(signal));
+  readonly #indexes: Search<PublishedIndex>;
   readonly #ztocs = new Search((signal) => this.#findZtocs(signal));
 
   constructor(parts: OpenedImageParts) {
@@ -45,6 +47,7 @@ export class OpenedImage implements Image {
     if (parts.manifest !== undefined) this.manifest = parts.manifest;
     if (parts.home !== undefined) this.home = parts.home;
     this.#parts = parts;
+    this.#indexes = parts.indexes ?? new Search((signal) => this.#findIndexes(signal));
   }
 
   openLayer(layer: ImageLayer, signal: AbortSignal): Promise<BlobSource> {

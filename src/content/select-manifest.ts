@@ -18,10 +18,13 @@ import { formatPlatform, platformRank } from './platform.js';
 /** Gives the verified bytes of a document. */
 export type DocumentReader = (descriptor: Descriptor) => Promise<Buffer>;
 
-export interface SelectedImage {
+export interface SelectedManifest {
   /** Of the manifest. */
   descriptor: Descriptor;
   manifest: Manifest;
+}
+
+export interface SelectedImage extends SelectedManifest {
   config: ImageConfig;
 }
 
@@ -30,6 +33,8 @@ export interface SelectOptions {
   /** For messages. */
   name: string;
   read: DocumentReader;
+  /** Is told of the image before its config is read. */
+  onManifest?: (image: SelectedManifest) => void;
 }
 
 /** Nobody nests deeper; a hostile index could nest without end. */
@@ -85,6 +90,7 @@ async function readImage(descriptor: Descriptor, options: SelectOptions): Promis
   if (!isImageConfig(mediaType)) {
     throw notAnImage(options.name, manifest.artifactType ?? mediaType);
   }
+  options.onManifest?.({ descriptor, manifest });
   const config = parseImageConfig(await options.read(manifest.config), options.name);
   return { descriptor, manifest, config };
 }

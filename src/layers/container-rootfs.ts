@@ -121,7 +121,8 @@ async function unpackedBefore(options: RootfsOptions): Promise<ContainerRootfs> 
   const { openImageAt } = await import('./serve-image.js');
   const undo = new UndoStack();
   try {
-    const { image } = await openImageAt(await openStores({ ...options, undo }), options, undo);
+    const stores = await openStores({ ...options, undo });
+    const { image } = await openImageAt(stores, { ...options, prepares: false }, undo);
     return unpacked(image, unpackedIn(options.folder), 'it is there from before');
   } finally {
     await undo[Symbol.asyncDispose]();

@@ -81,7 +81,7 @@ async function open(
   const { openStores } = await import('./workplace.js');
   const { openImageAt, prepareLayers } = await import('./serve-image.js');
   const stores = await openStores({ root, undo: own, log });
-  const used = await openImageAt(stores, options, own);
+  const used = await openImageAt(stores, { ...options, prepares: true }, own);
   const records = await prepareLayers(stores, used, options);
   // Overlay refuses a folder twice; the upper one says all that a lower one of the same layer could.
   const numbers = [...new Set(records.map(({ number }) => number))];

@@ -98,7 +98,7 @@ async function withIndexes<T>(
   const { signal, log, onEvent } = options;
   const stores = await openStores({ root: options.root, undo, log });
   const { content, layers } = stores;
-  const used = await openImageAt(stores, options, undo);
+  const used = await openImageAt(stores, { ...options, prepares: false }, undo);
   const opened = used.image;
   const preparer = new LayerPreparer({ layers, content, keep: true, log });
   const how = { signal, ...(onEvent === undefined ? {} : { onEvent }) };

@@ -98,6 +98,9 @@ export class LayerStore implements Disposable {
     return row === undefined ? undefined : recordOf(row);
   }
 
+  /** Whether there is a layer with this name. */
+  readonly knows = (blobDigest: Digest): boolean => this.find(blobDigest) !== undefined;
+
   /** Where the layer with this name can be had, where one is known. */
   readonly originOf = (blobDigest: Digest): LayerOrigin | undefined =>
     this.find(blobDigest)?.origin;

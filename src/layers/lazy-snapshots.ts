@@ -305,13 +305,13 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     { reference: name, manifestDigest }: LazyLayerRequest,
     signal: AbortSignal,
   ): Promise<Image> {
-    const { access, open, log } = this.#options;
+    const { access, layers, open, log } = this.#options;
     const store = await this.#scratch.open(signal);
     const reference = parseReference(name);
     const pinned = manifestDigest === undefined ? {} : { digest: manifestDigest };
     const source = { kind: 'registry', reference: { ...reference, ...pinned } } as const;
     const ordering: ReadOrder = (blob, origin) => open.ordering(blob, origin);
-    return openImage(source, { store, signal, access, ordering, log });
+    return openImage(source, { store, signal, access, ordering, hasIndex: layers.knows, log });
   }
 
   /** Every call for a layer of an image names those above it again, so what is under way costs nothing. */

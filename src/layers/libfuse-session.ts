@@ -19,7 +19,7 @@ export async function mountThroughLibfuse(
   const undo = new UndoStack();
   try {
     const workplace = await openWorkplace({ root, undo, access, fillAfter, log });
-    const used = await openImageAt(workplace, options, undo);
+    const used = await openImageAt(workplace, { ...options, prepares: true }, undo);
     const records = await prepareLayers(workplace, used, options);
     const layers = records.map((record) => workplace.open.open(record));
     // libfuse gives an operation 15 s, whatever arrives meanwhile.

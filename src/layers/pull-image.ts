@@ -22,7 +22,8 @@ export async function pullImage(options: ImageOptions): Promise<PulledImage> {
     const content = await ContentStore.open(root);
     const layers = LayerStore.open(root, process.pid, log);
     undo.defer(() => layers[Symbol.dispose]());
-    const used = await openImageAt({ content, layers }, { ...options, askAnew: true }, undo);
+    const how = { ...options, askAnew: true, prepares: true };
+    const used = await openImageAt({ content, layers }, how, undo);
     await prepareLayers({ content, layers }, used, options);
     const { name, descriptor, layers: parts } = used.image;
     return {

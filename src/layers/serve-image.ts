@@ -27,10 +27,13 @@ export interface ImageOptions {
   log: Logger;
 }
 
-/** Manifest and config are read; layers are not touched. `undo` closes the image. */
+/**
+ * Manifest and config are read; layers are not touched. `undo` closes the image.
+ * @param options.prepares whether {@link prepareLayers} follows: what it will ask for is looked for at once
+ */
 export async function openImageAt(
   { content, layers }: Stores,
-  options: ImageOptions,
+  options: ImageOptions & { prepares: boolean },
   undo: UndoStack,
 ): Promise<UsedImage> {
   const { root, source, signal, log, platform, plainHttp, access, askAnew = false } = options;
@@ -41,6 +44,7 @@ export async function openImageAt(
     askAnew,
     signal,
     log,
+    ...(options.prepares ? { hasIndex: layers.knows } : {}),
     ...(platform === undefined ? {} : { platform }),
     ...(plainHttp === undefined ? {} : { plainHttp }),
     access,

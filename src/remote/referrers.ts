@@ -28,6 +28,8 @@ const MAX_PAGES = 32;
 const MAX_UPDATES = 8;
 /** Statuses by which registries say that they do not know the API. */
 const NO_API: readonly number[] = [400, 404, 405, 501];
+/** Hosts that were seen to know the API. */
+const knowing = new Set<string>();
 
 /**
  * Referrers of `subject` with the given type, or of any where it is undefined; none where nothing
@@ -40,13 +42,32 @@ export async function listReferrers(
   artifactType: string | undefined,
   signal: AbortSignal,
 ): Promise<Descriptor[]> {
-  const listed =
-    (await listByApi(endpoint, subject, artifactType, signal)) ??
-    (await readFallback(endpoint, subject, signal))?.manifests ??
-    [];
+  const listed = await listEitherWay(endpoint, subject, artifactType, signal);
   return listed.filter(
     (descriptor) => artifactType === undefined || descriptor.artifactType === artifactType,
   );
+}
+
+/** Many registries lack the API: of one that is not known to have it, both ways are asked for at once. */
+async function listEitherWay(
+  endpoint: Endpoint,
+  subject: Digest,
+  artifactType: string | undefined,
+  signal: AbortSignal,
+): Promise<Descriptor[]> {
+  const registry = (await endpoint.hosts('resolve')).at(-1);
+  const byApi = listByApi(endpoint, subject, artifactType, signal);
+  if (registry !== undefined && knowing.has(registry.name))
+    return (await byApi) ?? (await listByFallback(endpoint, subject, signal));
+  const needless = new AbortController();
+  const either = AbortSignal.any([signal, needless.signal]);
+  const byFallback = listByFallback(endpoint, subject, either);
+  byFallback.catch(() => undefined); // whether it counts is known only later
+  try {
+    return (await byApi) ?? (await byFallback);
+  } finally {
+    needless.abort();
+  }
 }
 
 /**
@@ -106,6 +127,14 @@ async function addToFallback(
 
 function isSameEntry(listed: Descriptor, entry: Descriptor): boolean {
   return listed.digest === entry.digest && listed.artifactType === entry.artifactType;
+}
+
+async function listByFallback(
+  endpoint: Endpoint,
+  subject: Digest,
+  signal: AbortSignal,
+): Promise<Descriptor[]> {
+  return (await readFallback(endpoint, subject, signal))?.manifests ?? [];
 }
 
 async function readFallback(
@@ -175,6 +204,7 @@ async function listAtHost(
   for (let page = 0; target !== undefined && page < MAX_PAGES; page += 1) {
     const answer = await readPage(host, target, request);
     if (answer === undefined) return undefined;
+    knowing.add(host.name);
     found.push(...answer.descriptors);
     target = answer.next;
   }

@@ -15,6 +15,7 @@ import { type RegistryProxy, startRegistryProxy } from '../support/registry-prox
 import { type Sandbox, openSandbox } from '../support/sandbox.js';
 import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { type Labels, type Snapshots, connectSnapshots } from '../support/snapshots-client.js';
+import { until } from '../support/until.js';
 
 const prefix = 'containerd.io/snapshot';
 let sandbox: Sandbox;
@@ -192,6 +193,17 @@ describe('labels of', () => {
       await moveAway(0);
       expect(await snapshots.prepare('ordinary', '', criLabels(0))).toHaveLength(1);
     });
+  });
+});
+
+describe('published indexes', () => {
+  it('are looked for while the config is read, for layers that are new', async () => {
+    proxy.before = async (line) => {
+      if (line.includes(image.config.digest))
+        await until(async () => asked('/referrers/').length > 0);
+    };
+    await pull(criLabels);
+    expect(asked('/referrers/')).toHaveLength(1);
   });
 });
 

@@ -164,7 +164,7 @@ async function byMounting(layers: Buffer[]): Promise<Outcome> {
       signal: new AbortController().signal,
       log: silentLogger,
     };
-    const image = await openImageAt(workplace, options, undo);
+    const image = await openImageAt(workplace, { ...options, prepares: true }, undo);
     const records = await prepareLayers(workplace, image, options);
     for (const record of records) await server.serve(record);
     const numbers = [...new Set(records.map(({ number }) => number))];

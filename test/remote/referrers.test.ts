@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Digest } from '#src/common/digest.js';
 import { type Descriptor, mediaTypes } from '#src/remote/descriptor.js';
@@ -124,9 +125,33 @@ describe('a registry with the API', () => {
     const registry = openRegistry(server.host);
     const listed = await registry.referrers(subject.digest, indexType, signal());
     expect(listed.map(({ digest }) => digest)).toEqual([one.digest, two.digest]);
-    expect(server.requests[0]?.path).toBe(
+    expect(server.requests.map(({ path }) => path)).toContain(
       `/v2/team/app/referrers/${subject.digest}?artifactType=${encodeURIComponent(indexType)}`,
     );
+    await registry.close();
+    await server.close();
+  });
+
+  test('the fallback tag is asked for at the same time, until the API is known to be there', async () => {
+    const held: ServerResponse[] = [];
+    let isTagAsked = false;
+    const server = await startScriptedServer((request, response) => {
+      if (request.url?.includes('/manifests/')) isTagAsked = true;
+      else held.push(response);
+      if (!isTagAsked) return;
+      for (const one of held.splice(0)) {
+        one.setHeader('content-type', mediaTypes.ociIndex);
+        one.end(JSON.stringify({ schemaVersion: 2, manifests: [] }));
+      }
+    });
+    const registry = openRegistry(server.host);
+    expect(await registry.referrers(subject.digest, undefined, signal())).toEqual([]);
+    expect(await registry.referrers(subject.digest, undefined, signal())).toEqual([]);
+    expect(server.requests.map(({ path }) => path).toSorted()).toEqual([
+      `/v2/team/app/manifests/${fallbackTag(subject.digest)}`,
+      `/v2/team/app/referrers/${subject.digest}`,
+      `/v2/team/app/referrers/${subject.digest}`,
+    ]);
     await registry.close();
     await server.close();
   });
