@@ -68,6 +68,12 @@ export class ContainerDirectory {
     return text === undefined || text === '' ? undefined : Number(text);
   }
 
+  /** Whether the container's first process does not run the container's program yet, but is runc's, which leaves at a signal. */
+  async isRuntimesOwn(): Promise<boolean> {
+    const name = await readFile(`/proc/${await this.processId()}/comm`, 'utf8').catch(() => '');
+    return name === 'runc:[2:INIT]\n';
+  }
+
   /** Whether the container's first process is there. */
   async isRunning(): Promise<boolean> {
     const pid = await this.processId();

@@ -15,6 +15,8 @@ const KILL_INTERVAL = 100;
 
 /** How often a signal that came early looks whether the container is there, ms. */
 const START_INTERVAL = 20;
+/** How long the runtime's own process may take to become the container's, ms. */
+const INIT_PATIENCE = 10_000;
 
 /**
  * Hands signals on and listens for cancellation until the runtime ends.
@@ -85,7 +87,8 @@ async function startOrEnd(child: ChildProcess, directory: ContainerDirectory): P
 
 /**
  * The runtime passes signals on to the container. Before the container's process exists a signal
- * would end the runtime instead, in the middle of its work, so it waits.
+ * would end the runtime instead, in the middle of its work, and before that process runs the container's program what
+ * is to become it, so it waits.
  */
 async function forwardOnceStarted(
   child: ChildProcess,
@@ -93,6 +96,9 @@ async function forwardOnceStarted(
   signal: NodeJS.Signals,
 ): Promise<void> {
   await startOrEnd(child, directory);
+  const deadline = Date.now() + INIT_PATIENCE;
+  while (isRunning(child) && Date.now() < deadline && (await directory.isRuntimesOwn()))
+    await sleep(START_INTERVAL);
   child.kill(signal);
 }
 

@@ -259,6 +259,26 @@ describe.skipIf(!ready)('runContainer (needs root and runc)', () => {
     await expectNothingLeft();
   });
 
+  test('a signal waits until the process is no more the runtime’s own', async () => {
+    const runtime = join(top, 'slow-runtime');
+    // As runc's, which a signal ends with 2; what follows it ignores the signal.
+    const script = `#!/usr/bin/perl
+      use strict;
+      my ($file) = "@ARGV" =~ /--pid-file (\\S+)/;
+      $0 = 'runc:[2:INIT]';
+      $SIG{HUP} = sub { exit 2 };
+      open(my $pid, '>', "$file.new"); print $pid $$; close($pid); rename("$file.new", $file);
+      select(undef, undef, undef, 0.5);
+      $SIG{HUP} = 'IGNORE';
+      exec('sleep', '0.2');\n`;
+    await writeFile(runtime, script, { mode: 0o755 });
+    const signalSource = new EventEmitter();
+    const running = runIn({ runtime, script: ':', signalSource });
+    while (signalSource.listenerCount('SIGHUP') === 0) await sleep(1);
+    signalSource.emit('SIGHUP', 'SIGHUP');
+    expect((await running).code).toBe(0);
+  });
+
   test('the third SIGINT kills', async () => {
     const signalSource = new EventEmitter();
     const running = runIn({ script: 'sleep 60', signalSource });
