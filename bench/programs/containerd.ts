@@ -4,6 +4,7 @@
  */
 
 import { execFile, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, open, readFile, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -11,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { errorMessage } from '#src/common/errors.js';
 import { endProgram } from './end-program.js';
 import { CLOSING_TIMEOUT } from './execute.js';
 import { unmountBelow } from './remove-place.js';
@@ -43,6 +45,12 @@ export interface Containerd {
   ctr: (args: readonly string[]) => Promise<CommandResult>;
   /** Runs Debian's ctr-remote so. */
   ctrRemote: (args: readonly string[]) => Promise<CommandResult>;
+  /**
+   * Runs a container to its end, by `ctr run` with these arguments. Its output takes the way of a file: ctr drops what it
+   * has not begun to read when it hears of the end.
+   * @returns what it printed, on both streams @throws as {@link ctr}, and with what it printed
+   */
+  runToEnd: (args: readonly string[]) => Promise<string>;
   /** Ends containers, shims and containerd, and leaves no mount and no folder. */
   close: () => Promise<void>;
 }
@@ -92,7 +100,16 @@ export async function startContainerd(options: ContainerdOptions = {}): Promise<
       await stop();
     };
     const { pid } = daemon;
-    return { address, namespace, folder, pid, ctr, ctrRemote: command('ctr-remote'), close };
+    return {
+      address,
+      namespace,
+      folder,
+      pid,
+      ctr,
+      ctrRemote: command('ctr-remote'),
+      runToEnd: (args) => runToEnd(ctr, join(folder, 'tmp'), args),
+      close,
+    };
   } catch (error) {
     await stop();
     throw error;
@@ -206,6 +223,21 @@ async function runCommand(
       cause: error,
     });
   }
+}
+
+async function runToEnd(
+  ctr: Containerd['ctr'],
+  folder: string,
+  args: readonly string[],
+): Promise<string> {
+  const path = join(folder, `output-${randomUUID()}`);
+  try {
+    await ctr(['run', '--rm', '--log-uri', `file://${path}`, ...args]);
+  } catch (error) {
+    const printed = await readFile(path, 'utf8').catch(() => '');
+    throw new Error(`${errorMessage(error)}${printed}`, { cause: error });
+  }
+  return readFile(path, 'utf8');
 }
 
 /** Best effort: whatever survives this is stopped by {@link stopShims}. */

@@ -64,9 +64,8 @@ function pull(namespace: string) {
   return sandbox.siphon('--json', 'pull', ...there, reference);
 }
 
-async function shell(script: string): Promise<string> {
-  const command = ['run', '--rm', '--snapshotter', 'siphon', reference, 'test', 'sh', '-c', script];
-  return (await containerd.ctr(command)).stdout;
+function shell(script: string): Promise<string> {
+  return containerd.runToEnd(['--snapshotter', 'siphon', reference, 'test', 'sh', '-c', script]);
 }
 
 describe('without the registry', () => {

@@ -45,9 +45,8 @@ async function push(name: string): Promise<string> {
   return reference;
 }
 
-async function runIn(reference: string, ...command: string[]): Promise<string> {
-  const args = ['run', '--rm', '--snapshotter', 'siphon', reference, 'test', ...command];
-  return (await containerd.ctr(args)).stdout;
+function runIn(reference: string, ...command: string[]): Promise<string> {
+  return containerd.runToEnd(['--snapshotter', 'siphon', reference, 'test', ...command]);
 }
 
 /** Digests of layer blobs in containerd's content store. */

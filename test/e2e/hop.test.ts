@@ -271,9 +271,9 @@ describe('through containerd', () => {
       siphon = await startSiphonService(sandbox, '--config', config);
       await untilReconnected(containerd, 'siphon');
       const command = ['sh', '-c', 'ls /data | wc -l; wc -c < /data/big-3; cat /data/small-3'];
-      const run = ['run', '--rm', '--snapshotter', 'siphon', reference, 'test', ...command];
-      const { stdout } = await containerd.ctr(run);
-      expect(stdout.startsWith(`205\n${4 * MIB}\n`)).toBe(true);
+      const run = ['--snapshotter', 'siphon', reference, 'test', ...command];
+      const printed = await containerd.runToEnd(run);
+      expect(printed.startsWith(`205\n${4 * MIB}\n`)).toBe(true);
       expect(siphon.log()).toContain('"layer is here as a whole');
     } finally {
       await containerd?.close();

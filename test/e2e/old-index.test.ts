@@ -87,9 +87,8 @@ const connected = (): Promise<void> =>
     ),
   );
 
-async function inContainer(name: string, script: string): Promise<string> {
-  const args = ['run', '--rm', '--snapshotter', 'siphon', reference, name, 'sh', '-c', script];
-  return (await containerd.ctr(args)).stdout;
+function inContainer(name: string, script: string): Promise<string> {
+  return containerd.runToEnd(['--snapshotter', 'siphon', reference, name, 'sh', '-c', script]);
 }
 
 const pass = Object.values(readers).join('\n');

@@ -73,9 +73,8 @@ function ways({ layers }: Pulled): string[] {
   return [...new Set(layers.map(({ how }) => how))];
 }
 
-async function runIn(reference: string, snapshotter = 'siphon'): Promise<string> {
-  const args = ['run', '--rm', '--snapshotter', snapshotter, reference, 'test'];
-  return (await containerd.ctr(args)).stdout;
+function runIn(reference: string, snapshotter = 'siphon'): Promise<string> {
+  return containerd.runToEnd(['--snapshotter', snapshotter, reference, 'test']);
 }
 
 /** What ctr lists, a line each. */

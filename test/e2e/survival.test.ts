@@ -337,9 +337,8 @@ describe('siphon serve', () => {
   }
 
   /** Runs a shell script in a container of its own. @returns what it printed */
-  async function inContainer(name: string, script: string): Promise<string> {
-    const args = ['run', '--rm', '--snapshotter', 'siphon', reference, name, 'sh', '-c', script];
-    return (await containerd.ctr(args)).stdout;
+  function inContainer(name: string, script: string): Promise<string> {
+    return containerd.runToEnd(['--snapshotter', 'siphon', reference, name, 'sh', '-c', script]);
   }
 
   /** A container that reads until its file /tmp/stop is there. */

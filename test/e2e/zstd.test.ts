@@ -128,8 +128,8 @@ async function rpull({ ctrRemote }: Containerd, reference: string): Promise<void
   await ctrRemote(['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference]);
 }
 
-async function runIn({ ctr }: Containerd, reference: string): Promise<string> {
-  return (await ctr(['run', '--rm', '--snapshotter', 'siphon', reference, 'test'])).stdout;
+function runIn({ runToEnd }: Containerd, reference: string): Promise<string> {
+  return runToEnd(['--snapshotter', 'siphon', reference, 'test']);
 }
 
 async function runLazily(

@@ -72,11 +72,12 @@ describe.skipIf(missing !== undefined)(
         'test.local/shell:latest',
         image.archive,
       ]);
-      const run = ['run', '--rm', '--snapshotter', 'siphon', 'test.local/shell:latest', 'shell'];
-      expect((await ctr([...run, '/bin/sh', '-c', checkScript])).stdout).toBe(checkOutput);
-      await expect(ctr([...run, '/bin/sh', '-c', 'echo failing >&2; exit 7'])).rejects.toThrow(
-        'failing',
-      );
+      const shell = (script: string): Promise<string> => {
+        const run = ['--snapshotter', 'siphon', 'test.local/shell:latest', 'shell'];
+        return containerd.runToEnd([...run, '/bin/sh', '-c', script]);
+      };
+      expect(await shell(checkScript)).toBe(checkOutput);
+      await expect(shell('echo failing >&2; exit 7')).rejects.toThrow('failing');
       const names = (await ctr(['images', 'ls', '-q'])).stdout.trim().split('\n');
       await ctr(['images', 'rm', '--sync', ...names]);
       expect((await snapshots('ls')).stdout.trim().split('\n')).toHaveLength(1);

@@ -67,19 +67,9 @@ describe.skipIf(missing !== undefined)(`pulls by ctr and ctr-remote ${missing ??
   const rpull = (): Promise<unknown> =>
     containerd.ctrRemote(['images', 'rpull', '--snapshotter', 'siphon', '--plain-http', reference]);
 
-  const runCheck = async (): Promise<string> => {
-    const args = [
-      'run',
-      '--rm',
-      '--snapshotter',
-      'siphon',
-      reference,
-      'shell',
-      '/bin/sh',
-      '-c',
-      checkScript,
-    ];
-    return (await containerd.ctr(args)).stdout;
+  const runCheck = (): Promise<string> => {
+    const args = ['--snapshotter', 'siphon', reference, 'shell', '/bin/sh', '-c', checkScript];
+    return containerd.runToEnd(args);
   };
 
   async function layersInStore(): Promise<string[]> {
