@@ -109,6 +109,11 @@ export class CacheLimit {
     return this.#options.wholeBytes() + this.#passingBytes(layers) + this.#largeFiles(layers).all;
   }
 
+  /** Bytes among them of large files that are kept apart. */
+  largeFiles(): number {
+    return this.#largeFiles(this.#layers()).all;
+  }
+
   /** Bytes of blobs that may still come to stay: spans give way to them. */
   get roomForBlobs(): number {
     const stays = this.#layers().reduce((sum, { parts, large }) => sum + parts.bytes + large, 0);

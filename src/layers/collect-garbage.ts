@@ -16,6 +16,7 @@
 import { existsSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import { type Digest, isDigest } from '../common/digest.js';
+import { diskUsage } from '../common/disk-usage.js';
 import { errorCode } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { ContentStore } from '../content/content-store.js';
@@ -37,7 +38,7 @@ export interface CollectedGarbage {
   layers: Digest[];
   /** Layers that only the service may remove, at its next start. */
   leftToService: Digest[];
-  /** Bytes of the blobs removed. */
+  /** Bytes on disk of the blobs and layers removed. */
   bytes: number;
   /** The process that kept everything from going, where one did. */
   waitedFor?: number;
@@ -101,9 +102,14 @@ class Collection {
     for (const { number, blobDigest } of layers.list()) {
       if (used.has(blobDigest)) continue;
       const wasKept = layers.unkeep(number);
-      if (!isServices && (await layers.remove(number, () => {}))) {
-        this.#collected.layers.push(blobDigest);
-      } else if (isServices && wasKept) this.#collected.leftToService.push(blobDigest);
+      if (isServices) {
+        if (wasKept) this.#collected.leftToService.push(blobDigest);
+        continue;
+      }
+      const { size } = await diskUsage(layers.directory(number));
+      if (!(await layers.remove(number, () => {}))) continue;
+      this.#collected.layers.push(blobDigest);
+      this.#collected.bytes += size;
     }
   }
 

@@ -162,6 +162,11 @@ export class ServiceMonitor {
       'Disk space of what is kept of lazy layers',
       () => this.#cache().size,
     );
+    this.#gauge(
+      'siphon_large_files_bytes',
+      'Disk space among it of large files that are kept apart',
+      () => this.#cache().largeFiles,
+    );
     this.#gauge('siphon_cache_limit_bytes', 'What that may take', () => this.#cache().limit);
     this.#total(
       'siphon_cache_evicted_bytes_total',
@@ -235,8 +240,13 @@ export class ServiceMonitor {
 
   #cache(): CacheStatus {
     const limit = this.#watched?.open.cacheLimit;
-    if (limit === undefined) return { size: 0, limit: 0, evictedBytes: 0 };
-    return { size: limit.size(), limit: limit.limit, evictedBytes: limit.evictedBytes };
+    if (limit === undefined) return { size: 0, largeFiles: 0, limit: 0, evictedBytes: 0 };
+    return {
+      size: limit.size(),
+      largeFiles: limit.largeFiles(),
+      limit: limit.limit,
+      evictedBytes: limit.evictedBytes,
+    };
   }
 
   #fill(): { present: number; wanted: number; whole: number; refused: number } {

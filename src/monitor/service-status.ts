@@ -58,6 +58,8 @@ export interface HostStatus {
 export interface CacheStatus {
   /** Bytes on disk, of all layers. */
   size: number;
+  /** Bytes among them of large files that are kept apart. */
+  largeFiles: number;
   limit: number;
   /** Taken out so far. */
   evictedBytes: number;

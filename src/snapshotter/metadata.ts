@@ -8,11 +8,12 @@
  */
 
 import type Database from 'better-sqlite3';
+import type { DiskUsage } from '../common/disk-usage.js';
 import { migrate } from '../common/migrate.js';
 import { Sqlite } from '../common/sqlite.js';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import { metadataSchema } from './metadata-schema.js';
-import type { Labels, Snapshot, SnapshotKind, Usage } from './snapshot.js';
+import type { Labels, Snapshot, SnapshotKind } from './snapshot.js';
 
 export interface NewSnapshot {
   /** From {@link Metadata.allocateId}. */
@@ -256,13 +257,13 @@ export class Metadata implements Disposable {
   }
 
   /** The disk usage noted for a committed snapshot. */
-  usage(id: number): Usage | undefined {
+  usage(id: number): DiskUsage | undefined {
     const row = this.#statements.usage.get(id);
     const { size = null, inodes = null } = row ?? {};
     return size === null || inodes === null ? undefined : { size, inodes };
   }
 
-  noteUsage(id: number, usage: Usage): void {
+  noteUsage(id: number, usage: DiskUsage): void {
     this.#statements.noteUsage.run({ id, ...usage });
   }
 

@@ -9,6 +9,7 @@
  */
 
 import { stat } from 'node:fs/promises';
+import type { DiskUsage } from '../common/disk-usage.js';
 import { digestHex, digestOf } from '../common/digest.js';
 import { isDiskFull } from '../common/disk-full.js';
 import { SiphonError, errorCode, errorMessage } from '../common/errors.js';
@@ -21,7 +22,7 @@ import { type LayerNaming, layerNaming, targetLabel } from './labels.js';
 import type { LazyLayers, Lower, RootAttributes, UnpackReason } from './lazy-layers.js';
 import type { Metadata } from './metadata.js';
 import type { OverlayLayers } from './overlay.js';
-import type { Labels, Snapshot, Usage } from './snapshot.js';
+import type { Labels, Snapshot } from './snapshot.js';
 
 /** Layers restored at once at start. */
 const RESTORES = 4;
@@ -177,7 +178,7 @@ export class RemoteSnapshots {
   }
 
   /** What a lazy layer takes on this machine's disk. */
-  usage(number: number): Promise<Usage> {
+  usage(number: number): Promise<DiskUsage> {
     return this.#layers().usage(number);
   }
 

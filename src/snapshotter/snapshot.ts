@@ -33,9 +33,3 @@ export function snapshotField(snapshot: Snapshot, name: string): string | undefi
       return undefined;
   }
 }
-
-export interface Usage {
-  /** Bytes on disk. */
-  size: number;
-  inodes: number;
-}

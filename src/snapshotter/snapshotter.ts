@@ -8,13 +8,13 @@
 
 import { mkdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { type DiskUsage, diskUsage } from '../common/disk-usage.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { SpaceReserve } from '../common/space-reserve.js';
 import { wallClock } from '../ffi/clock.js';
 import { Descriptions } from './descriptions.js';
 import { SnapshotDirectories } from './directories.js';
-import { diskUsage } from './disk-usage.js';
 import { parseFilters } from '../common/filters.js';
 import { applyLabelMask } from './label-mask.js';
 import { idMappingOf } from './id-mapping.js';
@@ -23,13 +23,7 @@ import { RemoteSnapshots } from './remote-snapshots.js';
 import type { CommitChange, Metadata } from './metadata.js';
 import { type Mount, checkMountable, overlayMounts, overlayOptions } from './overlay.js';
 import { openMetadata } from './recover-metadata.js';
-import {
-  type Labels,
-  type Snapshot,
-  type SnapshotKind,
-  type Usage,
-  snapshotField,
-} from './snapshot.js';
+import { type Labels, type Snapshot, type SnapshotKind, snapshotField } from './snapshot.js';
 
 export interface CreateRequest {
   key: string;
@@ -182,7 +176,7 @@ export class Snapshotter implements AsyncDisposable {
   }
 
   /** What the snapshot itself takes on disk, without its parents. @throws SiphonError `not-found` */
-  async usage(key: string, signal: AbortSignal): Promise<Usage> {
+  async usage(key: string, signal: AbortSignal): Promise<DiskUsage> {
     const { id, kind, lazyNumber } = this.#metadata.get(key);
     if (kind === 'view') return { size: 0, inodes: 0 };
     if (lazyNumber !== undefined) return this.#remote.usage(lazyNumber);

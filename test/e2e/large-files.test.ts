@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ServiceStatus } from '#src/monitor/service-status.js';
 import { type LayoutServer, serveLayout } from '#src/registry-server/serve-layout.js';
 import { type SiphonService, startSiphonService } from '../../bench/programs/siphon-service.js';
 import { sparseFile } from '../index/support/sparse-bytes.js';
@@ -191,10 +192,13 @@ describe.skipIf(missing !== undefined)(`siphon mount (${missing ?? 'of large fil
     const all = image.tars.reduce((sum, tar) => sum + tar.length, 0);
     // Besides what the span caches have.
     expect(Math.max(...images.map(({ sizeOnDisk }) => sizeOnDisk))).toBeGreaterThan(1.5 * all);
+    let freed = 0;
     for (const { name } of images) {
-      const removed = await sandbox.siphon('rmi', name);
+      const removed = await sandbox.siphon('--json', 'rmi', name);
       expect(removed, removed.stderr).toMatchObject({ code: 0 });
+      freed += (JSON.parse(removed.stdout) as { bytes: number }).bytes;
     }
+    expect(freed).toBeGreaterThan(1.5 * all);
     expect(
       (await readdir(join(sandbox.root, 'layers'))).filter((name) => /^\d/.test(name)),
     ).toEqual([]);
@@ -252,6 +256,16 @@ describe.skipIf(missing !== undefined)(`siphon serve (${missing ?? 'of large fil
       'dirs layer dirs tree layer tree layer',
     );
     expect(await snapshots.usage('layer-1')).toEqual(usage);
+    const { stdout } = await own.siphon('--json', 'status');
+    const { cache } = (JSON.parse(stdout) as ServiceStatus).counters;
+    const sizes = await Promise.all(
+      (await apart(own.root)).map((layer) =>
+        readFile(join(own.root, 'layers', layer, 'files/size'), 'utf8'),
+      ),
+    );
+    const large = sizes.map(Number).reduce((sum, size) => sum + size, 0);
+    expect(cache.largeFiles).toBe(large);
+    expect(cache.size).toBeGreaterThan(large);
   });
 
   it('has them changed, moved and removed in containers as any file', async () => {

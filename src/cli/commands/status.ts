@@ -36,7 +36,7 @@ function textOf(status: ServiceStatus): string {
       (one) =>
         `${FETCHES[one.class] ?? one.class}: ${formatBytes(one.bytes)} in ${one.requests} requests, ${one.queued} in the queue`,
     ),
-    `cache: ${formatBytes(counters.cache.size)} of ${formatBytes(counters.cache.limit)}, ${formatBytes(counters.cache.evictedBytes)} taken out`,
+    `cache: ${formatBytes(counters.cache.size)} of ${formatBytes(counters.cache.limit)} (large files kept apart: ${formatBytes(counters.cache.largeFiles)}), ${formatBytes(counters.cache.evictedBytes)} taken out`,
     `read: ${formatBytes(counters.readBytes)}, ${counters.readsThatWaited} reads waited, ${counters.readErrors} failed`,
     ...counters.layers.map(
       ({ decision, reason, count }) => `layers ${decision} (${reason}): ${count}`,

@@ -3,8 +3,13 @@
 import { lstat, opendir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Stats } from 'node:fs';
-import { systemCode } from '../common/errors.js';
-import type { Usage } from './snapshot.js';
+import { systemCode } from './errors.js';
+
+export interface DiskUsage {
+  /** Bytes on disk. */
+  size: number;
+  inodes: number;
+}
 
 /** st_blocks counts these, whatever the file system's own block size (stat(2)). */
 const BLOCK_SIZE = 512;
@@ -16,13 +21,13 @@ const BATCH = 64;
  * Entries that vanish meanwhile are left out.
  * @throws `signal`'s reason, or the system error of a folder that cannot be read
  */
-export async function diskUsage(folder: string, signal: AbortSignal): Promise<Usage> {
+export async function diskUsage(folder: string, signal?: AbortSignal): Promise<DiskUsage> {
   const count = new Count();
   const folders = [folder];
   count.add(await lstat(folder));
   for (let next = folders.pop(); next !== undefined; next = folders.pop()) {
     for await (const names of batches(next)) {
-      signal.throwIfAborted();
+      signal?.throwIfAborted();
       const stats = await Promise.all(names.map((name) => lstatIfThere(join(next, name))));
       for (const [index, entry] of stats.entries()) {
         if (entry === undefined) continue;
@@ -35,7 +40,7 @@ export async function diskUsage(folder: string, signal: AbortSignal): Promise<Us
 }
 
 class Count {
-  readonly total: Usage = { size: 0, inodes: 0 };
+  readonly total: DiskUsage = { size: 0, inodes: 0 };
   /** Inodes with several names that have been counted. */
   readonly #linked = new Set<string>();
 
