@@ -61,7 +61,12 @@ export function largeFilesSize(directory: string): number {
 /** Takes the large files away, which no overlay may stand on; from when this returns, nobody finds them. */
 export function dropLargeFiles(directory: string): Promise<void> {
   const gone = temporaryName(join(directory, FOLDER));
-  renameSync(join(directory, FOLDER), gone);
+  try {
+    renameSync(join(directory, FOLDER), gone);
+  } catch (error) {
+    // Another process may have been at it.
+    if (systemCode(error) !== 'ENOENT') throw error;
+  }
   return rm(gone, { recursive: true, force: true });
 }
 

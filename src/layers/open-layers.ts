@@ -81,6 +81,8 @@ export class OpenLayers implements AsyncDisposable {
   readonly #fill: BackgroundFill | undefined;
   readonly cacheLimit: CacheLimit;
   #fetchedByClosed = 0;
+  /** Of large files that are gone for everybody. */
+  #removals: Promise<unknown> = Promise.resolve();
 
   constructor(options: OpenLayersOptions) {
     this.#layers = options.layers;
@@ -255,6 +257,7 @@ export class OpenLayers implements AsyncDisposable {
     this.cacheLimit.close();
     await this.#repair[Symbol.asyncDispose]();
     await Promise.all(this.numbers().map((number) => this.close(number)));
+    await this.#removals;
   }
 
   async #openRepaired(record: LayerRecord, fault: unknown): Promise<ServedLayer> {
@@ -346,12 +349,13 @@ export class OpenLayers implements AsyncDisposable {
     });
   }
 
-  /** What goes then is removed while nobody waits for it. */
+  /** What goes then is removed while nobody but the end of this process waits for it. */
   #dropLargeFiles(number: number): boolean {
     return this.#layers.unlessHeld(number, () => {
-      dropLargeFiles(this.#layers.directory(number)).catch((error: unknown) => {
+      const removal = dropLargeFiles(this.#layers.directory(number)).catch((error: unknown) => {
         this.#log.warn({ layer: number, err: error }, 'large files are not removed yet');
       });
+      this.#removals = Promise.all([this.#removals, removal]);
     });
   }
 

@@ -14,6 +14,8 @@ import { temporaryFolder, unpackingMissing } from '../unpack/support/unpacked.js
 
 const SIZE = 100_000;
 const missing = unpackingMissing();
+vi.stubEnv('SIPHON_LARGE_FILE', String(SIZE));
+const { LargeFiles, dropLargeFiles } = await import('#src/layers/large-files.js');
 afterAll(() => vi.unstubAllEnvs());
 
 /** Writes the large files of layers that have one each, which was read. */
@@ -21,8 +23,6 @@ async function writerOf(
   options: Pick<LargeFilesOptions, 'room' | 'onWritten' | 'pause'>,
   signal: AbortSignal,
 ) {
-  vi.stubEnv('SIPHON_LARGE_FILE', String(SIZE));
-  const { LargeFiles } = await import('#src/layers/large-files.js');
   const root = temporaryFolder();
   const directoryOf = (layer: number): string => join(root, String(layer));
   const indexPathOf = (layer: number): string => join(directoryOf(layer), 'index.db');
@@ -44,6 +44,13 @@ async function writerOf(
   };
   return { directoryOf, write };
 }
+
+it('large files that another process takes away at the same time are gone for both', async () => {
+  const folder = temporaryFolder();
+  mkdirSync(join(folder, 'files/tree'), { recursive: true });
+  await Promise.all([dropLargeFiles(folder), dropLargeFiles(folder)]);
+  expect(readdirSync(folder)).toEqual([]);
+});
 
 describe.skipIf(missing !== undefined)(`trees of large files (${missing ?? 'as root'})`, () => {
   it('are written one after the other, so that no two take the same room', async () => {
