@@ -115,13 +115,17 @@ export class ContainerHome {
     }
   }
 
-  /** Removes the folder; nothing may be mounted in it. The description goes last. */
+  /**
+   * Removes the folder, which the caller has claimed; nothing may be mounted in it. The description goes last but
+   * for the lock: whoever finds no lock makes one, and would take a container that is going for one that is there.
+   */
   async remove(): Promise<void> {
     const names = await readdir(this.path).catch(() => []);
-    for (const name of names.filter((one) => one !== 'container.json')) {
+    const first = names.filter((name) => name !== 'container.json' && name !== 'lock');
+    for (const name of [...first, 'container.json']) {
       await rm(join(this.path, name), { recursive: true, force: true });
     }
-    await rm(this.path, { recursive: true, force: true });
+    await rm(this.path, { recursive: true, force: true, maxRetries: 3 });
   }
 
   async #tryClaim(): Promise<Claim | 'taken' | undefined> {
@@ -130,9 +134,10 @@ export class ContainerHome {
       throw error;
     });
     if (file === undefined) return undefined;
-    if (tryLockFile(file.fd)) return { release: () => file.close() };
+    const isLocked = tryLockFile(file.fd);
+    if (isLocked && (await file.stat()).nlink > 0) return { release: () => file.close() };
     await file.close();
-    return 'taken';
+    return isLocked ? undefined : 'taken';
   }
 
   /** Whole or not at all for whoever reads; a power cut ends the container anyway. */
