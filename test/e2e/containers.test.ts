@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { awaitSignals } from '../support/await-signals.js';
 import { writeContainerImage } from '../support/container-image.js';
 import { removeContainers } from '../support/remove-containers.js';
 import { type Outcome, type Sandbox, must, openSandbox, run } from '../support/sandbox.js';
@@ -162,8 +163,7 @@ describe.skipIf(skip)('containers of siphon run: needs root', () => {
   }, 60_000);
 
   it("stop by their image's signal, keep what they wrote, and start again", async () => {
-    const script =
-      'cat /kept 2>/dev/null; echo again >>/kept; trap "exit 9" USR1; echo up; while :; do sleep 0.1; done';
+    const script = `cat /kept 2>/dev/null; echo again >>/kept; trap "exit 9" USR1; echo up; ${awaitSignals}`;
     expect(await ok('create', '--name', 's', source, 'sh', '-c', script)).toBe('s\n');
     expect(await facts('s')).toMatchObject({ status: 'created' });
     await ok('start', 's');

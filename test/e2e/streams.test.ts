@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { pipe } from '#src/ffi/pipe.js';
+import { awaitSignals } from '../support/await-signals.js';
 import { writeContainerImage } from '../support/container-image.js';
 import { file } from '../support/images.js';
 import { type Sandbox, openSandbox, run } from '../support/sandbox.js';
@@ -104,7 +105,7 @@ exec runc "$@"
 describe.skipIf(skip)('streams of containers: need root', () => {
   it('a container that is told to end just before it begins does not run on', async () => {
     const runtime = await writeRuntimeOfHostPids(sandbox.directory);
-    const script = 'trap "exit 7" TERM; while :; do sleep .1; done';
+    const script = `trap "exit 7" TERM; ${awaitSignals}`;
     for (const wait of [0, 10]) {
       const how = ['run', '--rm', '--verbose', '--runtime', runtime, source];
       const args = ['bin/siphon', '--root', sandbox.root, ...how, 'sh', '-c', script];
@@ -203,7 +204,7 @@ describe.skipIf(skip)('streams of containers: need root', () => {
   }, 60_000);
 
   it('run -t ends with its terminal, of which the container hears', async () => {
-    const script = 'trap "exit 5" HUP; echo up; while :; do sleep 0.1; done';
+    const script = `trap "exit 5" HUP; echo up; ${awaitSignals}`;
     const terminal = atTerminal('run', '-t', '--name', 'h', source, 'sh', '-c', script);
     await terminal.see('up');
     terminal.close();
@@ -251,7 +252,7 @@ describe.skipIf(skip)('streams of containers: need root', () => {
 
   it('whoever asks exec three times to end has its program ended', async () => {
     await sandbox.siphon('run', '-d', '--name', 'k', source, 'sleep', '100');
-    const script = 'trap "echo heard" INT; echo up; while :; do sleep 0.1; done';
+    const script = `trap "echo heard" INT; echo up; ${awaitSignals}`;
     const terminal = atTerminal('exec', 'k', 'sh', '-c', script);
     await terminal.see('up');
     // Signals that come together are one to who gets them.

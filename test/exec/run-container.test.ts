@@ -13,6 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { awaitSignals } from '../support/await-signals.js';
 import { makeRootfs } from '../support/rootfs.js';
 
 const run = promisify(execFile);
@@ -235,7 +236,7 @@ describe.skipIf(!ready)('runContainer (needs root and runc)', () => {
 
   test('hands signals on', async () => {
     const signalSource = new EventEmitter();
-    const script = 'trap "echo got; exit 9" TERM; echo up; while :; do sleep 0.05; done';
+    const script = `trap "echo got; exit 9" TERM; echo up; ${awaitSignals}`;
     const stdout = new PassThrough();
     const output = text(stdout);
     const stdio = { stdin: 'ignore', stdout, stderr: 'ignore' } as const;
