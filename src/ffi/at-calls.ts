@@ -4,7 +4,7 @@
  * because file names need not be UTF-8. Each throws a {@link SystemError} with the errno.
  */
 
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 import { chmodSync } from 'node:fs';
 import { SystemError } from './libc.js';
 

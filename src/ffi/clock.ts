@@ -1,6 +1,6 @@
 /** The wall clock at nanoseconds, which Node offers at milliseconds only. */
 
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 import { SystemError } from './libc.js';
 
 const CLOCK_REALTIME = 0;

@@ -1,7 +1,7 @@
 /** eventfd(2): a counter that the kernel adds to and whoever reads it takes. */
 
 import { readSync } from 'node:fs';
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 import { systemCode } from '../common/errors.js';
 import { SystemError } from './libc.js';
 

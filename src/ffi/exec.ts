@@ -1,6 +1,6 @@
 /** Processes that become others, and that do not outlive their parent: execve(2), prctl(2). */
 
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 import { constants } from 'node:os';
 import { SystemError } from './libc.js';
 

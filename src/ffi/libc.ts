@@ -4,7 +4,7 @@
  * FUSE mount of this very process only because its workers answer look-ups without the main thread.
  */
 
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 

@@ -4,7 +4,7 @@
  * freed, in pieces between what is not. So now and then this looks how much more there is, collects it, and has glibc return it to the system.
  */
 
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 
 /** Between two looks, in ms. */
 const INTERVAL = 1000;

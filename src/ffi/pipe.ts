@@ -1,6 +1,6 @@
 /** pipe2(2): Node's own pipes to children are sockets, which cannot be opened again by /dev/stdout. */
 
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 import { SystemError } from './libc.js';
 
 /** O_CLOEXEC of <fcntl.h>, the same on every architecture Node runs on. */

@@ -1,7 +1,7 @@
 /** Pseudo terminals (pty(7)): the side that a program sees, and the side that plays the terminal. */
 
 import { closeSync, constants, openSync } from 'node:fs';
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 import { SystemError } from './libc.js';
 
 const O_RDWR = constants.O_RDWR;

@@ -7,7 +7,7 @@
 
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 
 const BLOCK_SIZE = 64;
 const DIGEST_SIZE = 32;

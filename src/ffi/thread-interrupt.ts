@@ -3,7 +3,7 @@
  * nobody sends unasked and whose handler does nothing; what the C library restarts after a signal otherwise ends.
  */
 
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 import { SystemError } from './libc.js';
 
 const process_ = koffi.load(null);

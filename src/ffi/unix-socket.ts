@@ -1,6 +1,6 @@
 /** What Node cannot do with unix sockets (unix(7)): send datagrams, and listen for the processes after it. */
 
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 import { SystemError } from './libc.js';
 
 const process_ = koffi.load(null);

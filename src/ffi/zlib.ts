@@ -4,7 +4,7 @@
  * {@link Inflate} is one `z_stream`; input and output are Buffers that it refers to, not copies.
  */
 
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 
 /** Return codes and flush values of zlib.h. */
 export const Z = {

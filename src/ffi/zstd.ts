@@ -4,7 +4,7 @@
  * input and output are Buffers that it refers to, not copies.
  */
 
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 import { SiphonError, errorMessage } from '../common/errors.js';
 
 /**
