@@ -41,7 +41,7 @@ export async function runService(
     const { root, address, listener, lazy, remap_ids: remapIds } = config;
     // A later server that fails is followed by another, which listens there.
     if (keeper === undefined || keeper.life === 1) undo.defer(() => removeListener(listener));
-    undo.defer(claimRoot(root));
+    undo.defer(await claimRoot(root));
     if (keeper?.isLost === true) log.error({ endedWith: keeper.endedWith }, lostText);
     let monitor: Promise<ServiceMonitor> | undefined;
     const startMonitor = (): Promise<ServiceMonitor> => (monitor ??= newMonitor(config, keeper));

@@ -2,6 +2,7 @@
 
 import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { SiphonError, errorMessage, systemCode } from '../common/errors.js';
 import { tryLockFile } from '../ffi/libc.js';
 
@@ -21,15 +22,22 @@ export function requireWritableRoot(root: string): void {
   }
 }
 
+/** How long a service that was killed may take to be gone, in ms, and between two looks. */
+const PATIENCE = 3000;
+const INTERVAL = 50;
+
 /**
  * Takes the root for this process, before anything in it is touched: a second service would unmount
- * what the first one serves.
+ * what the first one serves. One that is just ending is waited for.
  * @returns what lets go of it, as the end of the process does
  * @throws SiphonError `busy`
  */
-export function claimRoot(root: string): () => void {
+export async function claimRoot(root: string): Promise<() => void> {
   const lock = openSync(join(root, 'service.lock'), 'a', 0o600);
-  if (tryLockFile(lock)) return () => closeSync(lock);
+  for (let waited = 0; waited < PATIENCE; waited += INTERVAL) {
+    if (tryLockFile(lock)) return () => closeSync(lock);
+    await delay(INTERVAL);
+  }
   closeSync(lock);
   throw new SiphonError(
     'busy',
