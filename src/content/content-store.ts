@@ -136,7 +136,7 @@ export class ContentStore {
     try {
       await ingest.append(input, options);
       const blob = { digest: ingest.digest(), size: ingest.size };
-      await ingest.commit(this.path(blob.digest), { durable: this.#durable });
+      await this.#commit(ingest, blob.digest);
       return blob;
     } catch (error) {
       await ingest.discard();
@@ -235,6 +235,10 @@ export class ContentStore {
     }
   }
 
+  #commit(ingest: Ingest, digest: Digest): Promise<void> {
+    return ingest.commit(this.path(digest), { durable: this.#durable });
+  }
+
   async #ingest(blob: BlobId, input: BlobInput, options: IngestOptions): Promise<boolean> {
     const { digest, size: total } = blob;
     const isDone = (): Promise<boolean> => this.has(digest);
@@ -244,7 +248,7 @@ export class ContentStore {
     try {
       await fill(ingest, blob, input, options);
       requireWhole(ingest, blob);
-      await ingest.commit(this.path(digest), { durable: this.#durable });
+      await this.#commit(ingest, digest);
       return true;
     } catch (error) {
       // Kept, unless it is known to be wrong.
@@ -278,7 +282,7 @@ export class ContentStore {
           await ingest.discard();
           throw exists(blob.digest);
         }
-        await ingest.commit(this.path(blob.digest), { durable: this.#durable });
+        await this.#commit(ingest, blob.digest);
         return blob;
       },
       close: () => ingest.suspend(),

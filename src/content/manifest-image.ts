@@ -3,7 +3,7 @@
 import type { BlobSource } from '../common/blob-source.js';
 import type { Digest } from '../common/digest.js';
 import { type Logger, silentLogger } from '../common/log.js';
-import type { Platform } from '../remote/descriptor.js';
+import type { Descriptor, Platform } from '../remote/descriptor.js';
 import { findIndexes } from './find-indexes.js';
 import { Search } from './found.js';
 import { diffIdsOf } from './image-config.js';
@@ -31,11 +31,13 @@ export async function openManifestImage(
   options: ManifestImageOptions,
 ): Promise<Image> {
   const { signal, log = silentLogger, hasIndex } = options;
-  let indexes: Search<PublishedIndex> | undefined;
-  const lookAhead = ({ descriptor: subject, manifest }: SelectedManifest): void => {
+  const searchFor = (subject: Descriptor): Search<PublishedIndex> =>
+    new Search((own) => findIndexes(home, subject, { signal: own, log }));
+  let ahead: Search<PublishedIndex> | undefined;
+  const lookAhead = ({ descriptor, manifest }: SelectedManifest): void => {
     if (hasIndex === undefined || manifest.layers.every(({ digest }) => hasIndex(digest))) return;
-    indexes = new Search((own) => findIndexes(home, subject, { signal: own, log }));
-    indexes.find(signal).catch(() => undefined); // whoever asks looks again
+    ahead = searchFor(descriptor);
+    ahead.find(signal).catch(() => undefined); // whoever asks looks again
   };
   try {
     const target = await home.resolve(signal);
@@ -51,7 +53,7 @@ export async function openManifestImage(
       target,
       layers: await layersOf(selected, home, signal),
       home,
-      indexes,
+      indexes: ahead ?? searchFor(selected.descriptor),
       openLayer: async ({ descriptor, origin }, own) => {
         const blob = await home.openBlob(descriptor, own);
         return options.ordering?.(blob, origin) ?? blob;

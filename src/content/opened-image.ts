@@ -5,7 +5,6 @@ import type { Digest } from '../common/digest.js';
 import { type Logger, silentLogger } from '../common/log.js';
 import type { Descriptor } from '../remote/descriptor.js';
 import type { Manifest } from '../remote/manifest.js';
-import { findIndexes } from './find-indexes.js';
 import { findZtocs } from './find-ztocs.js';
 import { type Found, Search } from './found.js';
 import type { ImageConfig } from './image-config.js';
@@ -20,8 +19,8 @@ export interface OpenedImageParts {
   config: ImageConfig;
   layers: ImageLayer[];
   home?: ImageHome;
-  /** Where the search has begun. */
-  indexes?: Search<PublishedIndex> | undefined;
+  /** Of those published beside it; default: there are none. */
+  indexes?: Search<PublishedIndex>;
   openLayer(layer: ImageLayer, signal: AbortSignal): Promise<BlobSource>;
   log?: Logger | undefined;
 }
@@ -35,7 +34,6 @@ export class OpenedImage implements Image {
   readonly layers: readonly ImageLayer[];
   readonly home?: ImageHome;
   readonly #parts: OpenedImageParts;
-  readonly #indexes: Search<PublishedIndex>;
   readonly #ztocs = new Search((signal) => this.#findZtocs(signal));
 
   constructor(parts: OpenedImageParts) {
@@ -47,15 +45,14 @@ export class OpenedImage implements Image {
     if (parts.manifest !== undefined) this.manifest = parts.manifest;
     if (parts.home !== undefined) this.home = parts.home;
     this.#parts = parts;
-    this.#indexes = parts.indexes ?? new Search((signal) => this.#findIndexes(signal));
   }
 
   openLayer(layer: ImageLayer, signal: AbortSignal): Promise<BlobSource> {
     return this.#parts.openLayer(layer, signal);
   }
 
-  fetchIndexes(signal: AbortSignal): Promise<Map<Digest, PublishedIndex>> {
-    return this.#indexes.find(signal);
+  async fetchIndexes(signal: AbortSignal): Promise<Map<Digest, PublishedIndex>> {
+    return (await this.#parts.indexes?.find(signal)) ?? new Map();
   }
 
   fetchZtocs(signal: AbortSignal): Promise<Map<Digest, PublishedZtoc>> {
@@ -64,12 +61,6 @@ export class OpenedImage implements Image {
 
   async close(): Promise<void> {
     await this.#parts.home?.close();
-  }
-
-  async #findIndexes(signal: AbortSignal): Promise<Found<PublishedIndex>> {
-    const { home, descriptor, log = silentLogger } = this.#parts;
-    if (home === undefined || descriptor === undefined) return nothing();
-    return findIndexes(home, descriptor, { signal, log });
   }
 
   async #findZtocs(signal: AbortSignal): Promise<Found<PublishedZtoc>> {

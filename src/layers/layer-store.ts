@@ -11,7 +11,7 @@
  */
 
 import type Database from 'better-sqlite3';
-import { mkdirSync, renameSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { removeAbandoned } from '../common/atomic-file.js';
@@ -98,8 +98,11 @@ export class LayerStore implements Disposable {
     return row === undefined ? undefined : recordOf(row);
   }
 
-  /** Whether there is a layer with this name. */
-  readonly knows = (blobDigest: Digest): boolean => this.find(blobDigest) !== undefined;
+  /** Whether the index of the layer with this name is here. */
+  readonly hasIndex = (blobDigest: Digest): boolean => {
+    const record = this.find(blobDigest);
+    return record !== undefined && existsSync(this.indexPath(record.number));
+  };
 
   /** Where the layer with this name can be had, where one is known. */
   readonly originOf = (blobDigest: Digest): LayerOrigin | undefined =>

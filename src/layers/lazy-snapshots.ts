@@ -311,7 +311,8 @@ export class LazySnapshots implements LazyLayers, AsyncDisposable {
     const pinned = manifestDigest === undefined ? {} : { digest: manifestDigest };
     const source = { kind: 'registry', reference: { ...reference, ...pinned } } as const;
     const ordering: ReadOrder = (blob, origin) => open.ordering(blob, origin);
-    return openImage(source, { store, signal, access, ordering, hasIndex: layers.knows, log });
+    const { hasIndex } = layers;
+    return openImage(source, { store, signal, access, ordering, hasIndex, log });
   }
 
   /** Every call for a layer of an image names those above it again, so what is under way costs nothing. */

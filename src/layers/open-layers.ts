@@ -82,7 +82,7 @@ export class OpenLayers implements AsyncDisposable {
   readonly cacheLimit: CacheLimit;
   #fetchedByClosed = 0;
   /** Of large files that are gone for everybody. */
-  #removals: Promise<unknown> = Promise.resolve();
+  readonly #removals = new Set<Promise<void>>();
 
   constructor(options: OpenLayersOptions) {
     this.#layers = options.layers;
@@ -257,7 +257,7 @@ export class OpenLayers implements AsyncDisposable {
     this.cacheLimit.close();
     await this.#repair[Symbol.asyncDispose]();
     await Promise.all(this.numbers().map((number) => this.close(number)));
-    await this.#removals;
+    await Promise.all(this.#removals);
   }
 
   async #openRepaired(record: LayerRecord, fault: unknown): Promise<ServedLayer> {
@@ -352,10 +352,12 @@ export class OpenLayers implements AsyncDisposable {
   /** What goes then is removed while nobody but the end of this process waits for it. */
   #dropLargeFiles(number: number): boolean {
     return this.#layers.unlessHeld(number, () => {
-      const removal = dropLargeFiles(this.#layers.directory(number)).catch((error: unknown) => {
-        this.#log.warn({ layer: number, err: error }, 'large files are not removed yet');
-      });
-      this.#removals = Promise.all([this.#removals, removal]);
+      const removal = dropLargeFiles(this.#layers.directory(number))
+        .catch((error: unknown) => {
+          this.#log.warn({ layer: number, err: error }, 'large files are not removed yet');
+        })
+        .finally(() => this.#removals.delete(removal));
+      this.#removals.add(removal);
     });
   }
 

@@ -44,7 +44,7 @@ export async function openImageAt(
     askAnew,
     signal,
     log,
-    ...(options.prepares ? { hasIndex: layers.knows } : {}),
+    ...(options.prepares ? { hasIndex: layers.hasIndex } : {}),
     ...(platform === undefined ? {} : { platform }),
     ...(plainHttp === undefined ? {} : { plainHttp }),
     access,
